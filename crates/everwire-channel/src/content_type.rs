@@ -1,0 +1,413 @@
+//! Media types (RFC 9110, section 8.3.1), as far as a channel needs them: what was said, whether
+//! two say the same, and which of three kinds of payload it is.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// A media type. Parsed with [`FromStr`]; cheap to clone.
+///
+/// Two are equal when type, subtype and parameters are, whatever the case of names, the order of
+/// parameters, quotes and white space; `charset` does not count, so that a client which adds
+/// `; charset=utf-8` still speaks the channel's type.
+#[derive(Clone)]
+pub struct ContentType(Arc<Parsed>);
+
+struct Parsed {
+    /// What was said: names in lower case, `; ` before each parameter.
+    text: Box<str>,
+    /// What equality compares: as `text`, but sorted, unquoted, and without `charset`.
+    identity: Box<str>,
+    essence_bytes: usize,
+    kind: ContentKind,
+}
+
+/// How a channel of some media type treats its payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ContentKind {
+    /// `application/json`: each entry is one JSON value on one line, and a body may be a batch.
+    Json,
+    /// `text/*`: each entry is UTF-8.
+    Text,
+    /// Everything else: each entry is bytes.
+    Binary,
+}
+
+impl ContentType {
+    /// The largest media type, in bytes.
+    pub const BYTES_MAX: usize = 255;
+
+    /// `application/json`.
+    pub fn json() -> Self {
+        Self::well_known("application/json", ContentKind::Json)
+    }
+
+    /// `text/plain`.
+    pub fn text() -> Self {
+        Self::well_known("text/plain", ContentKind::Text)
+    }
+
+    /// `application/octet-stream`.
+    pub fn octet_stream() -> Self {
+        Self::well_known("application/octet-stream", ContentKind::Binary)
+    }
+
+    /// What was said, with names in lower case and one space before each parameter. Fit for a
+    /// `Content-Type` field.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Type and subtype without parameters, in lower case.
+    pub fn essence(&self) -> &str {
+        &self.0.text[..self.0.essence_bytes]
+    }
+
+    /// How payloads of this type are treated.
+    pub fn kind(&self) -> ContentKind {
+        self.0.kind
+    }
+
+    fn well_known(essence: &str, kind: ContentKind) -> Self {
+        Self(Arc::new(Parsed {
+            text: essence.into(),
+            identity: essence.into(),
+            essence_bytes: essence.len(),
+            kind,
+        }))
+    }
+}
+
+impl FromStr for ContentType {
+    type Err = ContentTypeError;
+
+    fn from_str(text: &str) -> Result<Self, ContentTypeError> {
+        if text.len() > Self::BYTES_MAX {
+            return Err(ContentTypeError::TooLong { bytes: text.len() });
+        }
+        let mut scan = Scan {
+            text: text.as_bytes(),
+            position: 0,
+        };
+        scan.skip_white_space();
+        let main = scan.token()?;
+        scan.expect(b'/')?;
+        let sub = scan.token()?;
+        let essence = format!("{main}/{sub}");
+        let parameters = scan.parameters()?;
+
+        let mut said = essence.clone();
+        for (name, value) in &parameters {
+            said = said + "; " + name + "=" + &value.spelled();
+        }
+        let mut counted: Vec<_> = parameters
+            .iter()
+            .filter(|(name, _)| name != "charset")
+            .collect();
+        counted.sort();
+        let mut identity = essence.clone();
+        for (name, value) in counted {
+            identity = identity + "; " + name + "=" + &value.quoted();
+        }
+        let kind = match (essence.as_str(), main.as_str()) {
+            ("application/json", _) => ContentKind::Json,
+            (_, "text") => ContentKind::Text,
+            _ => ContentKind::Binary,
+        };
+        Ok(Self(Arc::new(Parsed {
+            text: said.into(),
+            identity: identity.into(),
+            essence_bytes: essence.len(),
+            kind,
+        })))
+    }
+}
+
+impl PartialEq for ContentType {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity == other.0.identity
+    }
+}
+
+impl Eq for ContentType {}
+
+impl Hash for ContentType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity.hash(state);
+    }
+}
+
+impl fmt::Display for ContentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for ContentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Why a text is no media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ContentTypeError {
+    /// More than [`ContentType::BYTES_MAX`] bytes.
+    #[error("the media type is {bytes} bytes long; use at most {max}", max = ContentType::BYTES_MAX)]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// It breaks the grammar.
+    #[error(
+        "the media type breaks off or is malformed at position {position}; write it as in application/json or text/plain; charset=utf-8"
+    )]
+    Malformed {
+        /// Where, in bytes from 0.
+        position: usize,
+    },
+}
+
+/// A parameter's value without its quotes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Value(String);
+
+impl Value {
+    fn spelled(&self) -> String {
+        let is_token = !self.0.is_empty() && self.0.bytes().all(is_token_byte);
+        if is_token {
+            self.0.clone()
+        } else {
+            self.quoted()
+        }
+    }
+
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.0.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
+
+struct Scan<'a> {
+    text: &'a [u8],
+    position: usize,
+}
+
+impl Scan<'_> {
+    /// `*( OWS ";" OWS [ parameter ] )`, up to the end.
+    fn parameters(&mut self) -> Result<Vec<(String, Value)>, ContentTypeError> {
+        let mut parameters = Vec::new();
+        loop {
+            self.skip_white_space();
+            if self.peek().is_none() {
+                return Ok(parameters);
+            }
+            self.expect(b';')?;
+            self.skip_white_space();
+            if matches!(self.peek(), None | Some(b';')) {
+                continue;
+            }
+            let name = self.token()?;
+            self.expect(b'=')?;
+            let value = match self.peek() {
+                Some(b'"') => self.quoted_string()?,
+                _ => self.token_as_said()?,
+            };
+            parameters.push((name, Value(value)));
+        }
+    }
+
+    /// A token in lower case, for names and types, whose case does not count.
+    fn token(&mut self) -> Result<String, ContentTypeError> {
+        self.token_as_said().map(|token| token.to_ascii_lowercase())
+    }
+
+    fn token_as_said(&mut self) -> Result<String, ContentTypeError> {
+        let rest = &self.text[self.position..];
+        let length = rest
+            .iter()
+            .position(|&byte| !is_token_byte(byte))
+            .unwrap_or(rest.len());
+        if length == 0 {
+            return Err(self.malformed());
+        }
+        self.position += length;
+        Ok(rest[..length].iter().copied().map(char::from).collect())
+    }
+
+    /// RFC 9110, section 5.6.4, but ASCII only: what is beyond has no agreed meaning.
+    fn quoted_string(&mut self) -> Result<String, ContentTypeError> {
+        self.expect(b'"')?;
+        let mut value = String::new();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.position += 1;
+                    return Ok(value);
+                }
+                Some(b'\\') => self.position += 1,
+                _ => {}
+            }
+            match self.peek() {
+                Some(byte @ (b'\t' | b' '..=b'~')) => value.push(byte.into()),
+                _ => return Err(self.malformed()),
+            }
+            self.position += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), ContentTypeError> {
+        if self.peek() != Some(byte) {
+            return Err(self.malformed());
+        }
+        self.position += 1;
+        Ok(())
+    }
+
+    fn skip_white_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.position += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.position).copied()
+    }
+
+    fn malformed(&self) -> ContentTypeError {
+        ContentTypeError::Malformed {
+            position: self.position,
+        }
+    }
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_media_type_is_kept_as_said_with_names_in_lower_case() {
+        for (text, said, essence) in [
+            ("application/json", "application/json", "application/json"),
+            ("TEXT/PLAIN", "text/plain", "text/plain"),
+            (
+                "text/plain;charset=UTF-8",
+                "text/plain; charset=UTF-8",
+                "text/plain",
+            ),
+            (
+                " a/b ;\tCharSet=\"utf-8\" ; x=1 ",
+                "a/b; charset=utf-8; x=1",
+                "a/b",
+            ),
+            ("a/b; x=\"1 \\\"2\\\\\"", "a/b; x=\"1 \\\"2\\\\\"", "a/b"),
+            ("a/b; x=\"\"", "a/b; x=\"\"", "a/b"),
+            ("a/b;", "a/b", "a/b"),
+            ("a/b;; ; x=1;", "a/b; x=1", "a/b"),
+        ] {
+            let parsed: ContentType = text.parse().unwrap();
+            assert_eq!(parsed.as_str(), said, "{text:?}");
+            assert_eq!(parsed.essence(), essence, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn case_order_white_space_and_charset_make_no_other_type() {
+        for (a, b) in [
+            ("text/plain", "TEXT/Plain"),
+            ("application/json", "application/json; charset=utf-8"),
+            ("text/plain; charset=utf-8", "text/plain;charset=ISO-8859-1"),
+            ("a/b; x=1; y=2", "a/b;Y=2;  X=\"1\""),
+        ] {
+            assert_eq!(a.parse::<ContentType>(), b.parse(), "{a} and {b}");
+        }
+        for (a, b) in [
+            ("text/plain", "text/html"),
+            ("text/json", "application/json"),
+            ("a/b; x=1", "a/b"),
+            ("a/b; x=1", "a/b; x=2"),
+            ("a/b; x=y", "a/b; x=Y"),
+            // A value that spells a parameter is no parameter.
+            ("a/b; x=\"1; y=2\"", "a/b; x=1; y=2"),
+            ("a/b; x=\"1\\\"; y=\\\"2\"", "a/b; x=1; y=2"),
+        ] {
+            assert_ne!(a.parse::<ContentType>(), b.parse(), "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn the_kind_follows_the_essence() {
+        for (text, kind) in [
+            ("application/json", ContentKind::Json),
+            ("Application/JSON; charset=utf-8", ContentKind::Json),
+            ("text/plain", ContentKind::Text),
+            ("text/event-stream", ContentKind::Text),
+            ("application/octet-stream", ContentKind::Binary),
+            ("application/x-ndjson", ContentKind::Binary),
+            ("application/ld+json", ContentKind::Binary),
+            ("image/png", ContentKind::Binary),
+            ("texts/plain", ContentKind::Binary),
+        ] {
+            assert_eq!(text.parse::<ContentType>().unwrap().kind(), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_well_known_types_are_what_their_texts_parse_to() {
+        for known in [
+            ContentType::json(),
+            ContentType::text(),
+            ContentType::octet_stream(),
+        ] {
+            let parsed: ContentType = known.as_str().parse().unwrap();
+            assert_eq!(parsed, known);
+            assert_eq!(parsed.kind(), known.kind());
+            assert_eq!(parsed.essence(), known.essence());
+        }
+    }
+
+    #[test]
+    fn what_is_no_media_type_is_refused_where_it_breaks_off() {
+        for (text, position) in [
+            ("", 0),
+            ("json", 4),
+            ("/json", 0),
+            ("application/", 12),
+            ("application/json, text/plain", 16),
+            ("a/b c", 4),
+            ("a/b; x", 6),
+            ("a/b; x=", 7),
+            ("a/b; x =1", 6),
+            ("a/b; x=\"1", 9),
+            ("a/b; x=\"1\\", 10),
+            ("a/b; x=\"\u{1}\"", 8),
+            ("a/b\r\nx: y", 3),
+            ("a/é", 2),
+        ] {
+            let refused = Err(ContentTypeError::Malformed { position });
+            assert_eq!(text.parse::<ContentType>(), refused, "{text:?}");
+        }
+        let long = format!("a/{}", "b".repeat(254));
+        assert_eq!(
+            long.parse::<ContentType>(),
+            Err(ContentTypeError::TooLong { bytes: 256 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_said_says_it_again(text in "[a-zA-Z]{1,3}/[a-z+.]{1,3}( ?;\t?[a-c]=([a-z]{1,2}|\"[ -~]{0,4}\")){0,3}") {
+            if let Ok(parsed) = text.parse::<ContentType>() {
+                let again: ContentType = parsed.as_str().parse().unwrap();
+                prop_assert_eq!(again.as_str(), parsed.as_str());
+                prop_assert_eq!(again, parsed);
+            }
+        }
+    }
+}

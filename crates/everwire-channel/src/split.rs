@@ -1,0 +1,366 @@
+//! How a body becomes entries.
+//!
+//! ```text
+//!   application/json    [ {"a":1}, [2,3] ]   ──▶   {"a":1}    [2,3]      one array level is a batch
+//!                       {"a":1}              ──▶   {"a":1}
+//!   anything else       bytes                ──▶   bytes                 one body is one entry
+//! ```
+//!
+//! A JSON entry is on one line: raw line breaks in valid JSON are white space between tokens, so
+//! they become spaces. Framings whose messages end at a line break can then take it as it is.
+
+use bytes::{Bytes, BytesMut};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::content_type::ContentKind;
+
+/// Splits a body into the payloads of its entries: at least one, at most `entries_max`.
+///
+/// Payloads are slices of `body` where that keeps at most twice the memory that they account for,
+/// and copies elsewhere. A JSON payload is what stood in the body, byte for byte, but for line
+/// breaks between tokens.
+///
+/// # Errors
+///
+/// [`ContentError`] if the body is empty, is not what its kind says, or is too large a batch.
+pub fn split(
+    kind: ContentKind,
+    body: Bytes,
+    entries_max: usize,
+) -> Result<Vec<Bytes>, ContentError> {
+    if body.is_empty() {
+        return Err(ContentError::Empty);
+    }
+    match kind {
+        ContentKind::Binary => Ok(vec![body]),
+        ContentKind::Text => {
+            utf8(&body)?;
+            Ok(vec![body])
+        }
+        ContentKind::Json => {
+            let values = json_values(utf8(&body)?, entries_max)?;
+            Ok(payloads(&body, &values))
+        }
+    }
+}
+
+/// Why a body gives no entries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// The body has no bytes.
+    #[error("the body is empty; send what is to be appended")]
+    Empty,
+    /// The body is the JSON array `[]`.
+    #[error("the body is an empty JSON array, a batch without entries; send at least one element")]
+    EmptyBatch,
+    /// The body is not JSON.
+    #[error(
+        "the body is not valid JSON: {reason} at line {line} column {column}; send one value, or an array as a batch"
+    )]
+    Json {
+        /// What is wrong there.
+        reason: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column of the byte at which parsing stopped, from 1; 0 if that is a line's end.
+        column: usize,
+    },
+    /// The body is not UTF-8, which text and JSON must be.
+    #[error(
+        "the body is not UTF-8 at position {position}; send text as UTF-8, or bytes as application/octet-stream"
+    )]
+    Utf8 {
+        /// The first byte that does not belong, from 0.
+        position: usize,
+    },
+    /// A batch of more elements than one append may have.
+    #[error(
+        "the body is a batch of more than {entries_max} entries; divide it into several appends"
+    )]
+    TooManyEntries {
+        /// The limit.
+        entries_max: usize,
+    },
+}
+
+fn utf8(body: &[u8]) -> Result<&str, ContentError> {
+    simdutf8::compat::from_utf8(body).map_err(|error| ContentError::Utf8 {
+        position: error.valid_up_to(),
+    })
+}
+
+/// The elements of a JSON array, or the one value that is no array: each a slice of `body`.
+fn json_values(body: &str, entries_max: usize) -> Result<Vec<&str>, ContentError> {
+    let is_batch = body
+        .trim_start_matches([' ', '\t', '\n', '\r'])
+        .starts_with('[');
+    if !is_batch {
+        let value: &RawValue = serde_json::from_str(body).map_err(|error| json_error(&error))?;
+        return Ok(vec![value.get()]);
+    }
+    let mut json = serde_json::Deserializer::from_str(body);
+    let values = json
+        .deserialize_seq(Elements {
+            count_max: entries_max,
+        })
+        .and_then(|values| json.end().map(|()| values));
+    match values {
+        Ok(values) if values.is_empty() => Err(ContentError::EmptyBatch),
+        Ok(values) => Ok(values),
+        Err(error) if error.is_data() => Err(ContentError::TooManyEntries { entries_max }),
+        Err(error) => Err(json_error(&error)),
+    }
+}
+
+/// Collects the elements and stops after `count_max`, before a flood of them takes memory.
+struct Elements {
+    count_max: usize,
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "an array of at most {} elements", self.count_max)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = elements.next_element::<&'de RawValue>()? {
+            if values.len() == self.count_max {
+                return Err(A::Error::custom("too many elements"));
+            }
+            values.push(value.get());
+        }
+        Ok(values)
+    }
+}
+
+fn json_error(error: &serde_json::Error) -> ContentError {
+    let (line, column) = (error.line(), error.column());
+    let reason = error.to_string();
+    let place = format!(" at line {line} column {column}");
+    ContentError::Json {
+        reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
+        line,
+        column,
+    }
+}
+
+/// Slices of `body` for the values in it.
+///
+/// Values that make up less than half of the body are copied out: else a megabyte of white space
+/// around a digit would be held for as long as that digit.
+fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
+    let is_sparse = values.iter().map(|value| value.len()).sum::<usize>() < body.len() / 2;
+    let has_line_breaks = values
+        .iter()
+        .any(|value| memchr::memchr2(b'\n', b'\r', value.as_bytes()).is_some());
+    if !is_sparse && !has_line_breaks {
+        return values
+            .iter()
+            .map(|value| body.slice_ref(value.as_bytes()))
+            .collect();
+    }
+    let mut joined = BytesMut::with_capacity(values.iter().map(|value| value.len()).sum());
+    for value in values {
+        joined.extend_from_slice(value.as_bytes());
+    }
+    for byte in joined.iter_mut() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    let mut joined = joined.freeze();
+    values
+        .iter()
+        .map(|value| joined.split_to(value.len()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ContentError::*;
+    use proptest::prelude::*;
+
+    fn check(kind: ContentKind, body: &[u8]) -> Result<Vec<Bytes>, ContentError> {
+        split(kind, Bytes::copy_from_slice(body), 4)
+    }
+
+    #[test]
+    fn one_array_level_is_a_batch() {
+        for (body, payloads) in [
+            (r#"{"a":1}"#, &[r#"{"a":1}"#][..]),
+            (r#"[{"a":1},{"b":2}]"#, &[r#"{"a":1}"#, r#"{"b":2}"#]),
+            ("[[1,2], [3,4]]", &["[1,2]", "[3,4]"]),
+            ("[[[1,2,3]]]", &["[[1,2,3]]"]),
+            ("[[]]", &["[]"]),
+            (" \t[ 1 ,\t\"a\" , null ] ", &["1", "\"a\"", "null"]),
+            ("\"text\"", &["\"text\""]),
+            (" -1.50e+3 ", &["-1.50e+3"]),
+            ("true", &["true"]),
+            ("[\"]\",\"é,\\n\"]", &["\"]\"", "\"é,\\n\""]),
+            // Duplicate names and large numbers stay as they are said.
+            (
+                r#"{"a":1e999,"a":123456789012345678901234567890}"#,
+                &[r#"{"a":1e999,"a":123456789012345678901234567890}"#],
+            ),
+        ] {
+            assert_eq!(
+                check(ContentKind::Json, body.as_bytes()).unwrap(),
+                payloads,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_json_entry_is_on_one_line() {
+        for (body, payloads) in [
+            ("{\n  \"a\": 1\r\n}\n", &["{   \"a\": 1  }"][..]),
+            ("[\r\n1,\n[2,\n3]\n]", &["1", "[2, 3]"]),
+            // An escaped line break is not a raw one.
+            ("{\n\"a\":\"x\\ny\"}", &["{ \"a\":\"x\\ny\"}"]),
+        ] {
+            assert_eq!(
+                check(ContentKind::Json, body.as_bytes()).unwrap(),
+                payloads,
+                "{body:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn invalid_json_is_refused_with_line_and_column() {
+        for (body, reason, line, column) in [
+            ("{ invalid json }", "key must be a string", 1, 3),
+            ("[1,\n 2,\n x]", "expected value", 3, 2),
+            ("[1,]", "trailing comma", 1, 4),
+            ("[1 2]", "expected `,` or `]`", 1, 4),
+            ("[1", "EOF while parsing a list", 1, 2),
+            ("[1] x", "trailing characters", 1, 5),
+            ("{} {}", "trailing characters", 1, 4),
+            ("1,2", "trailing characters", 1, 2),
+            ("nul", "EOF while parsing a value", 1, 3),
+            ("01", "invalid number", 1, 2),
+            (
+                "\"a\nb\"",
+                "control character (\\u0000-\\u001F) found while parsing a string",
+                1,
+                2,
+            ),
+            ("   ", "EOF while parsing a value", 1, 3),
+            ("\u{feff}1", "expected value", 1, 1),
+        ] {
+            let refused = Json {
+                reason: reason.into(),
+                line,
+                column,
+            };
+            assert_eq!(
+                check(ContentKind::Json, body.as_bytes()),
+                Err(refused),
+                "{body:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_without_entries_is_refused() {
+        for kind in [ContentKind::Json, ContentKind::Text, ContentKind::Binary] {
+            assert_eq!(check(kind, b""), Err(Empty), "{kind:?}");
+        }
+        assert_eq!(check(ContentKind::Json, b"[]"), Err(EmptyBatch));
+        assert_eq!(check(ContentKind::Json, b" [\n] "), Err(EmptyBatch));
+    }
+
+    #[test]
+    fn a_batch_has_at_most_its_limit_of_entries() {
+        assert_eq!(check(ContentKind::Json, b"[1,2,3,4]").unwrap().len(), 4);
+        let refused = Err(TooManyEntries { entries_max: 4 });
+        assert_eq!(check(ContentKind::Json, b"[1,2,3,4,5]"), refused);
+        let flood = format!("[{}1]", "1,".repeat(100_000));
+        assert_eq!(check(ContentKind::Json, flood.as_bytes()), refused);
+    }
+
+    #[test]
+    fn text_and_json_are_utf_8_and_binary_is_bytes() {
+        let body = b"caf\xc3\xa9\xff\xfe";
+        assert_eq!(check(ContentKind::Text, &body[..5]).unwrap(), ["café"]);
+        assert_eq!(check(ContentKind::Text, body), Err(Utf8 { position: 5 }));
+        assert_eq!(
+            check(ContentKind::Json, b"\"\xc0\xaf\""),
+            Err(Utf8 { position: 1 })
+        );
+        assert_eq!(check(ContentKind::Binary, body).unwrap(), [&body[..]]);
+        assert_eq!(check(ContentKind::Text, b"[1,2]\n").unwrap(), ["[1,2]\n"]);
+    }
+
+    #[test]
+    fn dense_payloads_share_the_body_and_sparse_ones_do_not() {
+        for (text, is_shared) in [
+            (r#"[{"a":1},{"b":2}]"#, true),
+            (r#"{"a":1} "#, true),
+            ("[1,                                   2]", false),
+            ("{\n}", false),
+        ] {
+            let body = Bytes::from(text);
+            let range = body.as_ptr_range();
+            for payload in split(ContentKind::Json, body.clone(), 4).unwrap() {
+                assert_eq!(range.contains(&payload.as_ptr()), is_shared, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn deep_nesting_overflows_no_stack() {
+        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
+        assert_eq!(check(ContentKind::Json, deep.as_bytes()).unwrap().len(), 1);
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "\\PC{0,6}|[\n\r\t\",\\]\\[ ]{0,4}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::vec(("[a-z\n]{0,3}", inner), 0..4)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_gives_back_the_values_of_a_batch(
+            values in prop::collection::vec(any_json(), 1..5),
+            pretty in any::<bool>(),
+        ) {
+            let body = match pretty {
+                true => serde_json::to_vec_pretty(&values).unwrap(),
+                false => serde_json::to_vec(&values).unwrap(),
+            };
+            let payloads = check(ContentKind::Json, &body).unwrap();
+            prop_assert_eq!(payloads.len(), values.len());
+            for (payload, value) in payloads.iter().zip(&values) {
+                prop_assert!(!payload.contains(&b'\n') && !payload.contains(&b'\r'));
+                let parsed: serde_json::Value = serde_json::from_slice(payload).unwrap();
+                prop_assert_eq!(&parsed, value);
+            }
+        }
+
+        #[test]
+        fn a_cut_batch_is_never_a_smaller_batch(values in prop::collection::vec(any_json(), 1..4)) {
+            let body = serde_json::to_vec(&values).unwrap();
+            for end in 0..body.len() {
+                prop_assert!(check(ContentKind::Json, &body[..end]).is_err());
+            }
+        }
+    }
+}
