@@ -14,6 +14,8 @@
 //! the mark of the last trimmed entry, so a reader that stands there resumes.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
