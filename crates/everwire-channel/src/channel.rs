@@ -19,6 +19,8 @@ mod append;
 mod confirm;
 mod repeats;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use crate::content_type::ContentType;
 use crate::expiry::Expiry;

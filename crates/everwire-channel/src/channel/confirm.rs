@@ -95,3 +95,87 @@ pub enum Mismatch {
     #[error("the channel exists and is open; close it with an append instead")]
     Open,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Append, Setup};
+    use super::*;
+    use crate::offset::{Epoch, Mark};
+
+    fn made_by_a_read() -> Channel {
+        Channel::new(Setup::new(Epoch(7), Mark(1)), 0)
+    }
+
+    #[test]
+    fn a_creation_confirms_a_channel_that_is_what_it_asks_for() {
+        let (text, json) = (ContentType::text(), ContentType::json());
+        let ttl = Some(Expiry::Sliding { ttl_ms: 10 });
+        let other_ttl = Some(Expiry::Sliding { ttl_ms: 11 });
+        let mismatch = Mismatch::ContentType {
+            channel: text.clone(),
+            asked: json.clone(),
+        };
+        for (is_closed, asked, expected) in [
+            (false, (Some(&text), ttl, false), Ok(Confirmed::Same)),
+            (false, (None, ttl, false), Ok(Confirmed::Same)),
+            (true, (Some(&text), ttl, true), Ok(Confirmed::Same)),
+            (false, (Some(&json), None, true), Err(mismatch)),
+            (false, (Some(&text), other_ttl, true), Err(Mismatch::Expiry)),
+            (false, (Some(&text), None, false), Err(Mismatch::Expiry)),
+            (true, (Some(&text), ttl, false), Err(Mismatch::Closed)),
+            (false, (Some(&text), ttl, true), Err(Mismatch::Open)),
+        ] {
+            let mut channel = Channel::new(
+                Setup {
+                    content_type: Some(text.clone()),
+                    expiry: ttl,
+                    closed: is_closed,
+                    ..Setup::new(Epoch(7), Mark(1))
+                },
+                0,
+            );
+            let before = format!("{channel:?}");
+            let (content_type, expiry, closed) = asked;
+            assert_eq!(
+                channel.confirm(content_type, expiry, closed, 5),
+                expected,
+                "{asked:?}"
+            );
+            assert_eq!(format!("{channel:?}"), before);
+        }
+    }
+
+    #[test]
+    fn a_creation_adopts_a_channel_that_a_read_made() {
+        let text = ContentType::text();
+        let ttl = Some(Expiry::Sliding { ttl_ms: 10 });
+        for closed in [false, true] {
+            let mut channel = made_by_a_read();
+            assert_eq!(
+                channel.confirm(Some(&text), ttl, closed, 5),
+                Ok(Confirmed::Adopted)
+            );
+            assert_eq!(channel.content_type(), Some(&text));
+            assert_eq!(channel.expires_at_ms(), Some(15));
+            assert_eq!(channel.is_closed(), closed);
+            assert_eq!(
+                channel.confirm(Some(&text), ttl, closed, 6),
+                Ok(Confirmed::Same)
+            );
+        }
+        let mut closed = made_by_a_read();
+        closed
+            .append(
+                Append {
+                    close: true,
+                    ..Append::default()
+                },
+                1,
+            )
+            .unwrap();
+        assert_eq!(
+            closed.confirm(Some(&text), None, false, 5),
+            Err(Mismatch::Closed)
+        );
+    }
+}
