@@ -1,11 +1,12 @@
 //! Channel names: what stands below `/channels/` in a URL.
 //!
 //! ```text
-//!   /channels/chat/caf%C3%A9/7   ──from_path──▶   chat/café/7   ──to_path──▶   chat/caf%C3%A9/7
+//!   chat/caf%C3%A9/7   ──from_path──▶   chat/café/7   ──to_path──▶   chat/caf%C3%A9/7
 //! ```
 //!
-//! A name is 1–255 bytes of UTF-8 after percent-decoding: segments divided by `/`, none of them empty, `.` or `..`, without
-//! control characters (C0, DEL, C1) and without `*`, which belongs to [patterns](crate::pattern).
+//! A name is 1–255 bytes of UTF-8 after percent-decoding: segments divided by `/`, none of them
+//! empty, `.` or `..`, without control characters (C0, DEL, C1) and without `*`, which belongs to
+//! [patterns](crate::pattern).
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,16 +22,18 @@ impl ChannelName {
     /// The largest name, in bytes after percent-decoding.
     pub const BYTES_MAX: usize = 255;
 
-    /// Takes a name as people write it, not percent-encoded. Positions in the error count bytes of `decoded`.
+    /// Takes a name as people write it, not percent-encoded. Positions in the error count bytes of
+    /// `decoded`.
     pub fn new(decoded: &str) -> Result<Self, NameError> {
         check(decoded)?;
         Ok(Self(decoded.into()))
     }
 
-    /// Takes a name as it stands in a URL's path, percent-encoded (RFC 3986, section 2.1). Positions in the error count
-    /// bytes of `encoded`.
+    /// Takes a name as it stands in a URL's path, percent-encoded (RFC 3986, section 2.1).
+    /// Positions in the error count bytes of `encoded`.
     ///
-    /// An encoded slash is refused: `a%2Fb` and `a/b` would be one channel to us and two to a proxy that guards paths.
+    /// An encoded slash is refused: `a%2Fb` and `a/b` would be one channel to us and two to a proxy
+    /// that guards paths.
     pub fn from_path(encoded: &str) -> Result<Self, NameError> {
         if !encoded.contains('%') {
             return Self::new(encoded);
@@ -49,7 +52,8 @@ impl ChannelName {
         &self.0
     }
 
-    /// The name as it stands in a URL's path: everything percent-encoded but letters, digits, `-._~` and the dividing `/`.
+    /// The name as it stands in a URL's path: everything percent-encoded but ASCII letters, digits,
+    /// `-._~` and the dividing `/`.
     pub fn to_path(&self) -> String {
         utf8_percent_encode(&self.0, ENCODED_IN_PATH).to_string()
     }
@@ -227,8 +231,8 @@ fn encoded_position(encoded: &str, decoded: usize) -> usize {
     })
 }
 
-/// All but the unreserved characters of RFC 3986, section 2.3, and the slash: then no framework on the way reads a name
-/// differently.
+/// All but the unreserved characters of RFC 3986, section 2.3, and the slash: then no framework
+/// on the way reads a name differently.
 const ENCODED_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

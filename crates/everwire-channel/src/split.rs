@@ -17,9 +17,10 @@ use crate::content_type::ContentKind;
 
 /// Splits a body into the payloads of its entries: at least one, at most `entries_max`.
 ///
-/// Payloads are slices of `body` where that keeps at most twice the memory that they account for,
-/// and copies elsewhere. A JSON payload is what stood in the body, byte for byte, but for line
-/// breaks between tokens.
+/// The payloads are slices of `body` where they make up at least half of it, and copies elsewhere.
+/// While any of them is kept, all of that memory is: a log may so hold one body more than it
+/// accounts for, that of the oldest batch. A JSON payload is what stood in the body, byte for
+/// byte, but for line breaks between tokens.
 ///
 /// # Errors
 ///

@@ -34,8 +34,8 @@ pub struct RepeatLimits {
     pub producers_max: u32,
     /// How many idempotency keys are remembered. Default: 1,024.
     pub keys_max: u32,
-    /// How long after its last accepted append a producer is remembered, in milliseconds. Default: 7 days,
-    /// as the Durable Streams protocol recommends.
+    /// How long after its last accepted append a producer is remembered, in milliseconds. Default:
+    /// 7 days, as the Durable Streams protocol recommends.
     pub producer_idle_max_ms: u64,
     /// How long after the first append with it a key is remembered, in milliseconds. Default: 24
     /// hours.
