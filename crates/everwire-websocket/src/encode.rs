@@ -1,0 +1,207 @@
+//! Frames for the wire.
+//!
+//! A server's frames carry no masking key, so one encoding goes to all who receive the message. A
+//! client's frames carry a fresh key each, given by the caller.
+
+use bytes::BytesMut;
+
+use crate::frame::{ControlKind, FrameHead, FrameKind, HEAD_BYTES_MAX, MessageKind};
+use crate::{CloseCode, ContextTakeover, Deflater, MaskingKey, close, mask};
+
+/// Appends a whole message in one unmasked frame.
+pub fn encode_message(kind: MessageKind, payload: &[u8], out: &mut BytesMut) {
+    out.reserve(HEAD_BYTES_MAX + payload.len());
+    encode_message_head(kind, payload.len(), false, out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends only the head of a whole message, for a payload that is sent as a slice of its own.
+/// `compressed` says that the payload comes from a [`Deflater`].
+pub fn encode_message_head(
+    kind: MessageKind,
+    payload_len: usize,
+    compressed: bool,
+    out: &mut BytesMut,
+) {
+    message_head(kind, payload_len, compressed, None).encode(out);
+}
+
+/// Appends a whole message, compressed, in one unmasked frame.
+///
+/// With [`ContextTakeover::No`] a payload that compression would not make smaller goes uncompressed;
+/// with [`ContextTakeover::Yes`] it cannot, since the peer has to see what the compressor saw.
+pub fn encode_compressed_message(
+    kind: MessageKind,
+    payload: &[u8],
+    deflater: &mut Deflater,
+    out: &mut BytesMut,
+) {
+    append_compressed(kind, payload, deflater, None, out);
+}
+
+/// Appends a Ping (RFC 6455, section 5.5.2).
+///
+/// # Panics
+///
+/// If `payload` has more than 125 bytes.
+pub fn encode_ping(payload: &[u8], out: &mut BytesMut) {
+    append(
+        control_head(ControlKind::Ping, payload.len(), None),
+        payload,
+        out,
+    );
+}
+
+/// Appends a Pong (RFC 6455, section 5.5.3).
+///
+/// # Panics
+///
+/// If `payload` has more than 125 bytes; that of a Ping never has.
+pub fn encode_pong(payload: &[u8], out: &mut BytesMut) {
+    append(
+        control_head(ControlKind::Pong, payload.len(), None),
+        payload,
+        out,
+    );
+}
+
+/// Appends a Close frame (RFC 6455, section 5.5.1). A reason of more than 123 bytes is cut between
+/// two characters.
+pub fn encode_close(close: Option<(CloseCode, &str)>, out: &mut BytesMut) {
+    append_close(close, None, out);
+}
+
+/// Frames of a client: as the functions of this module, but masked with a key that must be fresh and
+/// unpredictable for each frame (RFC 6455, section 5.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Masker(pub MaskingKey);
+
+impl Masker {
+    /// Appends a whole message in one frame.
+    pub fn encode_message(self, kind: MessageKind, payload: &[u8], out: &mut BytesMut) {
+        append(
+            message_head(kind, payload.len(), false, Some(self.0)),
+            payload,
+            out,
+        );
+    }
+
+    /// Appends a whole message in one frame, compressed as [`encode_compressed_message`] does.
+    pub fn encode_compressed_message(
+        self,
+        kind: MessageKind,
+        payload: &[u8],
+        deflater: &mut Deflater,
+        out: &mut BytesMut,
+    ) {
+        append_compressed(kind, payload, deflater, Some(self.0), out);
+    }
+
+    /// Appends a Ping.
+    ///
+    /// # Panics
+    ///
+    /// If `payload` has more than 125 bytes.
+    pub fn encode_ping(self, payload: &[u8], out: &mut BytesMut) {
+        append(
+            control_head(ControlKind::Ping, payload.len(), Some(self.0)),
+            payload,
+            out,
+        );
+    }
+
+    /// Appends a Pong.
+    ///
+    /// # Panics
+    ///
+    /// If `payload` has more than 125 bytes; that of a Ping never has.
+    pub fn encode_pong(self, payload: &[u8], out: &mut BytesMut) {
+        append(
+            control_head(ControlKind::Pong, payload.len(), Some(self.0)),
+            payload,
+            out,
+        );
+    }
+
+    /// Appends a Close frame, its reason cut to what fits.
+    pub fn encode_close(self, close: Option<(CloseCode, &str)>, out: &mut BytesMut) {
+        append_close(close, Some(self.0), out);
+    }
+}
+
+fn message_head(
+    kind: MessageKind,
+    payload_len: usize,
+    compressed: bool,
+    mask: Option<MaskingKey>,
+) -> FrameHead {
+    let kind = FrameKind::First {
+        kind,
+        compressed,
+        fin: true,
+    };
+    FrameHead {
+        kind,
+        mask,
+        payload_len: payload_len as u64,
+    }
+}
+
+fn control_head(kind: ControlKind, payload_len: usize, mask: Option<MaskingKey>) -> FrameHead {
+    FrameHead {
+        kind: FrameKind::Control(kind),
+        mask,
+        payload_len: payload_len as u64,
+    }
+}
+
+fn append(head: FrameHead, payload: &[u8], out: &mut BytesMut) {
+    out.reserve(HEAD_BYTES_MAX + payload.len());
+    head.encode(out);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(key) = head.mask {
+        mask(key, 0, &mut out[start..]);
+    }
+}
+
+fn append_close(close: Option<(CloseCode, &str)>, mask: Option<MaskingKey>, out: &mut BytesMut) {
+    let mut payload = Vec::new();
+    if let Some((code, reason)) = close {
+        payload.extend_from_slice(&code.as_u16().to_be_bytes());
+        payload.extend_from_slice(close::fitting(reason).as_bytes());
+    }
+    append(
+        control_head(ControlKind::Close, payload.len(), mask),
+        &payload,
+        out,
+    );
+}
+
+fn append_compressed(
+    kind: MessageKind,
+    payload: &[u8],
+    deflater: &mut Deflater,
+    key: Option<MaskingKey>,
+    out: &mut BytesMut,
+) {
+    // How long the head is, only the compressed length tells: compress behind the longest, then
+    // close the gap.
+    let start = out.len();
+    let payload_start = start + HEAD_BYTES_MAX;
+    out.resize(payload_start, 0);
+    deflater.compress(payload, out);
+    let compressed_len = out.len() - payload_start;
+    if deflater.context_takeover() == ContextTakeover::No && compressed_len >= payload.len() {
+        out.truncate(start);
+        return append(message_head(kind, payload.len(), false, key), payload, out);
+    }
+    let mut head = BytesMut::with_capacity(HEAD_BYTES_MAX);
+    message_head(kind, compressed_len, true, key).encode(&mut head);
+    if let Some(key) = key {
+        mask(key, 0, &mut out[payload_start..]);
+    }
+    out[start..start + head.len()].copy_from_slice(&head);
+    out.copy_within(payload_start.., start + head.len());
+    out.truncate(start + head.len() + compressed_len);
+}

@@ -1,0 +1,230 @@
+//! The server's side of the opening handshake (RFC 6455, section 4.2).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    ALLOW, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+use super::{VERSION, accept_key, field, field_value, write_fields};
+use crate::{Deflate, DeflatePolicy};
+
+/// The head of a request, as the HTTP layer parsed it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method: `GET`, or `CONNECT` over HTTP/2 and 3.
+    pub method: &'a Method,
+    /// The version of HTTP.
+    pub version: Version,
+    /// All header fields.
+    pub headers: &'a HeaderMap,
+    /// The pseudo-header field `:protocol` of an extended CONNECT (RFC 8441, section 4).
+    pub protocol: Option<&'a str>,
+}
+
+/// What the server speaks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy<'p> {
+    /// Subprotocols, the preferred one first. The first that the client asks for is taken; none in
+    /// common is no error (RFC 6455, section 4.2.2).
+    pub subprotocols: &'p [&'p str],
+    /// What is granted of permessage-deflate; `None`: never negotiated.
+    pub deflate: Option<DeflatePolicy>,
+}
+
+/// Why a request does not become a WebSocket.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Neither an upgrade nor an extended CONNECT.
+    #[error("the request asks for no websocket; send connection: upgrade and upgrade: websocket")]
+    NotWebSocket,
+    /// An upgrade by another method than GET (section 4.2.1).
+    #[error("a websocket is not opened by this method; use GET")]
+    Method,
+    /// An upgrade in HTTP/1.0, or in HTTP/2 and later.
+    #[error("this version of HTTP cannot upgrade; use HTTP/1.1, or extended CONNECT over HTTP/2")]
+    HttpVersion,
+    /// `:protocol` names something else (RFC 9220, section 3).
+    #[error("extended CONNECT asks for another protocol; set :protocol to websocket")]
+    Protocol,
+    /// `Host` is missing or repeated (section 4.2.1).
+    #[error("the host field is missing or repeated; send it once")]
+    Host,
+    /// `Sec-WebSocket-Version` is not 13 (section 4.4).
+    #[error("the websocket version is missing or unknown; send sec-websocket-version: 13")]
+    Version,
+    /// `Sec-WebSocket-Key` is missing, repeated, or not 16 bytes in base64 (section 4.2.1).
+    #[error("sec-websocket-key is missing or malformed; send 16 random bytes in base64, once")]
+    Key,
+    /// `Sec-WebSocket-Protocol` is not a list of tokens (section 4.1).
+    #[error("sec-websocket-protocol is malformed; send a comma-separated list of tokens")]
+    Subprotocols,
+    /// `Sec-WebSocket-Extensions` does not follow its grammar (section 9.1).
+    #[error("sec-websocket-extensions is malformed; follow RFC 6455 section 9.1")]
+    Extensions,
+}
+
+/// A request that becomes a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted<'p> {
+    /// The chosen subprotocol, one of the policy's.
+    pub subprotocol: Option<&'p str>,
+    /// The parameters of permessage-deflate, for [`Rules`](crate::Rules).
+    pub deflate: Option<Deflate>,
+    extensions: Option<HeaderValue>,
+    /// Over HTTP/1.1: the value of `Sec-WebSocket-Accept`.
+    accept: Option<HeaderValue>,
+}
+
+/// Whether the request asks for a WebSocket, well or badly: an upgrade over HTTP/1.1 or an extended
+/// CONNECT. If so, [`accept`] answers it.
+pub fn wants_websocket(request: &Request<'_>) -> bool {
+    match request.protocol {
+        Some(protocol) => request.method == Method::CONNECT && protocol == "websocket",
+        // "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request"
+        // (RFC 9110, section 7.8).
+        None => request.version == Version::HTTP_11 && field::is_upgrade(request.headers),
+    }
+}
+
+/// Judges the client's opening handshake (sections 4.2.1 and 4.2.2; RFC 8441, section 5).
+///
+/// Whether the `Origin` is welcome is not asked here: that is the application's to decide.
+///
+/// # Errors
+///
+/// A [`Refusal`] has the status code and the fields to answer with.
+pub fn accept<'p>(request: &Request<'_>, policy: &Policy<'p>) -> Result<Accepted<'p>, Refusal> {
+    let headers = request.headers;
+    let accept = match request.protocol {
+        Some(_) if request.method != Method::CONNECT => return Err(Refusal::Method),
+        Some("websocket") => {
+            check_version(headers)?;
+            None
+        }
+        Some(_) => return Err(Refusal::Protocol),
+        None => Some(check_upgrade(request)?),
+    };
+    let wanted =
+        field::token_list(headers, SEC_WEBSOCKET_PROTOCOL).map_err(|_| Refusal::Subprotocols)?;
+    let subprotocol = policy
+        .subprotocols
+        .iter()
+        .copied()
+        .find(|known| wanted.contains(known));
+    let offers =
+        field::extensions(headers, SEC_WEBSOCKET_EXTENSIONS).map_err(|_| Refusal::Extensions)?;
+    let chosen = policy.deflate.and_then(|policy| policy.choose(&offers));
+    let (deflate, extensions) = chosen.unzip();
+    Ok(Accepted {
+        subprotocol,
+        deflate,
+        extensions: extensions.map(field_value),
+        accept,
+    })
+}
+
+impl Accepted<'_> {
+    /// 101 over HTTP/1.1, 200 for an extended CONNECT.
+    pub fn status(&self) -> StatusCode {
+        match self.accept {
+            Some(_) => StatusCode::SWITCHING_PROTOCOLS,
+            None => StatusCode::OK,
+        }
+    }
+
+    /// The response's fields.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(accept) = &self.accept {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
+        }
+        if let Some(subprotocol) = self.subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, field_value(subprotocol.to_owned()));
+        }
+        if let Some(extensions) = &self.extensions {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions.clone());
+        }
+        headers
+    }
+
+    /// Appends the whole head of the response for HTTP/1.1, with the fields of `more` in it.
+    pub fn write_head(&self, more: &HeaderMap, out: &mut BytesMut) {
+        out.put_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+        write_fields(self.headers().iter().chain(more), out);
+    }
+}
+
+impl Refusal {
+    /// The status code of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Self::HttpVersion | Self::Host | Self::Key | Self::Subprotocols | Self::Extensions => {
+                StatusCode::BAD_REQUEST
+            }
+        }
+    }
+
+    /// The fields that the status code asks for.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        match self {
+            Self::NotWebSocket | Self::Version => {
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+            }
+            Self::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            Self::Protocol
+            | Self::HttpVersion
+            | Self::Host
+            | Self::Key
+            | Self::Subprotocols
+            | Self::Extensions => {}
+        }
+        headers
+    }
+}
+
+/// Section 4.2.1: what an upgrade must have. Gives the proof for its key.
+fn check_upgrade(request: &Request<'_>) -> Result<HeaderValue, Refusal> {
+    let headers = request.headers;
+    if !field::is_upgrade(headers) {
+        return Err(Refusal::NotWebSocket);
+    }
+    if request.method != Method::GET {
+        return Err(Refusal::Method);
+    }
+    if request.version != Version::HTTP_11 {
+        return Err(Refusal::HttpVersion);
+    }
+    if !matches!(field::single(headers, HOST), Ok(Some(_))) {
+        return Err(Refusal::Host);
+    }
+    check_version(headers)?;
+    let Ok(Some(key)) = field::single(headers, SEC_WEBSOCKET_KEY) else {
+        return Err(Refusal::Key);
+    };
+    match STANDARD.decode(key) {
+        Ok(nonce) if nonce.len() == 16 => Ok(field_value(accept_key(key))),
+        _ => Err(Refusal::Key),
+    }
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
+    match field::single(headers, SEC_WEBSOCKET_VERSION) {
+        Ok(Some(VERSION)) => Ok(()),
+        _ => Err(Refusal::Version),
+    }
+}
