@@ -10,9 +10,7 @@ use crate::{CloseCode, ContextTakeover, Deflater, MaskingKey, close, mask};
 
 /// Appends a whole message in one unmasked frame.
 pub fn encode_message(kind: MessageKind, payload: &[u8], out: &mut BytesMut) {
-    out.reserve(HEAD_BYTES_MAX + payload.len());
-    encode_message_head(kind, payload.len(), false, out);
-    out.extend_from_slice(payload);
+    append_message(kind, payload, None, out);
 }
 
 /// Appends only the head of a whole message, for a payload that is sent as a slice of its own.
@@ -45,11 +43,7 @@ pub fn encode_compressed_message(
 ///
 /// If `payload` has more than 125 bytes.
 pub fn encode_ping(payload: &[u8], out: &mut BytesMut) {
-    append(
-        control_head(ControlKind::Ping, payload.len(), None),
-        payload,
-        out,
-    );
+    append_control(ControlKind::Ping, payload, None, out);
 }
 
 /// Appends a Pong (RFC 6455, section 5.5.3).
@@ -58,11 +52,7 @@ pub fn encode_ping(payload: &[u8], out: &mut BytesMut) {
 ///
 /// If `payload` has more than 125 bytes; that of a Ping never has.
 pub fn encode_pong(payload: &[u8], out: &mut BytesMut) {
-    append(
-        control_head(ControlKind::Pong, payload.len(), None),
-        payload,
-        out,
-    );
+    append_control(ControlKind::Pong, payload, None, out);
 }
 
 /// Appends a Close frame (RFC 6455, section 5.5.1). A reason of more than 123 bytes is cut between
@@ -79,11 +69,7 @@ pub struct Masker(pub MaskingKey);
 impl Masker {
     /// Appends a whole message in one frame.
     pub fn encode_message(self, kind: MessageKind, payload: &[u8], out: &mut BytesMut) {
-        append(
-            message_head(kind, payload.len(), false, Some(self.0)),
-            payload,
-            out,
-        );
+        append_message(kind, payload, Some(self.0), out);
     }
 
     /// Appends a whole message in one frame, compressed as [`encode_compressed_message`] does.
@@ -103,11 +89,7 @@ impl Masker {
     ///
     /// If `payload` has more than 125 bytes.
     pub fn encode_ping(self, payload: &[u8], out: &mut BytesMut) {
-        append(
-            control_head(ControlKind::Ping, payload.len(), Some(self.0)),
-            payload,
-            out,
-        );
+        append_control(ControlKind::Ping, payload, Some(self.0), out);
     }
 
     /// Appends a Pong.
@@ -116,11 +98,7 @@ impl Masker {
     ///
     /// If `payload` has more than 125 bytes; that of a Ping never has.
     pub fn encode_pong(self, payload: &[u8], out: &mut BytesMut) {
-        append(
-            control_head(ControlKind::Pong, payload.len(), Some(self.0)),
-            payload,
-            out,
-        );
+        append_control(ControlKind::Pong, payload, Some(self.0), out);
     }
 
     /// Appends a Close frame, its reason cut to what fits.
@@ -129,56 +107,48 @@ impl Masker {
     }
 }
 
-fn message_head(
+pub(crate) fn append_message(
     kind: MessageKind,
-    payload_len: usize,
-    compressed: bool,
+    payload: &[u8],
+    key: Option<MaskingKey>,
+    out: &mut BytesMut,
+) {
+    append(message_head(kind, payload.len(), false, key), payload, out);
+}
+
+pub(crate) fn append_control(
+    kind: ControlKind,
+    payload: &[u8],
     mask: Option<MaskingKey>,
-) -> FrameHead {
-    let kind = FrameKind::First {
-        kind,
-        compressed,
-        fin: true,
-    };
-    FrameHead {
-        kind,
-        mask,
-        payload_len: payload_len as u64,
-    }
+    out: &mut BytesMut,
+) {
+    let kind = FrameKind::Control(kind);
+    let payload_len = payload.len() as u64;
+    append(
+        FrameHead {
+            kind,
+            mask,
+            payload_len,
+        },
+        payload,
+        out,
+    );
 }
 
-fn control_head(kind: ControlKind, payload_len: usize, mask: Option<MaskingKey>) -> FrameHead {
-    FrameHead {
-        kind: FrameKind::Control(kind),
-        mask,
-        payload_len: payload_len as u64,
-    }
-}
-
-fn append(head: FrameHead, payload: &[u8], out: &mut BytesMut) {
-    out.reserve(HEAD_BYTES_MAX + payload.len());
-    head.encode(out);
-    let start = out.len();
-    out.extend_from_slice(payload);
-    if let Some(key) = head.mask {
-        mask(key, 0, &mut out[start..]);
-    }
-}
-
-fn append_close(close: Option<(CloseCode, &str)>, mask: Option<MaskingKey>, out: &mut BytesMut) {
+pub(crate) fn append_close(
+    close: Option<(CloseCode, &str)>,
+    key: Option<MaskingKey>,
+    out: &mut BytesMut,
+) {
     let mut payload = Vec::new();
     if let Some((code, reason)) = close {
         payload.extend_from_slice(&code.as_u16().to_be_bytes());
         payload.extend_from_slice(close::fitting(reason).as_bytes());
     }
-    append(
-        control_head(ControlKind::Close, payload.len(), mask),
-        &payload,
-        out,
-    );
+    append_control(ControlKind::Close, &payload, key, out);
 }
 
-fn append_compressed(
+pub(crate) fn append_compressed(
     kind: MessageKind,
     payload: &[u8],
     deflater: &mut Deflater,
@@ -204,4 +174,32 @@ fn append_compressed(
     out[start..start + head.len()].copy_from_slice(&head);
     out.copy_within(payload_start.., start + head.len());
     out.truncate(start + head.len() + compressed_len);
+}
+
+fn message_head(
+    kind: MessageKind,
+    payload_len: usize,
+    compressed: bool,
+    mask: Option<MaskingKey>,
+) -> FrameHead {
+    let kind = FrameKind::First {
+        kind,
+        compressed,
+        fin: true,
+    };
+    FrameHead {
+        kind,
+        mask,
+        payload_len: payload_len as u64,
+    }
+}
+
+fn append(head: FrameHead, payload: &[u8], out: &mut BytesMut) {
+    out.reserve(HEAD_BYTES_MAX + payload.len());
+    head.encode(out);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(key) = head.mask {
+        mask(key, 0, &mut out[start..]);
+    }
 }

@@ -9,12 +9,13 @@
 //!
 //! Nothing here has a socket, a task, a clock or randomness of its own. A connection at rest costs
 //! nothing: [`Inbound`] holds no heap while it is idle, and a shell may drop it and start with a new
-//! one at the next byte.
+//! one at the next byte. [`Connection`] joins the pieces for shells that want one object.
 
 pub mod frame;
 pub mod handshake;
 
 mod close;
+mod connection;
 mod deflate;
 mod encode;
 mod failure;
@@ -24,6 +25,9 @@ mod rules;
 mod utf8;
 
 pub use close::CloseCode;
+pub use connection::{
+    Connection, ConnectionEvent, ConnectionOptions, Ending, MaskingKeys, NotOpen,
+};
 pub use deflate::{
     ContextTakeover, Deflate, DeflateOffer, DeflatePolicy, Deflater, Level, Scratch, WindowBits,
 };
