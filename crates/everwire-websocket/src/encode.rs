@@ -203,3 +203,98 @@ fn append(head: FrameHead, payload: &[u8], out: &mut BytesMut) {
         mask(key, 0, &mut out[start..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Level, WindowBits};
+
+    fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
+        // Something is there already, as when several frames are sent at once.
+        let mut out = BytesMut::from("before ");
+        encode(&mut out);
+        assert_eq!(&out.split_to(7)[..], b"before ");
+        out
+    }
+
+    /// RFC 6455, section 5.7.
+    #[test]
+    fn the_examples_of_section_5_7_are_written() {
+        let key = Masker([0x37, 0xfa, 0x21, 0x3d]);
+        let text = MessageKind::Text;
+        let hello = encoded(|out| encode_message(text, b"Hello", out));
+        assert_eq!(&hello[..], b"\x81\x05Hello");
+        let masked = encoded(|out| key.encode_message(text, b"Hello", out));
+        assert_eq!(&masked[..], b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        let ping = encoded(|out| encode_ping(b"Hello", out));
+        assert_eq!(&ping[..], b"\x89\x05Hello");
+        let pong = encoded(|out| key.encode_pong(b"Hello", out));
+        assert_eq!(&pong[..], b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        let head = encoded(|out| encode_message_head(MessageKind::Binary, 256, false, out));
+        assert_eq!(&head[..], b"\x82\x7e\x01\x00");
+    }
+
+    #[test]
+    fn a_close_frame_has_a_code_and_as_much_reason_as_fits() {
+        assert_eq!(&encoded(|out| encode_close(None, out))[..], b"\x88\x00");
+        let bye = encoded(|out| encode_close(Some((CloseCode::NORMAL, "bye")), out));
+        assert_eq!(&bye[..], b"\x88\x05\x03\xe8bye");
+        let long = encoded(|out| encode_close(Some((CloseCode::NORMAL, &"ä".repeat(99))), out));
+        assert_eq!(long[1], 2 + 122);
+        assert_eq!(&long[4..], "ä".repeat(61).as_bytes());
+    }
+
+    fn compressed(takeover: ContextTakeover, payload: &[u8]) -> BytesMut {
+        let mut deflater = Deflater::new(WindowBits::MAX, Level::default(), takeover);
+        let text = MessageKind::Text;
+        encoded(|out| encode_compressed_message(text, payload, &mut deflater, out))
+    }
+
+    /// RFC 7692, section 7.2.3.1.
+    #[test]
+    fn a_compressed_message_has_rsv1_and_no_tail() {
+        let hello = compressed(ContextTakeover::Yes, b"Hello");
+        assert_eq!(&hello[..], b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+    }
+
+    #[test]
+    fn a_head_of_any_length_stands_right_before_the_compressed_payload() {
+        for (len, head_len) in [(100, 2), (10_000, 4), (300_000, 10)] {
+            let frame = compressed(ContextTakeover::Yes, &noise(len));
+            let (head, found) = FrameHead::decode(&frame, crate::Role::Client)
+                .unwrap()
+                .unwrap();
+            assert_eq!(found, head_len, "{len} bytes");
+            assert_eq!(
+                head.payload_len as usize,
+                frame.len() - head_len,
+                "{len} bytes"
+            );
+        }
+    }
+
+    /// Bytes that do not compress.
+    fn noise(len: usize) -> Vec<u8> {
+        let next = |state: &u64| {
+            Some(
+                state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1),
+            )
+        };
+        let states = std::iter::successors(Some(1u64), next);
+        states.map(|state| (state >> 56) as u8).take(len).collect()
+    }
+
+    #[test]
+    fn what_compression_does_not_shorten_goes_plain_unless_the_context_needs_it() {
+        assert_eq!(
+            &compressed(ContextTakeover::No, b"Hello")[..],
+            b"\x81\x05Hello"
+        );
+        assert_eq!(compressed(ContextTakeover::Yes, b"Hello")[0], 0xc1);
+        let long = compressed(ContextTakeover::No, &[b'a'; 200]);
+        assert_eq!(long[0], 0xc1);
+        assert!(long.len() < 50);
+    }
+}

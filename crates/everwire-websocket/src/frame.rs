@@ -235,3 +235,98 @@ const OPCODE: u8 = 0x0f;
 const MASK: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn binary(payload_len: u64, mask: Option<MaskingKey>) -> FrameHead {
+        let kind = FrameKind::First {
+            kind: MessageKind::Binary,
+            compressed: false,
+            fin: true,
+        };
+        FrameHead {
+            kind,
+            mask,
+            payload_len,
+        }
+    }
+
+    fn encode(head: FrameHead) -> BytesMut {
+        let mut out = BytesMut::new();
+        head.encode(&mut out);
+        out
+    }
+
+    /// RFC 6455, section 5.2: the minimal number of bytes MUST be used to encode the length.
+    #[test]
+    fn payload_length_takes_its_shortest_form() {
+        let rows: [(u64, &[u8]); 7] = [
+            (0, b"\x82\x00"),
+            (125, b"\x82\x7d"),
+            (126, b"\x82\x7e\x00\x7e"),
+            (65_535, b"\x82\x7e\xff\xff"),
+            (65_536, b"\x82\x7f\0\0\0\0\0\x01\0\0"),
+            (1 << 32, b"\x82\x7f\0\0\0\x01\0\0\0\0"),
+            (i64::MAX as u64, b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ];
+        for (len, expected) in rows {
+            assert_eq!(
+                &encode(binary(len, None))[..],
+                expected,
+                "payload of {len} bytes"
+            );
+            let decoded = FrameHead::decode(expected, Role::Client);
+            assert_eq!(
+                decoded,
+                Ok(Some((binary(len, None), expected.len()))),
+                "{len} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn every_first_byte_is_a_kind_of_frame_or_a_failure() {
+        for byte in 0..=u8::MAX {
+            match FrameKind::decode(byte) {
+                Ok(kind) => assert_eq!(kind.encode(), byte, "{kind:?}"),
+                Err(_) => {
+                    let (opcode, fin) = (byte & OPCODE, byte & FIN != 0);
+                    let reserved = byte & (RSV2 | RSV3) != 0 || matches!(opcode, 3..=7 | 11..);
+                    let misplaced = byte & RSV1 != 0 && !matches!(opcode, 1 | 2);
+                    let fragmented = opcode >= 8 && !fin;
+                    assert!(reserved || misplaced || fragmented, "{byte:02x} is valid");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a control frame carries at most 125 bytes")]
+    fn a_long_control_frame_is_our_own_mistake() {
+        let kind = FrameKind::Control(ControlKind::Ping);
+        encode(FrameHead {
+            kind,
+            mask: None,
+            payload_len: 126,
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_decodes_from_its_own_bytes_and_no_fewer(
+            payload_len in prop_oneof![0u64..300, 65_000u64..66_000, 0..=i64::MAX as u64],
+            key: Option<MaskingKey>,
+        ) {
+            let head = binary(payload_len, key);
+            let role = if key.is_some() { Role::Server } else { Role::Client };
+            let bytes = encode(head);
+            for len in 0..bytes.len() {
+                prop_assert_eq!(FrameHead::decode(&bytes[..len], role), Ok(None), "{} bytes", len);
+            }
+            prop_assert_eq!(FrameHead::decode(&bytes, role), Ok(Some((head, bytes.len()))));
+        }
+    }
+}

@@ -326,20 +326,22 @@ impl Partial {
             self.content = scratch.take_content();
         }
         let start = self.content.len();
-        match &mut self.coding {
-            Coding::Plain => self.content.extend_from_slice(piece),
+        let inflated = match &mut self.coding {
+            Coding::Plain => {
+                self.content.extend_from_slice(piece);
+                Ok(())
+            }
             Coding::Deflate(_, inflater) => inflater
                 .get_or_insert_with(|| kept.take().unwrap_or_else(|| scratch.take_inflater()))
-                .inflate(piece, &mut self.content, rules.message_bytes_max)
-                .map_err(|error| inflate_failure(error, rules))?,
+                .inflate(piece, &mut self.content, rules.message_bytes_max),
+        };
+        // The text first: what came before a fault of the compression is judged before it, so that the
+        // outcome does not depend on where the pieces are cut.
+        if self.kind == MessageKind::Text {
+            let text = &self.content[start..];
+            self.utf8.push(text).map_err(|_| Failure::TextNotUtf8)?;
         }
-        match self.kind {
-            MessageKind::Text => self
-                .utf8
-                .push(&self.content[start..])
-                .map_err(|_| Failure::TextNotUtf8),
-            MessageKind::Binary => Ok(()),
-        }
+        inflated.map_err(|error| inflate_failure(error, rules))
     }
 
     /// Gives the message, and what the next one needs of the compression context.

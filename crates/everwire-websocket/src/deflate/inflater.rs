@@ -69,7 +69,8 @@ impl Default for Inflater {
 
 impl Inflater {
     /// Inflates the next piece of a message to the end of `content`, which grows to `bytes_max` at
-    /// most, and one more byte to learn that there is more.
+    /// most, and one more byte to learn that there is more. After an error `content` has what came
+    /// before it.
     pub(crate) fn inflate(
         &mut self,
         mut input: &[u8],
@@ -83,13 +84,13 @@ impl Inflater {
             let room = room.min(bytes_max.saturating_sub(start).saturating_add(1));
             content.resize(start + room, 0);
             let (read_before, made_before) = (self.stream.total_in(), self.stream.total_out());
-            let status = self
-                .stream
-                .decompress(input, &mut content[start..], FlushDecompress::None)
-                .map_err(|_| InflateError::Invalid)?;
+            let status =
+                self.stream
+                    .decompress(input, &mut content[start..], FlushDecompress::None);
             let read = (self.stream.total_in() - read_before) as usize;
             let made = (self.stream.total_out() - made_before) as usize;
             content.truncate(start + made);
+            let status = status.map_err(|_| InflateError::Invalid)?;
             if content.len() > bytes_max {
                 return Err(InflateError::TooBig);
             }

@@ -253,3 +253,265 @@ fn takeover(takes_over: bool) -> ContextTakeover {
         ContextTakeover::No
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::field;
+    use http::header::SEC_WEBSOCKET_EXTENSIONS;
+    use http::{HeaderMap, HeaderValue};
+
+    fn with_extensions<T>(value: &str, read: impl FnOnce(&[Extension<'_>]) -> T) -> T {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            SEC_WEBSOCKET_EXTENSIONS,
+            HeaderValue::from_str(value).unwrap(),
+        );
+        read(&field::extensions(&headers, SEC_WEBSOCKET_EXTENSIONS).unwrap())
+    }
+
+    /// The response to an offer without the extension's name and the parameter that is always there.
+    fn response(policy: &DeflatePolicy, offer: &str) -> Option<String> {
+        let (_, response) = with_extensions(offer, |offers| policy.choose(offers))?;
+        let rest = response.strip_prefix("permessage-deflate; server_no_context_takeover");
+        Some(rest.expect("the server keeps no context").to_owned())
+    }
+
+    const TAKEOVER: DeflatePolicy = DeflatePolicy {
+        client_context_takeover: ContextTakeover::Yes,
+        server_max_window_bits: WindowBits::MAX,
+    };
+
+    /// RFC 7692, section 7.1.
+    #[test]
+    fn a_server_answers_the_first_offer_that_it_can_honour() {
+        let rows = [
+            ("permessage-deflate", Some("")),
+            ("permessage-deflate; server_no_context_takeover", Some("")),
+            (
+                "permessage-deflate; client_no_context_takeover",
+                Some("; client_no_context_takeover"),
+            ),
+            ("permessage-deflate; client_max_window_bits", Some("")),
+            (
+                "permessage-deflate; client_max_window_bits=10",
+                Some("; client_max_window_bits=10"),
+            ),
+            (
+                "permessage-deflate; client_max_window_bits=8",
+                Some("; client_max_window_bits=8"),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=15",
+                Some("; server_max_window_bits=15"),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=\"9\"",
+                Some("; server_max_window_bits=9"),
+            ),
+            ("permessage-deflate; server_max_window_bits=8", None),
+            (
+                "permessage-deflate; server_max_window_bits=8, permessage-deflate",
+                Some(""),
+            ),
+            ("permessage-deflate; server_max_window_bits", None),
+            ("permessage-deflate; server_max_window_bits=7", None),
+            ("permessage-deflate; server_max_window_bits=16", None),
+            ("permessage-deflate; server_max_window_bits=010", None),
+            ("permessage-deflate; server_max_window_bits=+10", None),
+            ("permessage-deflate; server_max_window_bits=1e1", None),
+            ("permessage-deflate; client_max_window_bits=0", None),
+            ("permessage-deflate; client_max_window_bits=300", None),
+            (
+                "permessage-deflate; client_max_window_bits; client_max_window_bits",
+                None,
+            ),
+            (
+                "permessage-deflate; client_max_window_bits=9; client_max_window_bits=9",
+                None,
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=9; server_max_window_bits=9",
+                None,
+            ),
+            ("permessage-deflate; server_no_context_takeover=1", None),
+            (
+                "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+                None,
+            ),
+            (
+                "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+                None,
+            ),
+            ("permessage-deflate; strength=9", None),
+            (
+                "permessage-deflate; strength=9, x-other, permessage-deflate; client_max_window_bits=9",
+                Some("; client_max_window_bits=9"),
+            ),
+            ("permessage-bzip2", None),
+        ];
+        for (offer, expected) in rows {
+            assert_eq!(response(&TAKEOVER, offer).as_deref(), expected, "{offer}");
+        }
+    }
+
+    #[test]
+    fn by_default_a_client_is_asked_to_keep_no_context() {
+        let answer = response(&DeflatePolicy::default(), "permessage-deflate");
+        assert_eq!(answer.as_deref(), Some("; client_no_context_takeover"));
+    }
+
+    #[test]
+    fn a_server_may_choose_a_smaller_window_than_offered() {
+        let policy = DeflatePolicy {
+            server_max_window_bits: WindowBits::new(11).unwrap(),
+            ..TAKEOVER
+        };
+        for (offer, expected) in [
+            ("permessage-deflate", "; server_max_window_bits=11"),
+            (
+                "permessage-deflate; server_max_window_bits=13",
+                "; server_max_window_bits=11",
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=10",
+                "; server_max_window_bits=10",
+            ),
+        ] {
+            assert_eq!(
+                response(&policy, offer).as_deref(),
+                Some(expected),
+                "{offer}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_offer_says_only_what_differs_from_the_standard() {
+        assert_eq!(
+            DeflateOffer::default().header(),
+            "permessage-deflate; client_max_window_bits"
+        );
+        let offer = DeflateOffer {
+            server_context_takeover: ContextTakeover::No,
+            client_context_takeover: ContextTakeover::No,
+            server_max_window_bits: WindowBits::new(12).unwrap(),
+            client_max_window_bits: WindowBits::new(10).unwrap(),
+        };
+        let expected = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                        server_max_window_bits=12; client_max_window_bits=10";
+        assert_eq!(offer.header(), expected);
+    }
+
+    /// Sections 5.1 and 7.1: a response that the offer does not allow fails the connection.
+    #[test]
+    fn a_client_holds_the_server_to_its_offer() {
+        let modest = DeflateOffer {
+            server_context_takeover: ContextTakeover::No,
+            client_context_takeover: ContextTakeover::No,
+            server_max_window_bits: WindowBits::new(12).unwrap(),
+            client_max_window_bits: WindowBits::new(12).unwrap(),
+        };
+        let plain = DeflateOffer::default();
+        let rows = [
+            (plain, "", Ok((true, true, 15, 15))),
+            (
+                plain,
+                "; server_no_context_takeover",
+                Ok((false, true, 15, 15)),
+            ),
+            (
+                plain,
+                "; client_no_context_takeover",
+                Ok((true, false, 15, 15)),
+            ),
+            (
+                plain,
+                "; server_max_window_bits=10",
+                Ok((true, true, 10, 15)),
+            ),
+            (plain, "; server_max_window_bits=8", Ok((true, true, 9, 15))),
+            (plain, "; client_max_window_bits=8", Ok((true, true, 15, 8))),
+            (
+                plain,
+                "; client_max_window_bits",
+                Err(ParameterError::Value),
+            ),
+            (
+                plain,
+                "; server_max_window_bits",
+                Err(ParameterError::Value),
+            ),
+            (
+                plain,
+                "; server_max_window_bits=17",
+                Err(ParameterError::Value),
+            ),
+            (
+                plain,
+                "; server_no_context_takeover; server_no_context_takeover",
+                Err(ParameterError::Repeated),
+            ),
+            (plain, "; more", Err(ParameterError::Unknown)),
+            (modest, "", Err(ParameterError::Excessive)),
+            (
+                modest,
+                "; server_no_context_takeover; server_max_window_bits=12",
+                Ok((false, false, 12, 12)),
+            ),
+            (
+                modest,
+                "; server_no_context_takeover; server_max_window_bits=9",
+                Ok((false, false, 9, 12)),
+            ),
+            (
+                modest,
+                "; server_no_context_takeover; server_max_window_bits=13",
+                Err(ParameterError::Excessive),
+            ),
+            (
+                modest,
+                "; server_max_window_bits=12",
+                Err(ParameterError::Excessive),
+            ),
+            (
+                modest,
+                "; server_no_context_takeover; server_max_window_bits=12; client_max_window_bits=13",
+                Err(ParameterError::Excessive),
+            ),
+        ];
+        for (offer, response, expected) in rows {
+            let response = format!("{EXTENSION_NAME}{response}");
+            let checked = with_extensions(&response, |chosen| offer.check(&chosen[0]));
+            let checked = checked.map(|deflate| {
+                (
+                    deflate.server_context_takeover == ContextTakeover::Yes,
+                    deflate.client_context_takeover == ContextTakeover::Yes,
+                    deflate.server_max_window_bits.bits(),
+                    deflate.client_max_window_bits.bits(),
+                )
+            });
+            assert_eq!(checked, expected, "{response}");
+        }
+    }
+
+    #[test]
+    fn each_offer_of_ours_is_answered_to_our_liking() {
+        for server_bits in 9..=15 {
+            for client_bits in 9..=15 {
+                for takes_over in [true, false] {
+                    let offer = DeflateOffer {
+                        server_context_takeover: takeover(takes_over),
+                        client_context_takeover: takeover(takes_over),
+                        server_max_window_bits: WindowBits::new(server_bits).unwrap(),
+                        client_max_window_bits: WindowBits::new(client_bits).unwrap(),
+                    };
+                    let (server, response) =
+                        with_extensions(&offer.header(), |offers| TAKEOVER.choose(offers)).unwrap();
+                    let client = with_extensions(&response, |chosen| offer.check(&chosen[0]));
+                    assert_eq!(client, Ok(server), "{offer:?}");
+                }
+            }
+        }
+    }
+}
