@@ -444,3 +444,37 @@ impl Default for ConnectionOptions {
 /// How much is read as frames between two looks at the events, in bytes. DEFLATE makes at most a
 /// thousand times as much of it.
 const PIECE_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ContextTakeover, Deflater, WindowBits, encode_compressed_message};
+
+    /// A read of 32 KiB, which inflates to 30 MiB, is never in memory as a whole.
+    #[test]
+    fn what_a_small_read_inflates_to_is_made_bit_by_bit() {
+        let level = Level::new(9).expect("a level");
+        let mut deflater = Deflater::new(WindowBits::MAX, level, ContextTakeover::No);
+        let (mut bytes, zeros) = (BytesMut::new(), vec![0; 1 << 20]);
+        for _ in 0..30 {
+            encode_compressed_message(MessageKind::Binary, &zeros, &mut deflater, &mut bytes);
+        }
+        assert!(bytes.len() < 32 * 1024);
+        let options = ConnectionOptions {
+            deflate: Some(Deflate::default()),
+            ..ConnectionOptions::default()
+        };
+        let mut client = Connection::client(options, Box::new(|| [0; 4]));
+        client.handle_bytes(&mut bytes, Instant::now());
+        let mut received = 0;
+        while client.poll_event().is_some() {
+            received += 1;
+            assert!(
+                client.events.len() < 5,
+                "{} messages wait",
+                client.events.len()
+            );
+        }
+        assert_eq!(received, 30);
+    }
+}

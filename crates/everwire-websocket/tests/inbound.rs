@@ -206,7 +206,8 @@ fn a_server_insists_on_masked_frames() {
 /// Section 5.5.1: what follows a Close frame is ignored.
 #[test]
 fn nothing_is_read_after_close() {
-    let rows: [(&[u8], Option<(u16, String)>); 3] = [
+    type Close = Option<(u16, String)>;
+    let rows: [(&[u8], Close); 3] = [
         (b"\x88\x00", None),
         (b"\x88\x02\x03\xe8", Some((1000, String::new()))),
         (b"\x88\x05\x0f\xa0bye", Some((4000, "bye".into()))),

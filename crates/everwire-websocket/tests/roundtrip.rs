@@ -62,7 +62,7 @@ fn receive(rules: &Rules, mut bytes: &mut [u8], sizes: &[usize]) -> Vec<Item> {
         let (piece, rest) = bytes.split_at_mut((*size).min(bytes.len()));
         inbound
             .handle_bytes(rules, &mut scratch, piece, &mut |event| {
-                items.push(event.into())
+                items.push(event.into());
             })
             .expect("everything sent is valid");
         bytes = rest;
@@ -70,7 +70,7 @@ fn receive(rules: &Rules, mut bytes: &mut [u8], sizes: &[usize]) -> Vec<Item> {
             inbound = Inbound::new();
         }
     }
-    assert!(!matches!(rules.deflate, None) || inbound.is_idle());
+    assert!(rules.deflate.is_some() || inbound.is_idle());
     items
 }
 

@@ -22,12 +22,17 @@ pub struct DeflatePolicy {
     pub server_max_window_bits: WindowBits<9>,
 }
 
+impl DeflatePolicy {
+    /// The default, as a constant: no context takeover, and the largest window.
+    pub const STANDARD: Self = Self {
+        client_context_takeover: ContextTakeover::No,
+        server_max_window_bits: WindowBits::MAX,
+    };
+}
+
 impl Default for DeflatePolicy {
     fn default() -> Self {
-        Self {
-            client_context_takeover: ContextTakeover::No,
-            server_max_window_bits: WindowBits::MAX,
-        }
+        Self::STANDARD
     }
 }
 

@@ -203,3 +203,197 @@ fn check_upgrade(key: &str, status: StatusCode, headers: &HeaderMap) -> Result<(
         _ => Err(HandshakeError::Accept),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::{self, Policy, Request};
+    use crate::{ContextTakeover, DeflatePolicy};
+    use http::{Method, Version};
+
+    /// The nonce of RFC 6455, section 1.3.
+    const NONCE: [u8; 16] = *b"the sample nonce";
+
+    fn offer() -> Offer<'static> {
+        Offer::upgrade(NONCE, &["chat", "superchat"], Some(DeflateOffer::default())).unwrap()
+    }
+
+    #[test]
+    fn the_request_of_section_1_3_is_written() {
+        let offer = Offer::upgrade(NONCE, &["chat", "superchat"], None).unwrap();
+        let (mut head, mut more) = (BytesMut::new(), HeaderMap::new());
+        more.insert("origin", HeaderValue::from_static("http://example.com"));
+        let host = HeaderValue::from_static("server.example.com");
+        offer.write_head(&host, &"/chat?x=1".parse().unwrap(), &more, &mut head);
+        let expected = "GET /chat?x=1 HTTP/1.1\r\n\
+                        host: server.example.com\r\n\
+                        connection: upgrade\r\n\
+                        upgrade: websocket\r\n\
+                        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                        sec-websocket-version: 13\r\n\
+                        sec-websocket-protocol: chat, superchat\r\n\
+                        origin: http://example.com\r\n\r\n";
+        assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn only_distinct_tokens_are_offered() {
+        let rows: [(&[&str], Option<&str>); 5] = [
+            (&[], None),
+            (&["a", "bearer.x-y_z"], None),
+            (&["a b"], Some("a b")),
+            (&[""], Some("")),
+            (&["a", "b", "a"], Some("a")),
+        ];
+        for (subprotocols, invalid) in rows {
+            let refused = Offer::upgrade(NONCE, subprotocols, None).err();
+            assert_eq!(
+                refused.map(|InvalidSubprotocol(name)| name).as_deref(),
+                invalid
+            );
+        }
+    }
+
+    /// Section 4.1, the client's checks, in their order.
+    #[test]
+    fn a_response_that_does_not_fit_the_offer_opens_nothing() {
+        let rows = [
+            ("", "", Ok(Some("chat"))),
+            ("connection", "keep-alive, UPGRADE", Ok(Some("chat"))),
+            ("upgrade", "WebSocket", Ok(Some("chat"))),
+            ("sec-websocket-protocol", "superchat", Ok(Some("superchat"))),
+            ("connection", "keep-alive", Err(HandshakeError::NotUpgraded)),
+            ("upgrade", "h2c", Err(HandshakeError::NotUpgraded)),
+            (
+                "sec-websocket-accept",
+                "s3pPLMBiTxaQ9kYGzzhZRbK+xOO=",
+                Err(HandshakeError::Accept),
+            ),
+            (
+                "sec-websocket-protocol",
+                "other",
+                Err(HandshakeError::Subprotocol),
+            ),
+            (
+                "sec-websocket-protocol",
+                "chat, superchat",
+                Err(HandshakeError::Subprotocol),
+            ),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate",
+                Ok(Some("chat")),
+            ),
+            (
+                "sec-websocket-extensions",
+                "x-other",
+                Err(HandshakeError::Extension),
+            ),
+            (
+                "sec-websocket-extensions",
+                "a b",
+                Err(HandshakeError::Extension),
+            ),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate, permessage-deflate",
+                Err(HandshakeError::Extension),
+            ),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate; server_max_window_bits=7",
+                Err(HandshakeError::DeflateParameters),
+            ),
+        ];
+        for (name, value, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("upgrade", "websocket"),
+                ("connection", "Upgrade"),
+                ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+                ("sec-websocket-protocol", "chat"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            if !name.is_empty() {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            let checked = offer().check(StatusCode::SWITCHING_PROTOCOLS, &headers);
+            let subprotocol = checked.map(|established| established.subprotocol);
+            assert_eq!(subprotocol, expected, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn another_status_opens_nothing() {
+        for status in [
+            StatusCode::OK,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::UPGRADE_REQUIRED,
+        ] {
+            let refused = offer().check(status, &HeaderMap::new());
+            assert_eq!(refused, Err(HandshakeError::Status(status)));
+        }
+        let connect = Offer::extended_connect(&[], None).unwrap();
+        assert!(connect.check(StatusCode::OK, &HeaderMap::new()).is_ok());
+        assert!(
+            connect
+                .check(StatusCode::NOT_IMPLEMENTED, &HeaderMap::new())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_server_may_not_choose_what_was_not_offered() {
+        let offer = Offer::extended_connect(&[], None).unwrap();
+        for (name, value, error) in [
+            (
+                "sec-websocket-protocol",
+                "chat",
+                HandshakeError::Subprotocol,
+            ),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate",
+                HandshakeError::Extension,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(offer.check(StatusCode::OK, &headers), Err(error), "{name}");
+        }
+    }
+
+    #[test]
+    fn our_server_and_our_client_agree() {
+        let policy = Policy {
+            subprotocols: &["superchat"],
+            deflate: Some(DeflatePolicy {
+                client_context_takeover: ContextTakeover::Yes,
+                ..DeflatePolicy::STANDARD
+            }),
+        };
+        let connect = Offer {
+            key: None,
+            ..offer()
+        };
+        for (offer, method, version, protocol) in [
+            (offer(), Method::GET, Version::HTTP_11, None),
+            (connect, Method::CONNECT, Version::HTTP_2, Some("websocket")),
+        ] {
+            let mut headers = offer.headers();
+            headers.insert(HOST, HeaderValue::from_static("here"));
+            let request = Request {
+                method: &method,
+                version,
+                headers: &headers,
+                protocol,
+            };
+            let accepted = handshake::accept(&request, &policy).unwrap();
+            let established = offer.check(accepted.status(), &accepted.headers()).unwrap();
+            assert_eq!(established.subprotocol, accepted.subprotocol);
+            assert_eq!(established.deflate, accepted.deflate);
+            assert!(established.deflate.is_some());
+        }
+    }
+}

@@ -228,3 +228,298 @@ fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
         _ => Err(Refusal::Version),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change to the fields of a request: a name, and its new value or none.
+    type Change = (&'static str, Option<&'static str>);
+
+    /// The request of RFC 6455, section 1.3, changed.
+    fn fields(changes: &[Change]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let sample = [
+            ("host", Some("server.example.com")),
+            ("upgrade", Some("websocket")),
+            ("connection", Some("Upgrade")),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ==")),
+            ("origin", Some("http://example.com")),
+            ("sec-websocket-protocol", Some("chat, superchat")),
+            ("sec-websocket-version", Some("13")),
+        ];
+        for (name, value) in sample.iter().chain(changes) {
+            headers.remove(*name);
+            if let Some(value) = value {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+        }
+        headers
+    }
+
+    fn upgrade(headers: &HeaderMap) -> Request<'_> {
+        Request {
+            method: &Method::GET,
+            version: Version::HTTP_11,
+            headers,
+            protocol: None,
+        }
+    }
+
+    fn connect(headers: &HeaderMap) -> Request<'_> {
+        Request {
+            method: &Method::CONNECT,
+            version: Version::HTTP_2,
+            headers,
+            protocol: Some("websocket"),
+        }
+    }
+
+    const POLICY: Policy<'static> = Policy {
+        subprotocols: &["superchat", "chat"],
+        deflate: Some(DeflatePolicy::STANDARD),
+    };
+
+    #[test]
+    fn the_request_of_section_1_3_is_answered() {
+        let headers = fields(&[]);
+        assert!(wants_websocket(&upgrade(&headers)));
+        let accepted = accept(&upgrade(&headers), &POLICY).unwrap();
+        let (mut head, mut more) = (BytesMut::new(), HeaderMap::new());
+        more.insert("server", HeaderValue::from_static("test"));
+        accepted.write_head(&more, &mut head);
+        let expected = "HTTP/1.1 101 Switching Protocols\r\n\
+                        connection: upgrade\r\n\
+                        upgrade: websocket\r\n\
+                        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+                        sec-websocket-protocol: superchat\r\n\
+                        server: test\r\n\r\n";
+        assert_eq!(head, expected);
+    }
+
+    /// RFC 8441, section 5.1: the key is not used, the rest is the same.
+    #[test]
+    fn an_extended_connect_is_answered_without_a_key() {
+        let headers = fields(&[
+            ("host", None),
+            ("upgrade", None),
+            ("connection", None),
+            ("sec-websocket-key", None),
+            ("sec-websocket-extensions", Some("permessage-deflate")),
+        ]);
+        assert!(wants_websocket(&connect(&headers)));
+        let accepted = accept(&connect(&headers), &POLICY).unwrap();
+        assert_eq!(accepted.status(), StatusCode::OK);
+        let response = accepted.headers();
+        assert_eq!(response.len(), 2, "{response:?}");
+        assert_eq!(response["sec-websocket-protocol"], "superchat");
+        let deflate = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        assert_eq!(response["sec-websocket-extensions"], deflate);
+    }
+
+    /// Section 4.2.1, and the status codes of RFC 9110.
+    #[test]
+    fn a_request_that_lacks_something_is_refused() {
+        let rows: [(Change, Refusal, u16); 21] = [
+            (("upgrade", None), Refusal::NotWebSocket, 426),
+            (("upgrade", Some("h2c")), Refusal::NotWebSocket, 426),
+            (("connection", None), Refusal::NotWebSocket, 426),
+            (
+                ("connection", Some("keep-alive")),
+                Refusal::NotWebSocket,
+                426,
+            ),
+            (("host", None), Refusal::Host, 400),
+            (("sec-websocket-version", None), Refusal::Version, 426),
+            (("sec-websocket-version", Some("12")), Refusal::Version, 426),
+            (
+                ("sec-websocket-version", Some("8, 13")),
+                Refusal::Version,
+                426,
+            ),
+            (
+                ("sec-websocket-version", Some("013")),
+                Refusal::Version,
+                426,
+            ),
+            (("sec-websocket-key", None), Refusal::Key, 400),
+            (("sec-websocket-key", Some("")), Refusal::Key, 400),
+            (("sec-websocket-key", Some("c2hvcnQ=")), Refusal::Key, 400),
+            (
+                ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ")),
+                Refusal::Key,
+                400,
+            ),
+            (
+                ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZR==")),
+                Refusal::Key,
+                400,
+            ),
+            (
+                ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZSEh")),
+                Refusal::Key,
+                400,
+            ),
+            (
+                ("sec-websocket-key", Some("!GhlIHNhbXBsZSBub25jZQ==")),
+                Refusal::Key,
+                400,
+            ),
+            (
+                ("sec-websocket-protocol", Some("a b")),
+                Refusal::Subprotocols,
+                400,
+            ),
+            (
+                ("sec-websocket-protocol", Some("a;b")),
+                Refusal::Subprotocols,
+                400,
+            ),
+            (
+                ("sec-websocket-extensions", Some("a b")),
+                Refusal::Extensions,
+                400,
+            ),
+            (
+                ("sec-websocket-extensions", Some("a;")),
+                Refusal::Extensions,
+                400,
+            ),
+            (
+                ("sec-websocket-extensions", Some("a; b=\"\"")),
+                Refusal::Extensions,
+                400,
+            ),
+        ];
+        for (change, refusal, status) in rows {
+            let headers = fields(&[change]);
+            assert_eq!(
+                accept(&upgrade(&headers), &POLICY),
+                Err(refusal),
+                "{change:?}"
+            );
+            assert_eq!(refusal.status().as_u16(), status, "{change:?}");
+            assert_eq!(
+                wants_websocket(&upgrade(&headers)),
+                refusal != Refusal::NotWebSocket
+            );
+        }
+        assert_eq!(Refusal::Version.headers()["sec-websocket-version"], "13");
+    }
+
+    #[test]
+    fn method_and_version_of_http_are_checked() {
+        let headers = fields(&[]);
+        let other = Some("connect-udp");
+        let rows = [
+            (Method::POST, Version::HTTP_11, None, Refusal::Method, 405),
+            (
+                Method::GET,
+                Version::HTTP_10,
+                None,
+                Refusal::HttpVersion,
+                400,
+            ),
+            (
+                Method::GET,
+                Version::HTTP_2,
+                None,
+                Refusal::HttpVersion,
+                400,
+            ),
+            (
+                Method::GET,
+                Version::HTTP_2,
+                Some("websocket"),
+                Refusal::Method,
+                405,
+            ),
+            (
+                Method::CONNECT,
+                Version::HTTP_2,
+                other,
+                Refusal::Protocol,
+                501,
+            ),
+        ];
+        for (method, version, protocol, refusal, status) in rows {
+            let request = Request {
+                method: &method,
+                version,
+                headers: &headers,
+                protocol,
+            };
+            assert_eq!(accept(&request, &POLICY), Err(refusal), "{request:?}");
+            assert_eq!(refusal.status().as_u16(), status, "{request:?}");
+        }
+        assert_eq!(Refusal::Method.headers()["allow"], "GET");
+    }
+
+    /// RFC 9110, section 7.8: an upgrade in HTTP/1.0 is as if it were not there.
+    #[test]
+    fn an_upgrade_in_http_1_0_is_an_ordinary_request() {
+        let headers = fields(&[]);
+        let request = Request {
+            version: Version::HTTP_10,
+            ..upgrade(&headers)
+        };
+        assert!(!wants_websocket(&request));
+    }
+
+    #[test]
+    fn a_field_that_must_stand_alone_is_not_repeated() {
+        for (name, refusal) in [
+            ("host", Refusal::Host),
+            ("sec-websocket-key", Refusal::Key),
+            ("sec-websocket-version", Refusal::Version),
+        ] {
+            let mut headers = fields(&[]);
+            let value = headers[name].clone();
+            headers.append(name, value);
+            assert_eq!(
+                accept(&upgrade(&headers), &POLICY),
+                Err(refusal),
+                "{name} twice"
+            );
+        }
+    }
+
+    #[test]
+    fn the_server_prefers_among_the_subprotocols_offered() {
+        let rows: [(Option<&str>, &[&str], Option<&str>); 6] = [
+            (None, &["a"], None),
+            (Some("a"), &[], None),
+            (Some("b, a"), &["a", "b"], Some("a")),
+            (Some("b"), &["a", "b"], Some("b")),
+            (Some("A"), &["a"], None),
+            (Some("bearer.x.y-z_, a"), &["a"], Some("a")),
+        ];
+        for (offered, subprotocols, expected) in rows {
+            let headers = fields(&[("sec-websocket-protocol", offered)]);
+            let policy = Policy {
+                subprotocols,
+                deflate: None,
+            };
+            let accepted = accept(&upgrade(&headers), &policy).unwrap();
+            assert_eq!(accepted.subprotocol, expected, "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn compression_is_agreed_on_only_if_both_want_it() {
+        let headers = fields(&[("sec-websocket-extensions", Some("permessage-deflate"))]);
+        let accepted = accept(&upgrade(&headers), &POLICY).unwrap();
+        assert!(accepted.deflate.is_some());
+        let without = Policy {
+            deflate: None,
+            ..POLICY
+        };
+        let accepted = accept(&upgrade(&headers), &without).unwrap();
+        assert_eq!(accepted.deflate, None);
+        assert!(!accepted.headers().contains_key("sec-websocket-extensions"));
+        assert_eq!(
+            accept(&upgrade(&fields(&[])), &POLICY).unwrap().deflate,
+            None
+        );
+    }
+}
