@@ -25,7 +25,8 @@ use crate::{
 ///
 /// After `handle_bytes` and `handle_eof`, drain [`poll_event`](Self::poll_event): it is there that
 /// frames are read, a little at a time, so that a small read that inflates to a lot is never in memory
-/// as a whole. Pings are answered and the closing handshake is kept without the caller's help.
+/// as a whole. Pings are answered and the closing handshake is kept without the caller's help; a Close
+/// frame is answered once the events before it were taken, so that replies to them come first.
 ///
 /// ```
 /// use std::time::Instant;
@@ -33,8 +34,9 @@ use crate::{
 /// use everwire_websocket::{Connection, ConnectionEvent, ConnectionOptions, MessageKind};
 ///
 /// let now = Instant::now();
-/// let mut server = Connection::server(ConnectionOptions::default());
-/// let mut client = Connection::client(ConnectionOptions::default(), Box::new(|| [1, 2, 3, 4]));
+/// let options = ConnectionOptions::default();
+/// let mut server = Connection::server(options, now);
+/// let mut client = Connection::client(options, Box::new(|| [1, 2, 3, 4]), now);
 /// client.send(MessageKind::Text, b"hello")?;
 ///
 /// let mut transport = BytesMut::from(client.outgoing());
@@ -50,9 +52,13 @@ pub struct Connection {
     scratch: Scratch,
     /// What arrived and was not read as frames yet.
     unread: BytesMut,
-    /// When the last of `unread` arrived.
-    read_at: Option<Instant>,
+    /// The latest time that the caller told.
+    now: Instant,
+    /// The transport gives no more bytes than `unread`.
+    eof: bool,
     events: VecDeque<ConnectionEvent>,
+    /// What is to be done when `events` were taken, so that the replies to them come first.
+    last: Option<Last>,
     outgoing: Outgoing,
     state: State,
     close_timeout: Duration,
@@ -109,6 +115,14 @@ pub enum Ending {
 #[error("the connection is closing or closed and sends nothing more; open a new one")]
 pub struct NotOpen;
 
+/// What ends the reading of frames.
+#[derive(Clone, Debug)]
+enum Last {
+    /// The peer's Close frame, with its code and reason.
+    Close(Option<(CloseCode, String)>),
+    Failure(Failure),
+}
+
 /// Where the connection stands in the closing handshake (RFC 6455, section 7.1).
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -129,18 +143,23 @@ enum State {
 }
 
 impl Connection {
-    /// The server's side.
-    pub fn server(options: ConnectionOptions) -> Self {
-        Self::new(Role::Server, options, None)
+    /// The server's side, opened `now`.
+    pub fn server(options: ConnectionOptions, now: Instant) -> Self {
+        Self::new(Role::Server, options, None, now)
     }
 
-    /// The client's side. `keys` gives the masking keys, which must be random: an attacker who can
+    /// The client's side, opened `now`. `keys` gives the masking keys, which must be random: an attacker who can
     /// guess them controls the bytes on the wire (RFC 6455, section 10.3).
-    pub fn client(options: ConnectionOptions, keys: MaskingKeys) -> Self {
-        Self::new(Role::Client, options, Some(keys))
+    pub fn client(options: ConnectionOptions, keys: MaskingKeys, now: Instant) -> Self {
+        Self::new(Role::Client, options, Some(keys), now)
     }
 
-    fn new(role: Role, options: ConnectionOptions, keys: Option<MaskingKeys>) -> Self {
+    fn new(
+        role: Role,
+        options: ConnectionOptions,
+        keys: Option<MaskingKeys>,
+        now: Instant,
+    ) -> Self {
         let ConnectionOptions {
             message_bytes_max,
             deflate,
@@ -155,8 +174,10 @@ impl Connection {
             inbound: Inbound::new(),
             scratch: Scratch::default(),
             unread: BytesMut::new(),
-            read_at: None,
+            now,
+            eof: false,
             events: VecDeque::new(),
+            last: None,
             outgoing: Outgoing::new(keys, options),
             state: State::Open,
             close_timeout: options.close_timeout,
@@ -166,25 +187,20 @@ impl Connection {
     /// Takes all of `bytes`, which came from the transport. They are read in
     /// [`poll_event`](Self::poll_event), or ignored after the end.
     pub fn handle_bytes(&mut self, bytes: &mut BytesMut, now: Instant) {
-        match self.state {
-            State::Open | State::Closing { .. } => {
-                self.unread.unsplit(bytes.split());
-                self.read_at = Some(now);
-            }
-            State::Flushing { .. } | State::AwaitingEof { .. } | State::Closed => bytes.clear(),
+        self.now = now;
+        if self.is_receiving() {
+            self.unread.unsplit(bytes.split());
+        } else {
+            bytes.clear();
         }
     }
 
-    /// The transport will give no more bytes.
-    pub fn handle_eof(&mut self, now: Instant) {
-        while !self.unread.is_empty() {
-            self.read_frames(now);
-        }
-        match self.state {
-            State::Open | State::Closing { .. } => self.end(Ending::Lost, State::Closed),
-            State::Flushing { .. } | State::AwaitingEof { .. } | State::Closed => {
-                self.state = State::Closed;
-            }
+    /// The transport will give no more bytes. What came before is still read in
+    /// [`poll_event`](Self::poll_event).
+    pub fn handle_eof(&mut self) {
+        self.eof = true;
+        if let State::AwaitingEof { deadline } = self.state {
+            self.state = self.flushing(deadline);
         }
     }
 
@@ -211,10 +227,13 @@ impl Connection {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if self.unread.is_empty() {
-                return None;
+            match self.last.take() {
+                Some(Last::Close(received)) => self.on_close(received),
+                Some(Last::Failure(failure)) => self.on_failure(failure),
+                None if !self.unread.is_empty() => self.read_frames(),
+                None if self.eof && self.is_receiving() => self.end(Ending::Lost, State::Closed),
+                None => return None,
             }
-            self.read_frames(self.read_at?);
         }
     }
 
@@ -268,6 +287,7 @@ impl Connection {
     /// connection is closing already.
     pub fn close(&mut self, close: Option<(CloseCode, &str)>, now: Instant) {
         if matches!(self.state, State::Open) {
+            self.now = now;
             self.outgoing.close(close);
             self.state = State::Closing {
                 deadline: now + self.close_timeout,
@@ -325,7 +345,7 @@ impl Connection {
     }
 
     /// Reads a part of what arrived.
-    fn read_frames(&mut self, now: Instant) {
+    fn read_frames(&mut self) {
         let mut piece = self.unread.split_to(self.unread.len().min(PIECE_BYTES));
         let Self {
             inbound,
@@ -334,9 +354,9 @@ impl Connection {
             events,
             outgoing,
             state,
+            last,
             ..
         } = self;
-        let mut close = None;
         let outcome = inbound.handle_bytes(rules, scratch, &mut piece, &mut |event| match event {
             Event::Message(kind, payload) => {
                 events.push_back(ConnectionEvent::Message(
@@ -354,58 +374,68 @@ impl Connection {
                 events.push_back(ConnectionEvent::Pong(Bytes::copy_from_slice(payload)));
             }
             Event::Close(received) => {
-                close = Some(received.map(|(code, reason)| (code, reason.to_owned())));
+                let received = received.map(|(code, reason)| (code, reason.to_owned()));
+                *last = Some(Last::Close(received));
             }
         });
-        match (outcome, close) {
-            (Err(failure), _) => self.on_failure(failure, now),
-            (Ok(()), Some(received)) => self.on_close(received, now),
-            (Ok(()), None) => {}
+        if let Err(failure) = outcome {
+            self.last = Some(Last::Failure(failure));
         }
     }
 
     /// The peer sent Close: whoever did not start the closing handshake echoes the code (RFC 6455,
     /// section 5.5.1).
-    fn on_close(&mut self, received: Option<(CloseCode, String)>, now: Instant) {
+    fn on_close(&mut self, received: Option<(CloseCode, String)>) {
         let deadline = match self.state {
             State::Open => {
                 self.outgoing
                     .close(received.as_ref().map(|(code, _)| (*code, "")));
-                now + self.close_timeout
+                self.now + self.close_timeout
             }
             State::Closing { deadline } => deadline,
             State::Flushing { .. } | State::AwaitingEof { .. } | State::Closed => return,
         };
         let next = match self.rules.role {
-            Role::Client => State::AwaitingEof { deadline },
-            Role::Server if self.wants_write() => State::Flushing { deadline },
-            Role::Server => State::Closed,
+            Role::Client if !self.eof => State::AwaitingEof { deadline },
+            Role::Client | Role::Server => self.flushing(deadline),
         };
         self.end(Ending::Closed(received), next);
     }
 
     /// "Fail the WebSocket connection" (section 7.1.7): say why, unless we sent Close, and go.
-    fn on_failure(&mut self, failure: Failure, now: Instant) {
+    fn on_failure(&mut self, failure: Failure) {
         let deadline = match self.state {
             State::Open => {
                 self.outgoing
                     .close(Some((failure.close_code(), &failure.reason())));
-                now + self.close_timeout
+                self.now + self.close_timeout
             }
             State::Closing { deadline } => deadline,
             State::Flushing { .. } | State::AwaitingEof { .. } | State::Closed => return,
         };
-        let next = match self.wants_write() {
-            true => State::Flushing { deadline },
-            false => State::Closed,
-        };
-        self.end(Ending::Failed(failure), next);
+        self.end(Ending::Failed(failure), self.flushing(deadline));
     }
 
     fn end(&mut self, ending: Ending, next: State) {
         self.events.push_back(ConnectionEvent::Ended(ending));
         self.unread.clear();
         self.state = next;
+    }
+
+    /// The state in which only writing is left to do.
+    fn flushing(&self, deadline: Instant) -> State {
+        match self.wants_write() {
+            true => State::Flushing { deadline },
+            false => State::Closed,
+        }
+    }
+
+    /// Whether frames may still come.
+    fn is_receiving(&self) -> bool {
+        match self.state {
+            State::Open | State::Closing { .. } => true,
+            State::Flushing { .. } | State::AwaitingEof { .. } | State::Closed => false,
+        }
     }
 
     fn require_open(&self) -> Result<(), NotOpen> {
@@ -464,7 +494,7 @@ mod tests {
             deflate: Some(Deflate::default()),
             ..ConnectionOptions::default()
         };
-        let mut client = Connection::client(options, Box::new(|| [0; 4]));
+        let mut client = Connection::client(options, Box::new(|| [0; 4]), Instant::now());
         client.handle_bytes(&mut bytes, Instant::now());
         let mut received = 0;
         while client.poll_event().is_some() {

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn server(options: ConnectionOptions) -> Connection {
-    Connection::server(options)
+    Connection::server(options, Instant::now())
 }
 
 fn client(options: ConnectionOptions) -> Connection {
@@ -22,7 +22,7 @@ fn client(options: ConnectionOptions) -> Connection {
         key = key.map(|byte| byte.wrapping_mul(5).wrapping_add(1));
         key
     };
-    Connection::client(options, Box::new(next_key))
+    Connection::client(options, Box::new(next_key), Instant::now())
 }
 
 /// Moves all that one side has for the transport to the other, at most `write_bytes` at a time, and
@@ -72,7 +72,7 @@ fn both_sides_talk_and_close_whatever_the_writes() {
         assert_eq!(events, [closed(CloseCode::GOING_AWAY, "")]);
         assert!(server.is_closed(), "the server ends the transport first");
         assert!(!client.is_closed());
-        client.handle_eof(now);
+        client.handle_eof();
         assert!(client.is_closed());
         assert_eq!(client.poll_event(), None, "the end was told before");
     }
@@ -159,7 +159,7 @@ fn an_end_without_close_is_told_after_what_came_before() {
     let (mut server, mut client) = (server(Default::default()), client(Default::default()));
     server.send(MessageKind::Text, b"last").unwrap();
     client.handle_bytes(&mut BytesMut::from(server.outgoing()), now);
-    client.handle_eof(now);
+    client.handle_eof();
     assert_eq!(client.poll_event(), Some(text("last")));
     assert_eq!(
         client.poll_event(),
@@ -167,6 +167,26 @@ fn an_end_without_close_is_told_after_what_came_before() {
     );
     assert_eq!(client.poll_event(), None);
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_reply_precedes_the_answer_to_a_close_or_a_fault_behind_it() {
+    for behind in [&b"\x88\x80\0\0\0\0"[..], b"\x81\x00"] {
+        let mut server = server(ConnectionOptions::default());
+        let mut bytes = BytesMut::from(&b"\x81\x82\0\0\0\0hi"[..]);
+        bytes.extend_from_slice(behind);
+        server.handle_bytes(&mut bytes, Instant::now());
+        server.handle_eof();
+        assert_eq!(server.poll_event(), Some(text("hi")));
+        server.send(MessageKind::Text, b"reply").unwrap();
+        assert!(matches!(
+            server.poll_event(),
+            Some(ConnectionEvent::Ended(_))
+        ));
+        assert_eq!(server.poll_event(), None);
+        assert_eq!(server.outgoing()[..8], *b"\x81\x05reply\x88");
+        assert!(!server.is_closed(), "the peer may still read");
+    }
 }
 
 #[test]

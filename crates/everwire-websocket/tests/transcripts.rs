@@ -80,8 +80,8 @@ impl Transcript {
     fn play(&self, name: &str, piece_bytes: usize) {
         let mut now = Instant::now();
         let mut connection = match self.client {
-            true => Connection::client(self.options, Box::new(|| [0; 4])),
-            false => Connection::server(self.options),
+            true => Connection::client(self.options, Box::new(|| [0; 4]), now),
+            false => Connection::server(self.options, now),
         };
         let mut unsaid = BytesMut::new();
         for (line, step) in &self.steps {
@@ -102,7 +102,10 @@ impl Transcript {
                         echo(&mut connection);
                     }
                 }
-                Step::PeerEof => connection.handle_eof(now),
+                Step::PeerEof => {
+                    connection.handle_eof();
+                    echo(&mut connection);
+                }
                 Step::ToPeer(bytes) => {
                     let len = bytes.len().min(unsaid.len());
                     assert_eq!(hex(&unsaid.split_to(len)), hex(bytes), "{at}");
