@@ -73,29 +73,44 @@ impl Inflater {
     /// before it.
     pub(crate) fn inflate(
         &mut self,
+        input: &[u8],
+        content: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(), InflateError> {
+        let mut len = content.len();
+        let outcome = self.inflate_behind(&mut len, input, content, bytes_max);
+        content.truncate(len);
+        outcome
+    }
+
+    /// Inflates to `content` from `len` on, which moves with the output. What lies behind is room that
+    /// was zeroed before: a peer that sends thousands of tiny blocks must not have it zeroed for each.
+    fn inflate_behind(
+        &mut self,
+        len: &mut usize,
         mut input: &[u8],
         content: &mut Vec<u8>,
         bytes_max: usize,
     ) -> Result<(), InflateError> {
         let mut output_waits = false;
         while !input.is_empty() || output_waits {
-            let start = content.len();
-            let room = input.len().saturating_mul(4).clamp(ROOM_MIN, ROOM_MAX);
-            let room = room.min(bytes_max.saturating_sub(start).saturating_add(1));
-            content.resize(start + room, 0);
+            if *len == content.len() {
+                let room = input.len().saturating_mul(4).clamp(ROOM_MIN, ROOM_MAX);
+                let room = room.min(bytes_max.saturating_sub(*len).saturating_add(1));
+                content.resize(*len + room, 0);
+            }
             let (read_before, made_before) = (self.stream.total_in(), self.stream.total_out());
-            let status =
-                self.stream
-                    .decompress(input, &mut content[start..], FlushDecompress::None);
+            let room = &mut content[*len..];
+            let status = self.stream.decompress(input, room, FlushDecompress::None);
             let read = (self.stream.total_in() - read_before) as usize;
             let made = (self.stream.total_out() - made_before) as usize;
-            content.truncate(start + made);
+            output_waits = made == room.len();
+            *len += made;
+            input = &input[read..];
             let status = status.map_err(|_| InflateError::Invalid)?;
-            if content.len() > bytes_max {
+            if *len > bytes_max {
                 return Err(InflateError::TooBig);
             }
-            input = &input[read..];
-            output_waits = made == room;
             self.at_end = status == Status::StreamEnd;
             if self.at_end {
                 // A block with BFINAL set (section 7.2.3.4): the compressor started a new stream, and
