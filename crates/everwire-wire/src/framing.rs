@@ -1,0 +1,262 @@
+//! The one place where a framing is chosen: each way to write a channel's entries, and what a cursor can meet.
+
+use bytes::{BufMut, BytesMut};
+use everwire_channel::{ChannelName, ContentKind, Entry, Gap, Offset};
+use everwire_websocket::{
+    CloseCode, ContextTakeover, Deflater, Level, MessageKind, WindowBits, encode_close, encode_message, encode_ping,
+};
+
+use crate::{
+    codes,
+    cursor::StreamCursor,
+    envelope,
+    event_stream::{self, Control},
+    ndjson, session,
+    transfer::{LAST_CHUNK, Transfer},
+    websocket,
+};
+
+/// One way to write a channel's entries as bytes. Lines of the same framing share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// WebSocket, one message an entry; compressed where a window was negotiated.
+    Raw {
+        /// The server's window of permessage-deflate.
+        window: Option<WindowBits<9>>,
+    },
+    /// WebSocket with the session's JSON messages.
+    Session {
+        /// The server's window of permessage-deflate.
+        window: Option<WindowBits<9>>,
+    },
+    /// An event stream for a bare `EventSource`.
+    EventStream(Transfer),
+    /// An event stream as Durable Streams defines it.
+    DurableEventStream(Transfer),
+    /// A JSON object a line.
+    Ndjson(Transfer),
+}
+
+/// What an encoder must know of the channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Whose entries these are.
+    pub name: &'a ChannelName,
+    /// How their payloads are to be read.
+    pub kind: ContentKind,
+}
+
+/// What a reader is told besides entries.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice<'a> {
+    /// Entries are gone that the reader still needed; it goes on from the oldest kept one.
+    Gap(&'a Gap),
+    /// The channel is closed, at this offset; the framing's own end is included.
+    Closed(&'a Offset),
+    /// The reader has all there is. Only the Durable Streams dialect says so.
+    UpToDate(&'a Offset, StreamCursor),
+}
+
+/// The compressors of one owner, one for each window in use, made when first needed (190–320 kB each). A
+/// broadcast is compressed once per window, never per line.
+#[derive(Default)]
+pub struct Deflaters {
+    by_window: [Option<Box<Deflater>>; 7],
+}
+
+impl Deflaters {
+    /// The compressor of a window.
+    pub fn of(&mut self, window: WindowBits<9>) -> &mut Deflater {
+        let slot = &mut self.by_window[usize::from(window.bits() - 9)];
+        slot.get_or_insert_with(|| Box::new(Deflater::new(window, Level::FASTEST, ContextTakeover::No)))
+    }
+}
+
+impl Framing {
+    /// The media type of a response body in this framing; `None` for WebSocket.
+    pub fn content_type(self) -> Option<&'static str> {
+        match self {
+            Self::Raw { .. } | Self::Session { .. } => None,
+            Self::EventStream(_) | Self::DurableEventStream(_) => Some("text/event-stream"),
+            Self::Ndjson(_) => Some("application/x-ndjson"),
+        }
+    }
+
+    /// Whether messages of this framing are WebSocket frames.
+    pub fn is_websocket(self) -> bool {
+        match self {
+            Self::Raw { .. } | Self::Session { .. } => true,
+            Self::EventStream(_) | Self::DurableEventStream(_) | Self::Ndjson(_) => false,
+        }
+    }
+
+    /// The wire's name, as settings, metrics and the command line have it.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Raw { .. } | Self::Session { .. } => "websocket",
+            Self::EventStream(_) | Self::DurableEventStream(_) => "event-stream",
+            Self::Ndjson(_) => "ndjson",
+        }
+    }
+
+    /// Writes an entry; `offset` is the position after it.
+    pub fn encode_entry(
+        self,
+        source: &Source<'_>,
+        offset: &Offset,
+        entry: &Entry,
+        deflaters: &mut Deflaters,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Raw { window } => websocket::raw_entry(source, entry, window, deflaters, out),
+            Self::Session { window } => websocket::session_entry(source, offset, entry, window, deflaters, out),
+            Self::EventStream(transfer) => {
+                transfer.piece(out, event_stream::entry_bytes_max(source.kind, entry), |out| {
+                    event_stream::entry(source.kind, offset, entry, out);
+                });
+            }
+            Self::DurableEventStream(transfer) => {
+                transfer.piece(out, event_stream::entry_bytes_max(source.kind, entry), |out| {
+                    event_stream::durable_entry(source.kind, entry, out);
+                });
+                // Its own piece, after the data, and with the entry's own time: the same entry is always
+                // encoded in the same bytes.
+                transfer.piece(out, event_stream::CONTROL_BYTES_MAX, |out| {
+                    event_stream::control(offset, &Control::Behind(StreamCursor::at(entry.time_ms)), out);
+                });
+            }
+            Self::Ndjson(transfer) => {
+                transfer.piece(out, envelope::entry_bytes_max(source.kind, entry) + 3, |out| {
+                    ndjson::entry(source.kind, offset, entry, out);
+                });
+            }
+        }
+    }
+
+    /// What stands before everything else in the stream: the reconnection time for an event stream.
+    pub fn encode_preamble(self, retry_ms: u64, out: &mut BytesMut) {
+        match self {
+            Self::EventStream(transfer) => transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out)),
+            Self::Raw { .. } | Self::Session { .. } | Self::DurableEventStream(_) | Self::Ndjson(_) => {}
+        }
+    }
+
+    /// Writes a notice. A framing that has no words for it writes nothing, or what keeps the line awake.
+    pub fn encode_notice(self, source: &Source<'_>, notice: Notice<'_>, out: &mut BytesMut) {
+        match self {
+            Self::Raw { .. } => raw_notice(notice, out),
+            Self::Session { .. } => session_notice(source, notice, out),
+            Self::EventStream(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
+                Notice::Gap(gap) => event_stream::gap(gap, out),
+                Notice::Closed(offset) => event_stream::closed(offset, out),
+                Notice::UpToDate(..) => event_stream::heartbeat(out),
+            }),
+            Self::DurableEventStream(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
+                // This dialect has no gap notice: such a reader is refused with 410, or ended.
+                Notice::Gap(_) => event_stream::heartbeat(out),
+                Notice::Closed(offset) => event_stream::control(offset, &Control::Closed, out),
+                Notice::UpToDate(offset, cursor) => event_stream::control(offset, &Control::UpToDate(cursor), out),
+            }),
+            Self::Ndjson(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
+                Notice::Gap(gap) => ndjson::gap(gap, out),
+                Notice::Closed(offset) => ndjson::closed(offset, out),
+                Notice::UpToDate(..) => ndjson::heartbeat(out),
+            }),
+        }
+        if let Notice::Closed(_) = notice {
+            self.encode_end(out);
+        }
+    }
+
+    /// Shows that the line is alive while nothing happens: a Ping, a comment, an empty object.
+    pub fn encode_heartbeat(self, out: &mut BytesMut) {
+        match self {
+            Self::Raw { .. } | Self::Session { .. } => encode_ping(b"", out),
+            Self::EventStream(transfer) | Self::DurableEventStream(transfer) => {
+                transfer.piece(out, 3, event_stream::heartbeat);
+            }
+            Self::Ndjson(transfer) => transfer.piece(out, 3, ndjson::heartbeat),
+        }
+    }
+
+    /// Ends a line because the server stops, with the hint to come back after that many milliseconds.
+    pub fn encode_drain(self, after_ms: u64, out: &mut BytesMut) {
+        match self {
+            Self::Raw { .. } => drain_close(after_ms, out),
+            Self::Session { .. } => {
+                let mut text = BytesMut::new();
+                session::encode_drain(after_ms, &mut text);
+                encode_message(MessageKind::Text, &text, out);
+                drain_close(after_ms, out);
+            }
+            Self::EventStream(transfer) => transfer.piece(out, 64, |out| event_stream::retry(after_ms, out)),
+            Self::DurableEventStream(_) => {}
+            Self::Ndjson(transfer) => transfer.piece(out, 64, |out| ndjson::drain(after_ms, out)),
+        }
+        self.encode_end(out);
+    }
+
+    /// Ends a response body; a WebSocket is ended by its Close frame.
+    pub fn encode_end(self, out: &mut BytesMut) {
+        if let Some(Transfer::Chunked) = self.transfer() {
+            out.put_slice(LAST_CHUNK);
+        }
+    }
+
+    /// Whether a reader in this framing is told when it has all there is.
+    pub fn tells_up_to_date(self) -> bool {
+        matches!(self, Self::DurableEventStream(_))
+    }
+
+    /// Whether a reader in this framing can be told of a gap and go on. The others are ended: a raw WebSocket
+    /// carries entries alone, and Durable Streams knows only the answer 410.
+    pub fn tells_gaps(self) -> bool {
+        match self {
+            Self::Raw { .. } | Self::DurableEventStream(_) => false,
+            Self::Session { .. } | Self::EventStream(_) | Self::Ndjson(_) => true,
+        }
+    }
+
+    fn transfer(self) -> Option<Transfer> {
+        match self {
+            Self::Raw { .. } | Self::Session { .. } => None,
+            Self::EventStream(transfer) | Self::DurableEventStream(transfer) | Self::Ndjson(transfer) => {
+                Some(transfer)
+            }
+        }
+    }
+}
+
+fn raw_notice(notice: Notice<'_>, out: &mut BytesMut) {
+    match notice {
+        Notice::Gap(_) => encode_close(Some((codes::GAP, "entries are gone that this line needed")), out),
+        Notice::Closed(_) => encode_close(Some((CloseCode::NORMAL, CLOSED)), out),
+        Notice::UpToDate(..) => {}
+    }
+}
+
+fn session_notice(source: &Source<'_>, notice: Notice<'_>, out: &mut BytesMut) {
+    let mut text = BytesMut::new();
+    match notice {
+        Notice::Gap(gap) => session::encode_gap(source.name, gap, &mut text),
+        Notice::Closed(offset) => session::encode_closed(source.name, offset, &mut text),
+        Notice::UpToDate(..) => return,
+    }
+    encode_message(MessageKind::Text, &text, out);
+    if let Notice::Closed(_) = notice {
+        // A line on a channel's own URL has nothing else to read.
+        encode_close(Some((CloseCode::NORMAL, CLOSED)), out);
+    }
+}
+
+fn drain_close(after_ms: u64, out: &mut BytesMut) {
+    let reason = format!("the server is stopping; reconnect after {after_ms} ms");
+    encode_close(Some((CloseCode::GOING_AWAY, &reason)), out);
+}
+
+/// The reason of the Close frame at a channel's end.
+const CLOSED: &str = "the channel is closed";
+
+/// No notice is longer than this.
+const NOTICE_BYTES_MAX: usize = 255;
