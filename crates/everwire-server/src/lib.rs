@@ -1,1 +1,29 @@
-//! To be filled.
+//! The Everwire server: channels as logs, read over every wire, on one port.
+//!
+//! ```text
+//!  front ─▶ http ─┬─▶ publish ─▶ hub ◀─ pull ─┐
+//!                 ├─▶ read                    │
+//!                 └─▶ a line ─▶ shard ────────┘   over HTTP/1.1: the socket moves
+//!                            └▶ stream            over HTTP/2: a task
+//! ```
+//!
+//! In reading order: [`config`] is what can be set, [`hub`] holds the channels, `http` turns requests into
+//! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
+//! HTTP/2, [`server`] starts and stops it all.
+
+mod census;
+mod clock;
+pub mod config;
+mod front;
+mod http;
+mod hub;
+mod metrics;
+mod publish;
+mod rate;
+pub mod server;
+mod shard;
+mod stop;
+mod stream;
+
+pub use config::{Config, ConfigError};
+pub use server::{Server, StartError};

@@ -1,0 +1,226 @@
+//! The tree of settings with their defaults and the reasons for them.
+
+use std::net::SocketAddr;
+
+use everwire_channel::Retention;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ConfigError,
+    document::{Documented, SettingDoc},
+    rule::{Action, Create, Rule},
+};
+
+/// Declares a struct of settings: each field with its comment and its default, told once.
+macro_rules! settings {
+    ($(#[doc = $about:literal])* pub struct $name:ident { $($(#[doc = $doc:literal])+ pub $field:ident: $type:ty = $default:expr,)+ }) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[doc = $doc])+ pub $field: $type,)+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        impl Documented for $name {
+            const DOCS: &'static [SettingDoc] = &[$(SettingDoc { name: stringify!($field), doc: &[$($doc,)+] },)+];
+        }
+    };
+}
+
+settings! {
+/// Everything that can be set.
+pub struct Config {
+    /// Where to listen: an address and a port. HTTP/1.1, HTTP/2 and WebSocket share it, in clear text.
+    /// Default: loopback, so that nothing is reachable from outside until somebody says so.
+    pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+    /// How many core threads serve lines and requests; 0 means one for each core.
+    pub threads: usize = 0,
+    /// For development: everything is readable and writable by everybody who can reach the port, which must
+    /// be on loopback; the page at `/` and `/echo` are on, and limits per address are off.
+    pub dev: bool = false,
+    /// HTTP itself.
+    pub http: Http = Http::default(),
+    /// What one caller, one line and the whole server may take.
+    pub limits: Limits = Limits::default(),
+    /// What holds for each channel that no rule names.
+    pub channels: Channels = Channels::default(),
+    /// How the server stops.
+    pub stop: Stop = Stop::default(),
+    /// `/echo`, for testing the path between.
+    pub echo: Echo = Echo::default(),
+    /// Rules for channels by pattern; the first that matches holds, and what it leaves out is as in `channels`.
+    pub rules: Vec<Rule> = Vec::new(),
+}
+}
+
+settings! {
+/// HTTP itself.
+pub struct Http {
+    /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
+    /// The server's own origin always may. With `dev`, pages on loopback may too.
+    pub origins: Vec<String> = Vec::new(),
+    /// Longest a connection may take to send a request head, or stay open between two requests, in
+    /// milliseconds. Default: 75 s, a little longer than what load balancers keep idle connections for.
+    pub idle_ms: u64 = 75_000,
+    /// Longest a request's content may take to arrive, in milliseconds; later it is answered with 408.
+    pub content_ms: u64 = 30_000,
+    /// Reconnection time told to event-stream readers, in milliseconds.
+    pub retry_ms: u64 = 2_000,
+    /// After how much silence a line is sent a heartbeat, in milliseconds. Default: 25 s, since common proxies
+    /// close what is silent for 30 to 60 s.
+    pub heartbeat_ms: u64 = 25_000,
+    /// How long an event stream of the Durable Streams dialect lives, in milliseconds, so that shared caches
+    /// can collapse readers; they come back by themselves. Default: 60 s, as that protocol suggests.
+    pub durable_stream_ms: u64 = 60_000,
+}
+}
+
+settings! {
+/// What one caller, one line and the whole server may take. Each limit is counted when it is met.
+pub struct Limits {
+    /// Largest content of one request, in bytes; a larger one is answered with 413.
+    pub content_bytes_max: usize = 8 * 1024 * 1024,
+    /// Largest message accepted on a WebSocket, in bytes, after decompression; a larger one fails the
+    /// connection with close code 1009 (RFC 6455, section 7.4.1). Default: 1 MiB, since larger payloads are
+    /// better published over HTTP.
+    pub message_bytes_max: usize = 1024 * 1024,
+    /// Largest request head, in bytes; a larger one is answered with 431.
+    pub head_bytes_max: usize = 16 * 1024,
+    /// Longest request target, in bytes; a longer one is answered with 414.
+    pub target_bytes_max: usize = 4096,
+    /// Most entries that one append or one batch may hold; more are answered with 413.
+    pub entries_per_append_max: usize = 10_000,
+    /// Most bytes of entries in one catch-up or long-poll response; the rest is the next page.
+    pub page_bytes_max: usize = 1024 * 1024,
+    /// Most lines open at once, over all wires; further ones are answered with 503.
+    pub lines_max: usize = 1_000_000,
+    /// Most lines open at once from one address; further ones are answered with 429. 0 means no limit.
+    /// Default: 1,000, which leaves room for an office behind one address.
+    pub lines_per_address_max: usize = 1_000,
+    /// Most connections open at once that are not lines yet; further ones are closed at once.
+    pub connections_max: usize = 100_000,
+    /// Most channels; a request that would make one more is answered with 503.
+    pub channels_max: usize = 1_000_000,
+    /// Most bytes that the logs of all channels may take together; an append beyond is answered with 503.
+    pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
+    /// Most appends a second from one address, on average; beyond twice that in a burst they are answered
+    /// with 429. 0 means no limit. Default: 1,000.
+    pub appends_per_second_max: u32 = 1_000,
+    /// Longest that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. Default: 25 s, below
+    /// what common proxies cut.
+    pub long_poll_ms_max: u64 = 25_000,
+    /// How long a reader may take nothing while something waits for it, in milliseconds; then its line is cut.
+    pub write_stall_ms: u64 = 30_000,
+}
+}
+
+settings! {
+/// What holds for each channel that no rule names.
+pub struct Channels {
+    /// When a channel comes to be: `explicit` (only by `PUT`), `on-publish` (also by the first append) or
+    /// `on-demand` (also by the first live read).
+    pub create: Create = Create::OnDemand,
+    /// What somebody without a credential may do: `read`, `publish`, `manage` (delete). Default: nothing.
+    pub anonymous: Vec<Action> = Vec::new(),
+    /// Entries kept, at most.
+    pub retain_entries: u64 = 10_000,
+    /// Bytes kept, at most, counting about 100 bytes an entry besides its payload.
+    pub retain_bytes: u64 = 64 * 1024 * 1024,
+    /// How long entries are kept, in milliseconds; 0 means for ever. Default: a day.
+    pub retain_ms: u64 = 24 * 60 * 60 * 1000,
+    /// After how long without readers and writers an empty channel that nobody made by `PUT` is forgotten,
+    /// in milliseconds. Default: 1 minute.
+    pub forget_ms: u64 = 60_000,
+}
+}
+
+settings! {
+/// How the server stops.
+pub struct Stop {
+    /// How long open lines and requests may take to end, in milliseconds; what is left then is cut.
+    pub drain_ms: u64 = 10_000,
+    /// Lines are told to come back after a time chosen at random up to this, in milliseconds, so that not all
+    /// come at once. Default: 5 s.
+    pub reconnect_ms_max: u64 = 5_000,
+}
+}
+
+settings! {
+/// `/echo`, for testing the path between.
+pub struct Echo {
+    /// Whether `/echo` is there. With `dev` it always is.
+    pub enabled: bool = false,
+    /// Largest message that it sends back, in bytes. Default: 16 MiB.
+    pub message_bytes_max: usize = 16 * 1024 * 1024,
+}
+}
+
+impl Config {
+    /// Reads a configuration from TOML; what is not said is the default.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::checked(toml::from_str(text)?)
+    }
+
+    /// Reads a configuration from a table, into which file, environment and flags were laid.
+    pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
+        Self::checked(table.try_into()?)
+    }
+
+    /// The number of core threads, with 0 taken as one for each core.
+    pub fn threads_effective(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            n => n,
+        }
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        let value = |setting, problem: String| Err(ConfigError::Value { setting, problem });
+        if self.dev && !self.listen.ip().is_loopback() {
+            return value(
+                "dev",
+                format!(
+                    "opens everything to everybody, so it works on loopback only, and `listen` is {}; \
+                     use 127.0.0.1 or [::1], or leave `dev` out and grant what is needed under `channels`",
+                    self.listen
+                ),
+            );
+        }
+        if self.threads > 1024 {
+            return value("threads", format!("is {}; at most 1024 make sense", self.threads));
+        }
+        if self.limits.head_bytes_max < 8192 {
+            return value("limits.head_bytes_max", "must be at least 8192".to_owned());
+        }
+        if self.channels.retain_entries == 0 {
+            return value("channels.retain_entries", "must be at least 1: the newest entry is always kept".to_owned());
+        }
+        if self.http.heartbeat_ms < 1_000 {
+            return value("http.heartbeat_ms", "must be at least 1000".to_owned());
+        }
+        for origin in &self.http.origins {
+            if origin != "*" && !origin.contains("://") {
+                return value(
+                    "http.origins",
+                    format!("has `{origin}`; an origin is a scheme and a host, such as `https://example.org`"),
+                );
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Channels {
+    /// The retention that new channels get.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            entries_max: self.retain_entries,
+            bytes_max: self.retain_bytes,
+            age_max_ms: (self.retain_ms > 0).then_some(self.retain_ms),
+        }
+    }
+}

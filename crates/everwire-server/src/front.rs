@@ -1,0 +1,20 @@
+//! The front: connections until they are lines.
+//!
+//! ```text
+//!  accept ─▶ first bytes ─┬─ "PRI * HTTP/2.0" ─▶ HTTP/2, on the workers
+//!                         └─ anything else    ─▶ HTTP/1.1 by hyper, on this thread
+//!                                                   │ a response that stays open
+//!                                                   ▼
+//!                                     hand-over: socket + unread bytes ─▶ shard
+//!                                                   ▲─ an answered long poll comes back
+//! ```
+
+mod accept;
+mod core;
+mod h1;
+mod h2;
+mod io;
+mod listen;
+
+pub(crate) use self::core::run as run_core;
+pub(crate) use listen::listen;

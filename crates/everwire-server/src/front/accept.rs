@@ -1,0 +1,84 @@
+//! Accepting connections, and telling HTTP/1.1 from HTTP/2 by the first bytes.
+
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{core::Core, h1, h2};
+
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of the preface that no request of HTTP/1.1 begins with.
+const TELLING: usize = 4;
+
+/// Accepts until the server stops.
+pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = core.context.stopping.stopped() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(permit) = core.connection() else {
+                    core.context.shared.metrics.connection_refused();
+                    continue;
+                };
+                let core = core.clone();
+                tokio::task::spawn_local(async move {
+                    let _permit = permit;
+                    serve(core, stream, peer).await;
+                });
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory: accepting at once again would only burn the core.
+                tracing::warn!(%error, "a connection could not be accepted; trying again in 100 ms");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
+    let idle = Duration::from_millis(core.context.shared.config.http.idle_ms);
+    // Until the first byte comes, a connection costs no more than this task.
+    match tokio::time::timeout(idle, first_bytes(&stream)).await {
+        Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => h2::hand_over(&core, stream, first, peer),
+        Ok(Ok(first)) => h1::serve(core, stream, first, peer).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Reads until it is clear what is spoken.
+async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
+    let mut first = BytesMut::new();
+    loop {
+        stream.readable().await?;
+        match read_some(stream, &mut first) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if first.len() >= TELLING || !PREFACE.starts_with(&first) => return Ok(first.freeze()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The buffer is on the stack of this call, not in each waiting task.
+fn read_some(stream: &TcpStream, into: &mut BytesMut) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    let count = stream.try_read(&mut buffer)?;
+    into.extend_from_slice(&buffer[..count]);
+    Ok(count)
+}
+
+/// Errors of a connection that was gone before it was accepted.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

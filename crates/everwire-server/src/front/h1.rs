@@ -1,0 +1,141 @@
+//! HTTP/1.1 by hyper, until a response stays open: then the socket is taken out of hyper and becomes a line.
+//!
+//! A request for a line is never answered by hyper. Its future stays pending; whoever drives the connection
+//! sees that a line was asked for, takes socket and unread bytes, and hands them to the shard, which writes
+//! the response's head itself. So hyper's buffers are gone before the line's long life begins.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::{Future, pending, poll_fn},
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use everwire_wire::Transfer;
+use http::{Request, Response, Version};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::rt::TokioTimer;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    core::Core,
+    io::{Blocked, Io},
+};
+use crate::{
+    census::Full,
+    http::{Body, Context, Reply, head, problem_response, too_many_lines},
+    shard::{LineRequest, Wire},
+};
+
+/// A line that a request asked for.
+struct Asked {
+    line: Box<LineRequest>,
+    /// Whether the client knows chunks.
+    version: Version,
+}
+
+/// Serves a connection until it ends or becomes a line.
+pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer: SocketAddr) {
+    let slot: Slot = Rc::default();
+    let blocked = Blocked::default();
+    let service = Requests { context: core.context.clone(), slot: slot.clone(), peer };
+    let config = &core.context.shared.config;
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.http.idle_ms))
+        .max_buf_size(config.limits.head_bytes_max)
+        .serve_connection(Io::new(stream, unread, blocked.clone()), service);
+    let mut stopped = std::pin::pin!(core.context.stopping.stopped());
+    let mut stopping = false;
+    let asked = poll_fn(|cx| {
+        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            // Not while bytes of an earlier response may still wait in hyper's buffer.
+            Poll::Pending if blocked.is_set() => Poll::Pending,
+            Poll::Pending => slot.borrow_mut().take().map_or(Poll::Pending, |asked| Poll::Ready(Some(asked))),
+        }
+    })
+    .await;
+    let parts = connection.into_parts();
+    let (mut stream, rest) = parts.io.into_parts();
+    let Some(asked) = asked else {
+        let _ = stream.shutdown().await;
+        return;
+    };
+    let mut unread = BytesMut::from(&parts.read_buf[..]);
+    unread.extend_from_slice(&rest);
+    hand_over(&core, stream, &unread, asked, peer).await;
+}
+
+async fn hand_over(core: &Core, mut stream: TcpStream, unread: &[u8], asked: Asked, peer: SocketAddr) {
+    let shared = &core.context.shared;
+    let address = match shared.census.enter(peer.ip()) {
+        Ok(address) => address,
+        Err(full) => {
+            let problem = too_many_lines(full);
+            shared.metrics.limit_met(if full == Full::Server { "lines_max" } else { "lines_per_address_max" });
+            let response = head::encode_response(problem_response(&problem), false);
+            let _ = stream.write_all(&response).await;
+            let _ = stream.shutdown().await;
+            return;
+        }
+    };
+    let Ok(socket) = stream.into_std() else { return };
+    let head = line_head(&asked);
+    let mut shard = core.shard.borrow_mut();
+    if let Err(error) = shard.join(socket, unread, &head, *asked.line, address, Instant::now()) {
+        tracing::error!(%error, "a connection could not become a line");
+    }
+}
+
+/// The response's head; a parked poll has none until it is answered.
+fn line_head(asked: &Asked) -> Bytes {
+    let transfer = match (&asked.line.wire, asked.version) {
+        (Wire::Poll(_), _) => return Bytes::new(),
+        (Wire::Entries(entries), Version::HTTP_11) if !entries.framing.is_websocket() => Some(Transfer::Chunked),
+        (Wire::Entries(entries), _) if !entries.framing.is_websocket() => Some(Transfer::Bare),
+        (Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended, _) => None,
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = asked.line.response.status();
+    response.headers_mut().clone_from(asked.line.response.headers());
+    head::encode_stream_head(response, transfer)
+}
+
+type Slot = Rc<RefCell<Option<Asked>>>;
+
+/// The requests of one connection.
+struct Requests {
+    context: Context,
+    slot: Slot,
+    peer: SocketAddr,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (context, slot, peer) = (self.context.clone(), self.slot.clone(), self.peer);
+        let version = request.version();
+        Box::pin(async move {
+            match context.handle(request, peer).await {
+                Reply::Response(response) => Ok(response.map(Body::from)),
+                Reply::Line(line) => {
+                    *slot.borrow_mut() = Some(Asked { line, version });
+                    pending().await
+                }
+            }
+        })
+    }
+}

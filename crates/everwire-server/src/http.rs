@@ -1,0 +1,232 @@
+//! The HTTP half of the contract: from a request to a response, or to a line.
+//!
+//! ```text
+//!  request ─▶ target ─┬─ /channels/{name}   create · append · read · delete
+//!                     ├─ /v1/stream/{name}  the same channels by the rules of Durable Streams
+//!                     ├─ /publish           many entries to many channels
+//!                     ├─ /echo              for testing the path between
+//!                     └─ /healthz /readyz /metrics, and with `dev` the page at /
+//! ```
+//!
+//! There is no router: the addresses are few, and a channel's name is the rest of the path as it was sent,
+//! which a router would decode before the rules of names could judge it. The same code serves HTTP/1.1 on the
+//! core threads and HTTP/2 on the workers; what differs is who drives a [`Reply::Line`].
+
+mod answer;
+mod append;
+mod batch;
+mod body;
+mod create;
+mod fields;
+pub(crate) mod head;
+mod operations;
+mod origin;
+mod page;
+mod query;
+pub(crate) mod read;
+mod target;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use everwire_channel::ChannelName;
+use everwire_wire::{Problem, ProblemKind};
+use http::{Method, Request, Response, header, request::Parts};
+use hyper::body::Incoming;
+
+pub(crate) use self::{
+    answer::{problem_response, too_many_lines},
+    body::Body,
+};
+use self::{
+    origin::Origin,
+    target::{Dialect, Target},
+};
+use crate::{
+    clock,
+    config::Action,
+    publish::Publisher,
+    rate::Rate,
+    shard::{LineRequest, Shared},
+    stop::Stopping,
+};
+
+/// What all requests are served with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub shared: Shared,
+    pub rate: std::sync::Arc<Rate>,
+    pub stopping: Stopping,
+}
+
+/// The outcome of a request.
+pub(crate) enum Reply {
+    /// A response that is complete.
+    Response(Response<Bytes>),
+    /// The request stays open: a shard or a stream takes it over.
+    Line(Box<LineRequest>),
+}
+
+impl Context {
+    /// Serves one request.
+    pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        let (parts, content) = request.into_parts();
+        let origin = Origin::of(&parts.headers, &self.shared.config);
+        let reply = self.route(&parts, content, peer, &origin).await;
+        let mut reply = match reply {
+            Ok(reply) => reply,
+            Err(problem) => {
+                self.shared.metrics.refused(problem.kind);
+                Reply::Response(problem_response(&problem))
+            }
+        };
+        match &mut reply {
+            Reply::Response(response) => {
+                self.shared.metrics.answered(response.status());
+                origin.allow_in(response.headers_mut());
+                if parts.method == Method::HEAD {
+                    answer::remove_content(response);
+                }
+            }
+            Reply::Line(line) => origin.allow_in(line.response.headers_mut()),
+        }
+        reply
+    }
+
+    async fn route(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        peer: SocketAddr,
+        origin: &Origin,
+    ) -> Result<Reply, Problem> {
+        let target_bytes_max = self.shared.config.limits.target_bytes_max;
+        if parts.uri.path_and_query().map_or(0, |target| target.as_str().len()) > target_bytes_max {
+            let detail = format!("the request target has more than {target_bytes_max} bytes; use a shorter one");
+            return Err(Problem::new(ProblemKind::UriTooLong, detail));
+        }
+        let target = Target::parse(parts.uri.path())?;
+        if parts.method == Method::OPTIONS {
+            return Ok(Reply::Response(origin.preflight()));
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) || read::wants_websocket(parts) {
+            origin.check()?;
+        }
+        match target {
+            Target::Channel(dialect, name) => self.channel(parts, content, peer, origin, dialect, name).await,
+            Target::Publish => self.batch(parts, content, peer).await,
+            Target::Echo => self.echo(parts, content).await,
+            Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
+                if !matches!(parts.method, Method::GET | Method::HEAD) {
+                    return Err(answer::method_not_allowed(&parts.method, "GET, HEAD"));
+                }
+                Ok(Reply::Response(match target {
+                    Target::Ready => operations::ready(&self.stopping),
+                    Target::Metrics => operations::metrics(&self.shared),
+                    Target::Page(path) => page::serve(path, self.shared.config.dev)?,
+                    _ => operations::health(),
+                }))
+            }
+        }
+    }
+
+    async fn channel(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        peer: SocketAddr,
+        origin: &Origin,
+        dialect: Dialect,
+        name: ChannelName,
+    ) -> Result<Reply, Problem> {
+        match parts.method {
+            Method::GET | Method::HEAD | Method::CONNECT => {
+                self.permit(Action::Read, &name)?;
+                if !hyper::body::Body::is_end_stream(&content) {
+                    return Err(Problem::new(
+                        ProblemKind::BadRequest,
+                        "a read has no content; send it without Content-Length and Transfer-Encoding",
+                    ));
+                }
+                self.read(parts, dialect, &name, origin)
+            }
+            Method::POST => {
+                self.permit(Action::Publish, &name)?;
+                self.append(parts, content, peer, dialect, &name).await.map(Reply::Response)
+            }
+            Method::PUT => {
+                self.permit(Action::Publish, &name)?;
+                self.create(parts, content, peer, dialect, &name).await.map(Reply::Response)
+            }
+            Method::DELETE => {
+                self.permit(Action::Manage, &name)?;
+                if self.shared.hub.delete(&name) {
+                    Ok(Reply::Response(answer::no_content()))
+                } else {
+                    Err(crate::publish::no_channel(&name, crate::hub::NoChannel::Missing))
+                }
+            }
+            _ => Err(answer::method_not_allowed(&parts.method, "GET, HEAD, POST, PUT, DELETE, OPTIONS")),
+        }
+    }
+
+    /// Whether the caller may do this; without credentials, what everybody may.
+    fn permit(&self, action: Action, name: &ChannelName) -> Result<(), Problem> {
+        if self.shared.hub.rules().permits_anybody(action, name) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::Forbidden,
+            format!(
+                "`{}` is not granted on {name} to callers without a credential; \
+                 grant it by `anonymous` under [channels] or in a rule",
+                action.name()
+            ),
+        ))
+    }
+
+    /// Counts an append of one caller against its rate.
+    fn admit(&self, peer: SocketAddr) -> Result<(), Problem> {
+        self.rate.admit(peer.ip()).map_err(|wait_s| {
+            self.shared.metrics.limit_met("appends_per_second");
+            Problem::new(
+                ProblemKind::TooMany,
+                format!("more appends come from this address than limits.appends_per_second_max allows; wait {wait_s} s"),
+            )
+            .with("retry_after", wait_s)
+        })
+    }
+
+    fn publisher(&self) -> Publisher<'_> {
+        Publisher {
+            hub: &self.shared.hub,
+            metrics: &self.shared.metrics,
+            now_ms: clock::unix_ms(),
+        }
+    }
+
+    async fn echo(&self, parts: &Parts, content: Incoming) -> Result<Reply, Problem> {
+        let config = &self.shared.config;
+        if !config.echo.enabled && !config.dev {
+            return Err(Problem::new(ProblemKind::NotFound, "/echo is off; set echo.enabled to switch it on"));
+        }
+        if read::wants_websocket(parts) {
+            return read::echo_line(parts).map(|line| Reply::Line(Box::new(line)));
+        }
+        match parts.method {
+            Method::POST => {
+                let content = body::collect(content, &parts.headers, config).await?;
+                let mut response = Response::new(content);
+                // What a page was sent back is never taken for a page.
+                let kind = http::HeaderValue::from_static("application/octet-stream");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                answer::never_store(response.headers_mut());
+                Ok(Reply::Response(answer::safe(response)))
+            }
+            _ => Err(Problem::new(
+                ProblemKind::UpgradeRequired,
+                "/echo sends back WebSocket messages, and the content of a POST",
+            )),
+        }
+    }
+}

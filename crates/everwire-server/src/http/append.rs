@@ -1,0 +1,116 @@
+//! `POST` on a channel: append, close, or both.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, split};
+use everwire_wire::{Problem, ProblemKind};
+use http::{HeaderValue, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Context, answer,
+    body::collect,
+    fields::{self, Said},
+    target::Dialect,
+};
+use crate::{
+    hub::NoChannel,
+    publish::{content_problem, guess, no_channel},
+};
+
+impl Context {
+    pub(super) async fn append(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        peer: SocketAddr,
+        dialect: Dialect,
+        name: &ChannelName,
+    ) -> Result<Response<Bytes>, Problem> {
+        self.admit(peer)?;
+        let headers = &parts.headers;
+        let close = fields::closes(headers);
+        let said = fields::content_type(headers)?;
+        let producer = fields::producer(headers)?;
+        let idempotency_key = fields::idempotency_key(headers)?;
+        let stream_seq = fields::stream_seq(headers)?;
+        let event = fields::event(headers)?;
+        let publisher_id = fields::publisher(headers)?;
+        let body = collect(content, headers, &self.shared.config).await?;
+        let publisher = self.publisher();
+        if dialect == Dialect::DurableStreams && self.shared.hub.find(name, publisher.now_ms).is_none() {
+            return Err(no_channel(name, NoChannel::Missing));
+        }
+        let (content_type, payloads) = if body.is_empty() && close {
+            // Whatever type a client attaches to nothing, closing is meant.
+            (None, Vec::new())
+        } else {
+            let content_type = self.content_type(said, dialect, name, &body, publisher.now_ms)?;
+            let payloads = split(content_type.kind(), own(body), self.shared.config.limits.entries_per_append_max)
+                .map_err(|error| content_problem(&error))?;
+            (Some(content_type), payloads)
+        };
+        let entries = payloads
+            .into_iter()
+            .map(|payload| Draft { payload, event: event.clone(), publisher: publisher_id.clone() })
+            .collect();
+        let append = Append { entries, content_type: content_type.as_ref(), close, producer, idempotency_key, stream_seq };
+        let appended = publisher.append(name, &append)?;
+        Ok(append_response(&appended, producer.is_some() && !append.entries.is_empty()))
+    }
+
+    /// The type of an append's content: what is said, else the channel's, else what it looks like.
+    fn content_type(
+        &self,
+        said: Said,
+        dialect: Dialect,
+        name: &ChannelName,
+        body: &Bytes,
+        now_ms: u64,
+    ) -> Result<ContentType, Problem> {
+        match (said, dialect) {
+            (Said::Type(content_type), _) => Ok(content_type),
+            (Said::Nothing, Dialect::DurableStreams) => Err(Problem::new(
+                ProblemKind::BadRequest,
+                "the content has no type; send Content-Type with the stream's type",
+            )),
+            (Said::Nothing, Dialect::Everwire) => {
+                let known = self.shared.hub.find(name, now_ms);
+                let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
+                Ok(known.unwrap_or_else(|| guess(body)))
+            }
+        }
+    }
+}
+
+/// The answer to an append that was accepted.
+fn append_response(appended: &Appended, by_producer: bool) -> Response<Bytes> {
+    let mut response = answer::no_content();
+    // Durable Streams tells a new append of a producer from a repeated one by the status.
+    if by_producer && appended.is_new() {
+        *response.status_mut() = StatusCode::OK;
+    }
+    let headers = response.headers_mut();
+    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&appended.next()));
+    headers.insert(answer::EVERWIRE_ACK, HeaderValue::from_static("memory"));
+    if appended.is_closed() {
+        headers.insert(answer::STREAM_CLOSED, answer::TRUE);
+    }
+    if let Some(producer) = appended.producer() {
+        headers.insert(answer::PRODUCER_EPOCH, HeaderValue::from(producer.epoch));
+        headers.insert(answer::PRODUCER_SEQ, HeaderValue::from(producer.seq));
+    }
+    response
+}
+
+/// An offset as a field's value.
+pub(super) fn offset_value(offset: &everwire_channel::Offset) -> HeaderValue {
+    HeaderValue::from_str(&offset.to_token()).expect("an offset is letters and digits")
+}
+
+/// A body that keeps no more memory alive than its own: a small one is a slice of the connection's read buffer.
+pub(super) fn own(body: Bytes) -> Bytes {
+    const COPIED_BYTES_MAX: usize = 64 * 1024;
+    if body.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&body) } else { body }
+}

@@ -1,0 +1,105 @@
+//! `POST /publish`: many entries to many channels in one request.
+//!
+//! ```text
+//!  → [{"channel":"chat/lobby","data":{"text":"hi"}},{"channel":"scores","data":7,"event":"goal","key":"g-1"}]
+//!  ← {"results":[{"offset":"0hx…"},{"error":{"type":"…/forbidden","title":"…","status":403,"detail":"…"}}]}
+//! ```
+//!
+//! Each item stands for itself: one that is refused does not hold up the others, and the answer tells each
+//! item's outcome in the same order. A repeated request repeats all items, so those that matter carry a `key`.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use everwire_channel::{ChannelName, ContentType, IdempotencyKey, Offset};
+use everwire_wire::{Problem, ProblemKind};
+use http::{HeaderValue, Method, Response, header, request::Parts};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Reply, answer, body::collect};
+use crate::{
+    config::Action,
+    publish::{Publisher, event_name, json_payload, may_not, one},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    channel: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    event: Option<String>,
+    key: Option<String>,
+}
+
+impl Context {
+    pub(super) async fn batch(&self, parts: &Parts, content: Incoming, peer: SocketAddr) -> Result<Reply, Problem> {
+        if parts.method != Method::POST {
+            return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
+        }
+        self.admit(peer)?;
+        let body = collect(content, &parts.headers, &self.shared.config).await?;
+        let items: Vec<Item<'_>> = serde_json::from_slice(&body).map_err(|error| {
+            Problem::new(
+                ProblemKind::BadContent,
+                format!("{error}; the content is a JSON array of objects with `channel` and `data`"),
+            )
+            .with("line", error.line())
+            .with("column", error.column())
+        })?;
+        let entries_max = self.shared.config.limits.entries_per_append_max;
+        if items.len() > entries_max {
+            let detail = format!("the batch has {} items, and at most {entries_max} are taken", items.len());
+            return Err(Problem::new(ProblemKind::TooLarge, detail).with("entries_max", entries_max));
+        }
+        let publisher = self.publisher();
+        let mut out = String::from("{\"results\":[");
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            match publish(&publisher, item) {
+                Ok(offset) => {
+                    out.push_str("{\"offset\":\"");
+                    out.push_str(&offset.to_token());
+                    out.push_str("\"}");
+                }
+                Err(problem) => {
+                    self.shared.metrics.refused(problem.kind);
+                    out.push_str("{\"error\":");
+                    out.push_str(&problem.to_json());
+                    out.push('}');
+                }
+            }
+        }
+        out.push_str("]}");
+        let mut response = answer::safe(Response::new(Bytes::from(out)));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(answer::EVERWIRE_ACK, HeaderValue::from_static("memory"));
+        answer::never_store(headers);
+        Ok(Reply::Response(response))
+    }
+}
+
+fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem> {
+    let name = ChannelName::new(&item.channel)
+        .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
+    if !publisher.hub.rules().permits_anybody(Action::Publish, &name) {
+        return Err(may_not(&name));
+    }
+    let event = item.event.as_deref().map(event_name).transpose()?;
+    let key = item
+        .key
+        .as_deref()
+        .map(IdempotencyKey::new)
+        .transpose()
+        .map_err(|error| Problem::new(ProblemKind::BadRequest, format!("`key`: {error}")))?;
+    let known = publisher.hub.find(&name, publisher.now_ms);
+    let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
+    let content_type = known.unwrap_or_else(ContentType::json);
+    let payload = json_payload(content_type.kind(), item.data.get())?;
+    publisher.append(&name, &one(payload, event, Some(&content_type), key)).map(|appended| appended.next())
+}

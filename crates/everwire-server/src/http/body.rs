@@ -1,0 +1,84 @@
+//! Contents: those of requests, collected within limits, and those of responses.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use everwire_wire::{Problem, ProblemKind};
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use crate::{config::Config, stream::EntryStream};
+
+/// A request's content, whole. Larger than the limit is 413, slower than the limit 408.
+pub(crate) async fn collect(content: Incoming, headers: &HeaderMap, config: &Config) -> Result<Bytes, Problem> {
+    let bytes_max = config.limits.content_bytes_max;
+    let too_large = || {
+        Problem::new(
+            ProblemKind::TooLarge,
+            format!("the content has more than {bytes_max} bytes (limits.content_bytes_max); send it in parts"),
+        )
+        .with("bytes_max", bytes_max)
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    if content.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let collected = Limited::new(content, bytes_max).collect();
+    match tokio::time::timeout(Duration::from_millis(config.http.content_ms), collected).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(ProblemKind::BadRequest, "the content broke off before its end")),
+        Err(_) => Err(Problem::new(
+            ProblemKind::TimedOut,
+            format!("the content did not arrive within {} ms (http.content_ms)", config.http.content_ms),
+        )),
+    }
+}
+
+/// A response's content.
+pub(crate) enum Body {
+    /// Known as a whole.
+    Full(Option<Bytes>),
+    /// Entries as they come, over HTTP/2.
+    Entries(Box<EntryStream>),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Entries(stream) => stream.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Entries(_) => SizeHint::default(),
+        }
+    }
+}

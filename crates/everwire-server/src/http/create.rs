@@ -1,0 +1,115 @@
+//! `PUT` on a channel: create it, or confirm that it is there as asked for.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use everwire_channel::{Append, ChannelName, Confirmed, ContentError, ContentType, Draft, Expiry, split};
+use everwire_wire::{Problem, ProblemKind};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Context, answer,
+    append::{offset_value, own},
+    body::collect,
+    fields::{self, Said, rfc3339},
+    target::Dialect,
+};
+use crate::{
+    hub::State,
+    publish::{append_problem, content_problem, guess, no_channel},
+};
+
+impl Context {
+    pub(super) async fn create(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        peer: SocketAddr,
+        dialect: Dialect,
+        name: &ChannelName,
+    ) -> Result<Response<Bytes>, Problem> {
+        self.admit(peer)?;
+        let headers = &parts.headers;
+        if headers.contains_key(answer::STREAM_FORKED_FROM) {
+            return Err(Problem::new(ProblemKind::BadRequest, "forks are not supported by this version"));
+        }
+        let closed = fields::closes(headers);
+        let expiry = fields::expiry(headers)?;
+        let said = fields::content_type(headers)?;
+        let body = collect(content, headers, &self.shared.config).await?;
+        let content_type = match (said, dialect) {
+            (Said::Type(content_type), _) => content_type,
+            (Said::Nothing, Dialect::Everwire) if !body.is_empty() => guess(&body),
+            (Said::Nothing, _) => ContentType::octet_stream(),
+        };
+        let payloads = match split(content_type.kind(), own(body), self.shared.config.limits.entries_per_append_max) {
+            Ok(payloads) => payloads,
+            // Nothing, and an empty batch, is a channel without content.
+            Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
+            Err(error) => return Err(content_problem(&error)),
+        };
+        let now_ms = self.publisher().now_ms;
+        let (channel, fresh) = self
+            .shared
+            .hub
+            .create(name, Some(content_type.clone()), expiry, now_ms)
+            .map_err(|none| no_channel(name, none))?;
+        let created = if fresh {
+            true
+        } else {
+            let mut state = channel.lock();
+            match state.confirm(&content_type, expiry, closed, now_ms) {
+                Ok(Confirmed::Adopted) => true,
+                Ok(Confirmed::Same) => false,
+                Err(mismatch) => return Err(Problem::new(ProblemKind::Conflict, mismatch.to_string())),
+            }
+        };
+        if created && (!payloads.is_empty() || closed) {
+            let entries = payloads.into_iter().map(|payload| Draft { payload, event: None, publisher: None }).collect();
+            let append = Append { entries, content_type: Some(&content_type), close: closed, ..Append::default() };
+            if let Some(Err(error)) = channel.append(append, now_ms) {
+                return Err(append_problem(&error));
+            }
+        }
+        let mut response = answer::no_content();
+        *response.status_mut() = if created { StatusCode::CREATED } else { StatusCode::OK };
+        describe(&channel.lock(), response.headers_mut());
+        if created {
+            let location = HeaderValue::from_str(&location(parts)).expect("a request target is visible ASCII");
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Ok(response)
+    }
+}
+
+/// What a channel is, as fields of a response.
+pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
+    let core = state.core();
+    let content_type = core.content_type().map_or("application/octet-stream", |content_type| content_type.as_str());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).expect("a media type is ASCII"));
+    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&core.log().head()));
+    if core.is_closed() {
+        headers.insert(answer::STREAM_CLOSED, answer::TRUE);
+    }
+    match core.expiry() {
+        Some(Expiry::Sliding { ttl_ms }) => {
+            headers.insert(answer::STREAM_TTL, HeaderValue::from(ttl_ms / 1000));
+        }
+        Some(Expiry::At { unix_ms }) => {
+            let at = HeaderValue::try_from(rfc3339(unix_ms)).expect("a time is ASCII");
+            headers.insert(answer::STREAM_EXPIRES_AT, at);
+        }
+        None => {}
+    }
+}
+
+/// The address of what was created: the request's own, absolute where the client named the host.
+fn location(parts: &Parts) -> String {
+    let path = parts.uri.path();
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    match host.or(parts.uri.authority().map(http::uri::Authority::as_str)) {
+        Some(host) => format!("http://{host}{path}"),
+        None => path.to_owned(),
+    }
+}

@@ -1,0 +1,38 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::answer;
+use crate::{shard::Shared, stop::Stopping};
+
+/// The process is alive.
+pub(super) fn health() -> Response<Bytes> {
+    text("ok\n")
+}
+
+/// The server takes new lines; not any more once it stops.
+pub(super) fn ready(stopping: &Stopping) -> Response<Bytes> {
+    if stopping.is_stopping() {
+        let mut response = text("stopping\n");
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return response;
+    }
+    text("ready\n")
+}
+
+/// What the server counts, in the OpenMetrics text format.
+pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
+    let body = shared.metrics.encode(&shared.hub, &shared.census);
+    let mut response = text(body);
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn text(body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = answer::safe(Response::new(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer::never_store(response.headers_mut());
+    response
+}

@@ -1,0 +1,150 @@
+//! Pages of other sites: which may use this server (the Fetch standard's CORS protocol, and the origin check
+//! that WebSockets need because CORS does not cover them, RFC 6455 section 10.2).
+
+use bytes::Bytes;
+use everwire_wire::{Problem, ProblemKind};
+use http::{HeaderMap, HeaderValue, Response, header};
+
+use super::answer;
+use crate::config::Config;
+
+/// Where a request's page comes from, and whether it may use this server.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// No page of another site: a program, or this server's own page.
+    Own,
+    /// A page of a site that may. The value is for `Access-Control-Allow-Origin`.
+    Allowed(HeaderValue),
+    /// A page of a site that may not.
+    Denied(String),
+}
+
+const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-up-to-date, stream-closed, \
+    stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
+    producer-expected-seq, producer-received-seq, everwire-ack";
+
+const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-key, if-none-match, last-event-id, \
+    prefer, producer-id, producer-epoch, producer-seq, stream-closed, stream-seq, stream-ttl, stream-expires-at, \
+    everwire-event, everwire-publisher";
+
+impl Origin {
+    /// Judges a request's origin.
+    pub fn of(headers: &HeaderMap, config: &Config) -> Self {
+        let Some(origin) = headers.get(header::ORIGIN) else { return Self::Own };
+        let Ok(text) = origin.to_str() else { return Self::Denied("an origin that is no text".to_owned()) };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let authority = text.split_once("://").map(|(_, authority)| authority);
+        if authority.is_some() && authority == host {
+            return Self::Own;
+        }
+        if config.http.origins.iter().any(|allowed| allowed == "*") {
+            return Self::Allowed(HeaderValue::from_static("*"));
+        }
+        let listed = config.http.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text));
+        if listed || (config.dev && authority.is_some_and(is_loopback)) {
+            return Self::Allowed(origin.clone());
+        }
+        Self::Denied(text.to_owned())
+    }
+
+    /// Refuses a request that changes something, or opens a WebSocket, from a page that may not.
+    pub fn check(&self) -> Result<(), Problem> {
+        match self {
+            Self::Own | Self::Allowed(_) => Ok(()),
+            Self::Denied(origin) => Err(Problem::new(
+                ProblemKind::BadOrigin,
+                format!("pages of {origin} may not use this server; add it to http.origins if they should"),
+            )),
+        }
+    }
+
+    /// The value for `Access-Control-Allow-Origin`, if there is one.
+    pub fn allowed(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Allowed(value) => Some(value),
+            Self::Own | Self::Denied(_) => None,
+        }
+    }
+
+    /// Lets the page read a response.
+    pub fn allow_in(&self, headers: &mut HeaderMap) {
+        allow_in(self.allowed(), headers);
+    }
+
+    /// The answer to a preflight request.
+    pub fn preflight(&self) -> Response<Bytes> {
+        let mut response = answer::no_content();
+        if self.allowed().is_some() {
+            let headers = response.headers_mut();
+            let fixed = HeaderValue::from_static;
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(ALLOWED_FIELDS));
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("600"));
+        }
+        response
+    }
+}
+
+/// Lets a page of this origin read a response; without one, only the server's own pages may embed it.
+pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    let policy = if origin.is_some() { "cross-origin" } else { "same-origin" };
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static(policy));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        if origin != "*" {
+            headers.append(header::VARY, HeaderValue::from_static("origin"));
+        }
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(config: &Config, origin: Option<&str>) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("live.example.org:8080"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+        }
+        match Origin::of(&headers, config) {
+            Origin::Own => "own".to_owned(),
+            Origin::Allowed(value) => format!("allowed {}", value.to_str().unwrap()),
+            Origin::Denied(_) => "denied".to_owned(),
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_need_to_be_listed() {
+        let mut listed = Config::default();
+        listed.http.origins = vec!["https://example.org".to_owned()];
+        let mut any = Config::default();
+        any.http.origins = vec!["*".to_owned()];
+        let dev = Config { dev: true, ..Config::default() };
+        for (config, origin, expected) in [
+            (&listed, None, "own"),
+            (&listed, Some("http://live.example.org:8080"), "own"),
+            (&listed, Some("https://example.org"), "allowed https://example.org"),
+            (&listed, Some("https://example.org.evil.net"), "denied"),
+            (&listed, Some("http://live.example.org"), "denied"),
+            (&listed, Some("null"), "denied"),
+            (&any, Some("https://anything.net"), "allowed *"),
+            (&dev, Some("http://localhost:3000"), "allowed http://localhost:3000"),
+            (&dev, Some("http://[::1]:3000"), "allowed http://[::1]:3000"),
+            (&dev, Some("http://127.0.0.1"), "allowed http://127.0.0.1"),
+            (&dev, Some("http://localhost.evil.net"), "denied"),
+            (&dev, Some("https://example.org"), "denied"),
+        ] {
+            assert_eq!(judged(config, origin), expected, "{origin:?}");
+        }
+    }
+}

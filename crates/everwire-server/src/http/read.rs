@@ -1,0 +1,492 @@
+//! `GET` and `HEAD` on a channel: one URL, read over the wire that the request asks for.
+//!
+//! ```text
+//!  Upgrade: websocket, extended CONNECT ─▶ WebSocket     ┐
+//!  ?live=sse, Accept: text/event-stream ─▶ event stream  ├─ a line: stays open
+//!  ?live=ndjson, Accept: …/x-ndjson     ─▶ ndjson        ┘
+//!  ?live=long-poll, Prefer: wait=N      ─▶ long poll     an answer now, or a parked line
+//!  otherwise                            ─▶ catch-up      a page of history
+//! ```
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use everwire_channel::{ChannelName, ContentKind, ContentType, Gap, Offset, Read, Start};
+use everwire_websocket::{
+    DeflatePolicy, MessageKind, Role, encode_close, encode_message,
+    handshake::{self, Accepted, Policy},
+};
+use everwire_wire::{
+    Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, StreamCursor, Transfer, codes, encode_welcome, page,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+
+use super::{
+    Context, Reply, answer,
+    append::offset_value,
+    create::describe,
+    fields,
+    origin::{self, Origin},
+    query::{self, Live, Query},
+    target::Dialect,
+};
+use crate::{
+    config::Action,
+    hub::{Channel, Occasion, State},
+    publish::no_channel,
+    shard::{Entries, LineRequest, PollOccasion, PollRequest, PollShape, Wire, poll_answer},
+};
+
+/// How a read is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    WebSocket,
+    EventStream,
+    DurableEventStream,
+    Ndjson,
+    LongPoll,
+    CatchUp,
+}
+
+impl Context {
+    pub(super) fn read(
+        &self,
+        parts: &Parts,
+        dialect: Dialect,
+        name: &ChannelName,
+        origin: &Origin,
+    ) -> Result<Reply, Problem> {
+        let query = Query::parse(parts.uri.query())?;
+        let asked = asked(parts, &query);
+        if parts.method == Method::HEAD {
+            return self.metadata(name).map(Reply::Response);
+        }
+        let occasion = match (asked, dialect) {
+            (Asked::CatchUp, _) | (_, Dialect::DurableStreams) => Occasion::Read,
+            _ => Occasion::LiveRead,
+        };
+        let now_ms = self.publisher().now_ms;
+        if occasion == Occasion::LiveRead && self.stopping.is_stopping() {
+            return Err(Problem::new(ProblemKind::Stopping, "the server is stopping; reconnect elsewhere or later"));
+        }
+        let channel =
+            self.shared.hub.open(name, occasion, now_ms).map_err(|none| no_channel(name, none))?;
+        let mut state = channel.lock();
+        state.touch(now_ms);
+        match asked {
+            Asked::CatchUp => self.catch_up(parts, name, &query, &state).map(Reply::Response),
+            Asked::LongPoll => self.long_poll(parts, &channel, &query, origin, &state, now_ms),
+            Asked::WebSocket => self.websocket(parts, &channel, &query, &state),
+            Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
+                self.stream(parts, asked, &channel, &query, &state)
+            }
+        }
+    }
+
+    fn metadata(&self, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
+        let none = crate::hub::NoChannel::Missing;
+        let channel = self.shared.hub.find(name, self.publisher().now_ms).ok_or_else(|| no_channel(name, none))?;
+        let mut response = answer::no_content();
+        *response.status_mut() = StatusCode::OK;
+        describe(&channel.lock(), response.headers_mut());
+        Ok(response)
+    }
+
+    fn catch_up(
+        &self,
+        parts: &Parts,
+        name: &ChannelName,
+        query: &Query,
+        state: &State,
+    ) -> Result<Response<Bytes>, Problem> {
+        let start = query.start.unwrap_or(Start::Beginning);
+        let after = locate(state, &start)?;
+        if start == Start::Now {
+            let mut response = content(state, after, 0);
+            answer::never_store(response.headers_mut());
+            return Ok(response);
+        }
+        let mut response = content(state, after, self.shared.config.limits.page_bytes_max);
+        let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
+        let headers = response.headers_mut();
+        let tag = entity_tag(state, after, headers);
+        let cache = match (reached_head, self.shared.hub.rules().permits_anybody(Action::Read, name)) {
+            // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
+            (true, _) => "no-cache",
+            (false, true) => "public, max-age=60, stale-while-revalidate=300",
+            (false, false) => "private, max-age=60, stale-while-revalidate=300",
+        };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+        if matches_tag(&parts.headers, &tag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Bytes::new();
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+        response.headers_mut().insert(header::ETAG, tag);
+        // The same URL is also an event stream and ndjson.
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(response)
+    }
+
+    fn long_poll(
+        &self,
+        parts: &Parts,
+        channel: &Arc<Channel>,
+        query: &Query,
+        origin: &Origin,
+        state: &State,
+        now_ms: u64,
+    ) -> Result<Reply, Problem> {
+        let Some(start) = query.start else {
+            return Err(Problem::new(
+                ProblemKind::BadOffset,
+                "a long poll needs to know where to read from; send ?offset=, with -1 for the beginning or now",
+            ));
+        };
+        let shape = PollShape {
+            sequence: locate(state, &start)?,
+            cursor: query.cursor,
+            allow_origin: origin.allowed().cloned(),
+        };
+        let limits = &self.shared.config.limits;
+        let now = PollOccasion::Change;
+        if let Some(response) = poll_answer(&shape, state, now, limits.page_bytes_max, now_ms) {
+            return Ok(Reply::Response(response));
+        }
+        let wait_ms = fields::prefer_wait_ms(&parts.headers).unwrap_or(u64::MAX).min(limits.long_poll_ms_max);
+        let poll = PollRequest { channel: channel.clone(), shape, wait_ms, keep_alive: keeps_alive(parts) };
+        let line = LineRequest { response: Response::new(()), opening: Bytes::new(), wire: Wire::Poll(poll) };
+        Ok(Reply::Line(Box::new(line)))
+    }
+
+    fn stream(
+        &self,
+        parts: &Parts,
+        asked: Asked,
+        channel: &Arc<Channel>,
+        query: &Query,
+        state: &State,
+    ) -> Result<Reply, Problem> {
+        let transfer = match parts.version {
+            Version::HTTP_11 => Transfer::Chunked,
+            _ => Transfer::Bare,
+        };
+        let framing = match asked {
+            Asked::EventStream => Framing::EventStream(transfer),
+            Asked::DurableEventStream => Framing::DurableEventStream(transfer),
+            _ => Framing::Ndjson(transfer),
+        };
+        // A reconnecting EventSource knows better than its URL, which is from its first connection.
+        let last_event_id = match asked {
+            Asked::EventStream => fields::one(&parts.headers, &header::HeaderName::from_static("last-event-id"))?,
+            _ => None,
+        };
+        let start = match (last_event_id.filter(|id| !id.is_empty()), query.start) {
+            (Some(id), _) => query::start(id)?,
+            (None, Some(start)) => start,
+            (None, None) if asked == Asked::DurableEventStream => {
+                return Err(Problem::new(
+                    ProblemKind::BadOffset,
+                    "?live=sse needs to know where to read from; send ?offset=, with -1 for the beginning or now",
+                ));
+            }
+            (None, None) => Start::Now,
+        };
+        let mut opening = BytesMut::new();
+        framing.encode_preamble(self.shared.config.http.retry_ms, &mut opening);
+        let sequence = match locate_live(state, &start, framing, query.fail_on_gap)? {
+            Place::At(sequence) => sequence,
+            Place::Gap(gap) => {
+                framing.encode_notice(&source(channel, state), Notice::Gap(&gap), &mut opening);
+                gap.oldest.sequence
+            }
+        };
+        if asked == Asked::EventStream && state.is_ended() && sequence >= state.core().log().head_sequence() {
+            // To an EventSource 204 means: do not reconnect (WHATWG HTML, section 9.2.2).
+            let mut response = answer::no_content();
+            describe(state, response.headers_mut());
+            response.headers_mut().remove(header::CONTENT_TYPE);
+            return Ok(Reply::Response(response));
+        }
+        let mut response = answer::safe(Response::new(()));
+        let headers = response.headers_mut();
+        let content_type = framing.content_type().unwrap_or("application/octet-stream");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        // nginx passes a stream on at once only if it is told to.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        let kind = state.core().content_type().map(ContentType::kind);
+        if asked != Asked::Ndjson && kind == Some(ContentKind::Binary) {
+            headers.insert(answer::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
+        }
+        let durable = asked == Asked::DurableEventStream;
+        let entries = Entries {
+            channel: channel.clone(),
+            framing,
+            sequence,
+            deflate: None,
+            publish: false,
+            fail_on_gap: query.fail_on_gap,
+            cursor: query.cursor,
+            lifetime_ms: durable.then_some(self.shared.config.http.durable_stream_ms),
+        };
+        Ok(Reply::Line(Box::new(LineRequest { response, opening: opening.freeze(), wire: Wire::Entries(entries) })))
+    }
+
+    fn websocket(
+        &self,
+        parts: &Parts,
+        channel: &Arc<Channel>,
+        query: &Query,
+        state: &State,
+    ) -> Result<Reply, Problem> {
+        let accepted = accept(parts, &[SUBPROTOCOL])?;
+        let window = accepted.deflate.and_then(|deflate| deflate.outbound_window(Role::Server));
+        let framing = match accepted.subprotocol {
+            Some(_) => Framing::Session { window },
+            None => Framing::Raw { window },
+        };
+        let response = switching(&accepted);
+        let start = query.start.unwrap_or(Start::Now);
+        let mut opening = BytesMut::new();
+        let welcome = |sequence, opening: &mut BytesMut| {
+            if let (Framing::Session { .. }, Some(offset)) = (framing, state.core().log().offset_at(sequence)) {
+                let mut text = BytesMut::new();
+                encode_welcome(channel.name(), &offset, &mut text);
+                encode_message(MessageKind::Text, &text, opening);
+            }
+        };
+        let place = match state.core().log().locate(&start) {
+            Ok(sequence) => Place::At(sequence),
+            Err(gap) => Place::Gap(gap),
+        };
+        let sequence = match place {
+            Place::At(sequence) => {
+                welcome(sequence, &mut opening);
+                sequence
+            }
+            Place::Gap(gap) if framing.tells_gaps() && !query.fail_on_gap => {
+                welcome(gap.oldest.sequence, &mut opening);
+                framing.encode_notice(&source(channel, state), Notice::Gap(&gap), &mut opening);
+                gap.oldest.sequence
+            }
+            Place::Gap(gap) => {
+                // A browser is not shown the status of a refused handshake, but it is shown a close code.
+                let reason = format!("entries after this offset are gone; the oldest kept are after {}", gap.oldest);
+                encode_close(Some((codes::GAP, &reason)), &mut opening);
+                let line = LineRequest { response, opening: opening.freeze(), wire: Wire::Ended };
+                return Ok(Reply::Line(Box::new(line)));
+            }
+        };
+        let entries = Entries {
+            channel: channel.clone(),
+            framing,
+            sequence,
+            deflate: accepted.deflate,
+            publish: self.shared.hub.rules().permits_anybody(Action::Publish, channel.name()),
+            fail_on_gap: query.fail_on_gap,
+            cursor: None,
+            lifetime_ms: None,
+        };
+        Ok(Reply::Line(Box::new(LineRequest { response, opening: opening.freeze(), wire: Wire::Entries(entries) })))
+    }
+}
+
+/// Whether a request asks for a WebSocket, well or badly.
+pub(crate) fn wants_websocket(parts: &Parts) -> bool {
+    handshake::wants_websocket(&handshake_request(parts))
+}
+
+/// `/echo` as a line.
+pub(super) fn echo_line(parts: &Parts) -> Result<LineRequest, Problem> {
+    let accepted = accept(parts, &[])?;
+    let wire = Wire::Echo { deflate: accepted.deflate };
+    Ok(LineRequest { response: switching(&accepted), opening: Bytes::new(), wire })
+}
+
+/// The answer to a live reader that is not left waiting: what there is, or that there is nothing yet.
+pub(crate) fn live_answer(
+    shape: &PollShape,
+    state: &State,
+    page_bytes_max: usize,
+    now_ms: u64,
+) -> Response<Bytes> {
+    if state.is_removed() {
+        let mut response = answer::problem_response(&Problem::new(ProblemKind::NotFound, "the channel was deleted"));
+        origin::allow_in(shape.allow_origin.as_ref(), response.headers_mut());
+        return response;
+    }
+    let log = state.core().log();
+    let mut response = if let Read::Gap(gap) = log.after(shape.sequence) {
+        answer::problem_response(&gap_problem(&gap))
+    } else {
+        let mut response = content(state, shape.sequence, page_bytes_max);
+        if log.head_sequence() <= shape.sequence {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.body_mut() = Bytes::new();
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        } else {
+            let tag = entity_tag(state, shape.sequence, response.headers());
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    };
+    let cursor = StreamCursor::answer(now_ms, shape.cursor, fastrand::u64(..));
+    let headers = response.headers_mut();
+    headers.insert(answer::STREAM_CURSOR, HeaderValue::from(cursor.0));
+    answer::never_store(headers);
+    origin::allow_in(shape.allow_origin.as_ref(), headers);
+    response
+}
+
+/// Where a live reader starts.
+enum Place {
+    At(u64),
+    Gap(Gap),
+}
+
+fn asked(parts: &Parts, query: &Query) -> Asked {
+    if wants_websocket(parts) {
+        return Asked::WebSocket;
+    }
+    match query.live {
+        Some(Live::EventStream) => return Asked::DurableEventStream,
+        Some(Live::Ndjson) => return Asked::Ndjson,
+        Some(Live::LongPoll) => return Asked::LongPoll,
+        None => {}
+    }
+    if fields::prefer_wait_ms(&parts.headers).is_some() {
+        return Asked::LongPoll;
+    }
+    match parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {
+        Some(accept) if accepts(accept, "text/event-stream") => Asked::EventStream,
+        Some(accept) if accepts(accept, "application/x-ndjson") => Asked::Ndjson,
+        Some(_) | None => Asked::CatchUp,
+    }
+}
+
+/// Whether a media type is named in `Accept`, by itself and not by a wildcard.
+fn accepts(accept: &str, media_type: &str) -> bool {
+    accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(media_type))
+}
+
+fn accept<'p>(parts: &Parts, subprotocols: &'p [&'p str]) -> Result<Accepted<'p>, Problem> {
+    let policy = Policy { subprotocols, deflate: Some(DeflatePolicy::default()) };
+    handshake::accept(&handshake_request(parts), &policy).map_err(|refusal| {
+        let kind = match refusal.status() {
+            StatusCode::UPGRADE_REQUIRED => ProblemKind::UpgradeRequired,
+            StatusCode::METHOD_NOT_ALLOWED => ProblemKind::MethodNotAllowed,
+            _ => ProblemKind::BadRequest,
+        };
+        Problem::new(kind, refusal.to_string())
+    })
+}
+
+fn handshake_request(parts: &Parts) -> handshake::Request<'_> {
+    handshake::Request {
+        method: &parts.method,
+        version: parts.version,
+        headers: &parts.headers,
+        protocol: parts.extensions.get::<hyper::ext::Protocol>().map(hyper::ext::Protocol::as_str),
+    }
+}
+
+fn switching(accepted: &Accepted<'_>) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = accepted.status();
+    *response.headers_mut() = accepted.headers();
+    response
+}
+
+fn locate(state: &State, start: &Start) -> Result<u64, Problem> {
+    state.core().log().locate(start).map_err(|gap| gap_problem(&gap))
+}
+
+fn locate_live(state: &State, start: &Start, framing: Framing, fail_on_gap: bool) -> Result<Place, Problem> {
+    match state.core().log().locate(start) {
+        Ok(sequence) => Ok(Place::At(sequence)),
+        Err(gap) if fail_on_gap || !framing.tells_gaps() => Err(gap_problem(&gap)),
+        Err(gap) => Ok(Place::Gap(gap)),
+    }
+}
+
+fn gap_problem(gap: &Gap) -> Problem {
+    Problem::new(
+        ProblemKind::Gap,
+        "entries after this offset are gone, by retention or with an earlier life of the channel; \
+         read on from `oldest`, or get the state that you build from elsewhere",
+    )
+    .with("oldest", gap.oldest.to_token().to_string())
+    .with("newest", gap.newest.to_token().to_string())
+}
+
+fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
+    Source { name: channel.name(), kind: kind_of(state) }
+}
+
+fn kind_of(state: &State) -> ContentKind {
+    state.core().content_type().map_or(ContentKind::Binary, ContentType::kind)
+}
+
+/// The entries after a place, as a response without anything about caches.
+fn content(state: &State, after: u64, page_bytes_max: usize) -> Response<Bytes> {
+    let log = state.core().log();
+    let kind = kind_of(state);
+    let page = match log.after(after) {
+        Read::Entries(entries) if page_bytes_max > 0 => page(kind, after, entries, page_bytes_max),
+        _ => page(kind, after, std::iter::empty(), page_bytes_max),
+    };
+    let mut response = answer::safe(Response::new(page.body));
+    let headers = response.headers_mut();
+    describe(state, headers);
+    headers.remove(answer::STREAM_CLOSED);
+    let next = log.offset_at(page.sequence).unwrap_or_else(|| log.head());
+    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&next));
+    if page.reached_head {
+        headers.insert(answer::STREAM_UP_TO_DATE, answer::TRUE);
+        if state.is_ended() {
+            headers.insert(answer::STREAM_CLOSED, answer::TRUE);
+        }
+    }
+    response
+}
+
+/// The entity tag of a page: where it starts and ends, and whether the channel was closed there.
+fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
+    let log = state.core().log();
+    let from: Offset = log.offset_at(after).unwrap_or_else(|| log.oldest());
+    let to = headers.get(answer::STREAM_NEXT_OFFSET).and_then(|next| next.to_str().ok()).unwrap_or("");
+    let closed = if headers.contains_key(answer::STREAM_CLOSED) { ":c" } else { "" };
+    HeaderValue::try_from(format!("\"{from}:{to}{closed}\"")).expect("offsets are letters and digits")
+}
+
+/// Whether the client has this very page (RFC 9110, section 13.1.2).
+fn matches_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let Ok(tag) = tag.to_str() else { return false };
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag)
+}
+
+/// Whether the connection takes another request after this one (RFC 9112, section 9.3).
+fn keeps_alive(parts: &Parts) -> bool {
+    let says = |option: &str| {
+        parts
+            .headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|said| said.trim().eq_ignore_ascii_case(option))
+    };
+    match parts.version {
+        Version::HTTP_11 => !says("close"),
+        _ => false,
+    }
+}
+

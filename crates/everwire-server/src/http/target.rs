@@ -1,0 +1,88 @@
+//! Which address a request is for.
+
+use everwire_channel::ChannelName;
+use everwire_wire::{Problem, ProblemKind};
+
+/// An address of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    Channel(Dialect, ChannelName),
+    Publish,
+    Echo,
+    Health,
+    Ready,
+    Metrics,
+    /// The page and what it is made of.
+    Page(&'a str),
+}
+
+/// By which rules a channel is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `/channels/{name}`
+    Everwire,
+    /// `/v1/stream/{name}`: Durable Streams, where a stream has to be created first.
+    DurableStreams,
+}
+
+impl<'a> Target<'a> {
+    /// Reads a request's path, which is still percent-encoded.
+    pub fn parse(path: &'a str) -> Result<Self, Problem> {
+        if let Some(name) = path.strip_prefix("/channels/") {
+            return channel(Dialect::Everwire, name);
+        }
+        if let Some(name) = path.strip_prefix("/v1/stream/") {
+            return channel(Dialect::DurableStreams, name);
+        }
+        match path {
+            "/publish" => Ok(Self::Publish),
+            "/echo" => Ok(Self::Echo),
+            "/healthz" => Ok(Self::Health),
+            "/readyz" => Ok(Self::Ready),
+            "/metrics" => Ok(Self::Metrics),
+            "/" => Ok(Self::Page("/")),
+            page if page.starts_with("/page/") => Ok(Self::Page(page)),
+            _ => Err(Problem::new(
+                ProblemKind::NotFound,
+                "there is nothing at this address; channels are at /channels/{name}",
+            )),
+        }
+    }
+}
+
+fn channel<'a>(dialect: Dialect, name: &str) -> Result<Target<'a>, Problem> {
+    match ChannelName::from_path(name) {
+        Ok(name) => Ok(Target::Channel(dialect, name)),
+        Err(error) => Err(Problem::new(ProblemKind::BadName, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_known_and_nothing_else() {
+        let name = |name: &str| ChannelName::new(name).unwrap();
+        for (path, expected) in [
+            ("/channels/chat/lobby", Ok(Target::Channel(Dialect::Everwire, name("chat/lobby")))),
+            ("/channels/a%20b", Ok(Target::Channel(Dialect::Everwire, name("a b")))),
+            ("/v1/stream/jobs/7", Ok(Target::Channel(Dialect::DurableStreams, name("jobs/7")))),
+            ("/publish", Ok(Target::Publish)),
+            ("/", Ok(Target::Page("/"))),
+            ("/page/app.js", Ok(Target::Page("/page/app.js"))),
+            ("/channels", Err(404)),
+            ("/channels/", Err(400)),
+            ("/channels/a//b", Err(400)),
+            ("/channels/a/../b", Err(400)),
+            ("/channels/a%2Fb", Err(400)),
+            ("/channels/a%00", Err(400)),
+            ("/channels/%ff", Err(400)),
+            ("/publish/", Err(404)),
+            ("/Channels/a", Err(404)),
+        ] {
+            let found = Target::parse(path).map_err(|problem| problem.kind.status());
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+}

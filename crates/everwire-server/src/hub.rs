@@ -1,0 +1,207 @@
+//! The channels of this server, by name.
+//!
+//! ```text
+//!  append ─▶ Hub ─▶ Channel ──▶ log (everwire-channel)     the truth
+//!                      │
+//!                      └──▶ watchers: shards and streams   told once that there is something; they read the log
+//! ```
+//!
+//! A channel's log and its watchers stand under one lock: whoever starts to watch sees all that came before in
+//! the log and is told of all that comes after. The lock is held for the append or the read of a batch, never
+//! while bytes are sent.
+
+mod channel;
+mod mailbox;
+mod sweep;
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Setup};
+
+pub use channel::{Channel, State, WatchKey};
+pub use mailbox::{Mailbox, Mail};
+pub use sweep::sweep;
+
+use crate::config::{Channels, Config, Create, Rules};
+
+/// All channels, and what is common to them.
+pub struct Hub {
+    parts: Vec<Mutex<HashMap<ChannelName, Arc<Channel>>>>,
+    hasher: RandomState,
+    rules: Rules,
+    /// The newest epoch given out; epochs rise over all channels.
+    epoch: AtomicU64,
+    /// Random for each start, so that an offset of an earlier life is never taken for one of this life.
+    mark: Mark,
+    count: AtomicUsize,
+    count_max: usize,
+    log_bytes: Arc<AtomicU64>,
+    log_bytes_max: u64,
+}
+
+/// Why a channel cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoChannel {
+    /// There is none, and this caller does not make one.
+    Missing,
+    /// There are as many as the server takes.
+    TooMany,
+}
+
+/// What makes a channel, if there is none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// An append.
+    Append,
+    /// A read that stays open.
+    LiveRead,
+    /// A read of what is there.
+    Read,
+}
+
+const PARTS: usize = 64;
+
+impl Hub {
+    /// A hub without channels. `mark` is random; epochs start above `now_ms`, so that they rise over restarts
+    /// too, as long as the clock does.
+    pub fn new(config: &Config, mark: Mark, now_ms: u64) -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            rules: Rules::new(config),
+            epoch: AtomicU64::new(now_ms),
+            mark,
+            count: AtomicUsize::new(0),
+            count_max: config.limits.channels_max,
+            log_bytes: Arc::default(),
+            log_bytes_max: config.limits.log_bytes_max,
+        }
+    }
+
+    /// The rules for channels.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// A channel that exists and has not expired.
+    pub fn find(&self, name: &ChannelName, now_ms: u64) -> Option<Arc<Channel>> {
+        let channel = self.part(name).get(name).cloned()?;
+        let mut state = channel.lock();
+        let expired = state.core().is_expired(now_ms);
+        if !expired {
+            state.used(now_ms);
+        }
+        drop(state);
+        if expired {
+            self.forget_if(&channel, |state| state.core().is_expired(now_ms));
+            return None;
+        }
+        Some(channel)
+    }
+
+    /// A channel for an append or a read, made on that occasion where its rule says so.
+    pub fn open(&self, name: &ChannelName, occasion: Occasion, now_ms: u64) -> Result<Arc<Channel>, NoChannel> {
+        if let Some(channel) = self.find(name, now_ms) {
+            return Ok(channel);
+        }
+        let rule = self.rules.of(name);
+        match (occasion, rule.create) {
+            (Occasion::Append, Create::OnPublish | Create::OnDemand) | (Occasion::LiveRead, Create::OnDemand) => {
+                let setup = self.setup(rule, None, None);
+                self.insert(name, setup, false, now_ms).map(|(channel, _)| channel)
+            }
+            _ => Err(NoChannel::Missing),
+        }
+    }
+
+    /// Makes a channel by request, or finds the one that is there; tells which.
+    pub fn create(
+        &self,
+        name: &ChannelName,
+        content_type: Option<ContentType>,
+        expiry: Option<Expiry>,
+        now_ms: u64,
+    ) -> Result<(Arc<Channel>, bool), NoChannel> {
+        let setup = self.setup(self.rules.of(name), content_type, expiry);
+        // One that has expired makes room. Whether one is there is decided where it is put, so that of two
+        // that create at once one finds the other's.
+        drop(self.find(name, now_ms));
+        self.insert(name, setup, true, now_ms)
+    }
+
+    /// Removes a channel; its readers are told that it ended. False if it was gone already.
+    pub fn delete(&self, name: &ChannelName) -> bool {
+        let Some(channel) = self.part(name).remove(name) else { return false };
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        channel.remove_if(|_| true)
+    }
+
+    /// Whether the logs of all channels together have reached their limit.
+    pub fn is_full(&self) -> bool {
+        self.log_bytes.load(Ordering::Relaxed) >= self.log_bytes_max
+    }
+
+    /// The number of channels.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that all logs take, as retention counts them.
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    fn insert(
+        &self,
+        name: &ChannelName,
+        setup: Setup,
+        by_request: bool,
+        now_ms: u64,
+    ) -> Result<(Arc<Channel>, bool), NoChannel> {
+        let mut part = self.part(name);
+        if let Some(channel) = part.get(name) {
+            return Ok((channel.clone(), false));
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoChannel::TooMany);
+        }
+        let core = everwire_channel::Channel::new(setup, now_ms);
+        let channel = Arc::new(Channel::new(name.clone(), core, by_request, self.log_bytes.clone(), now_ms));
+        part.insert(name.clone(), channel.clone());
+        Ok((channel, true))
+    }
+
+    /// Removes this very channel, if the condition holds under its lock: what is appended or starts to read
+    /// meanwhile either comes first and is seen, or finds the channel removed.
+    fn forget_if(&self, channel: &Arc<Channel>, condition: impl FnOnce(&State) -> bool) {
+        let mut part = self.part(channel.name());
+        let current = part.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));
+        if current && channel.remove_if(condition) {
+            part.remove(channel.name());
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn setup(
+        &self,
+        rule: &Channels,
+        content_type: Option<ContentType>,
+        expiry: Option<Expiry>,
+    ) -> Setup {
+        let epoch = Epoch(self.epoch.fetch_add(1, Ordering::Relaxed) + 1);
+        Setup { content_type, expiry, retention: rule.retention(), ..Setup::new(epoch, self.mark) }
+    }
+
+    fn part(&self, name: &ChannelName) -> MutexGuard<'_, HashMap<ChannelName, Arc<Channel>>> {
+        let part = self.hasher.hash_one(name) as usize % PARTS;
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,230 @@
+//! One channel: its core under a lock, and who is to be told when it changes.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use everwire_channel::{
+    Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Expiry, Mismatch,
+};
+use tokio::sync::Notify;
+
+use super::mailbox::{Mail, Mailbox};
+
+/// A channel of the hub.
+pub struct Channel {
+    name: ChannelName,
+    state: Mutex<State>,
+    /// Woken at each change; for readers that are tasks, as those over HTTP/2 are.
+    changed: Notify,
+}
+
+/// What stands under the channel's lock.
+pub struct State {
+    core: Core,
+    watchers: Vec<Watcher>,
+    /// Readers that are tasks.
+    streams: usize,
+    /// Made by `PUT`, so it stays even while nobody uses it.
+    by_request: bool,
+    removed: bool,
+    /// When somebody last used it, in Unix milliseconds.
+    used_ms: u64,
+    /// What the log last counted towards the bytes of all logs.
+    bytes_counted: u64,
+    bytes_of_all: Arc<AtomicU64>,
+}
+
+/// A shard that has readers of this channel.
+struct Watcher {
+    mailbox: Arc<Mailbox>,
+    key: WatchKey,
+    /// Told, and has not looked yet: it need not be told again.
+    told: bool,
+}
+
+/// Under which number a shard knows a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchKey(pub u32);
+
+impl Channel {
+    pub(super) fn new(
+        name: ChannelName,
+        core: Core,
+        by_request: bool,
+        bytes_of_all: Arc<AtomicU64>,
+        now_ms: u64,
+    ) -> Self {
+        let state = State {
+            core,
+            watchers: Vec::new(),
+            streams: 0,
+            by_request,
+            removed: false,
+            used_ms: now_ms,
+            bytes_counted: 0,
+            bytes_of_all,
+        };
+        Self { name, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// The channel's name.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// The channel's state, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held is a bug that was reported; the log itself is changed in one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends, and tells all watchers. `None` if the channel was removed meanwhile.
+    pub fn append(&self, append: Append<'_>, now_ms: u64) -> Option<Result<Appended, AppendError>> {
+        let mut state = self.lock();
+        if state.removed {
+            return None;
+        }
+        let result = state.core.append(append, now_ms);
+        if result.is_ok() {
+            state.used_ms = now_ms;
+            state.count_bytes();
+            state.tell();
+            let streams = state.streams > 0;
+            drop(state);
+            if streams {
+                self.changed.notify_waiters();
+            }
+        }
+        Some(result)
+    }
+
+    /// Ends the channel if the condition holds: its readers are told so.
+    pub(super) fn remove_if(&self, condition: impl FnOnce(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        if state.removed || !condition(&state) {
+            return false;
+        }
+        state.removed = true;
+        let counted = std::mem::take(&mut state.bytes_counted);
+        state.bytes_of_all.fetch_sub(counted, Ordering::Relaxed);
+        state.tell();
+        drop(state);
+        self.changed.notify_waiters();
+        true
+    }
+
+    /// A future that resolves at the next change after it was enabled.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+impl State {
+    /// The channel itself.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Whether the channel was deleted or has expired: nothing follows what is in its log.
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Whether nothing will follow what is in the log.
+    pub fn is_ended(&self) -> bool {
+        self.removed || self.core.is_closed()
+    }
+
+    /// Notes that somebody asked for the channel.
+    pub(super) fn used(&mut self, now_ms: u64) {
+        self.used_ms = now_ms;
+    }
+
+    /// Notes that somebody reads, which also moves a sliding expiry.
+    pub fn touch(&mut self, now_ms: u64) {
+        self.used_ms = now_ms;
+        self.core.touch(now_ms);
+    }
+
+    /// Confirms that the channel is what a creation asks for, and keeps it from then on.
+    pub fn confirm(
+        &mut self,
+        content_type: &ContentType,
+        expiry: Option<Expiry>,
+        closed: bool,
+        now_ms: u64,
+    ) -> Result<Confirmed, Mismatch> {
+        let confirmed = self.core.confirm(Some(content_type), expiry, closed, now_ms)?;
+        self.by_request = true;
+        Ok(confirmed)
+    }
+
+    /// Starts to tell a shard of changes. What is in the log now is not told.
+    pub fn watch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
+        self.watchers.push(Watcher { mailbox: mailbox.clone(), key, told: false });
+    }
+
+    /// Ends it.
+    pub fn unwatch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
+        self.watchers.retain(|watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox));
+    }
+
+    /// The shard looks now: the next change is told again.
+    pub fn looked(&mut self, mailbox: &Arc<Mailbox>) {
+        for watcher in &mut self.watchers {
+            if Arc::ptr_eq(&watcher.mailbox, mailbox) {
+                watcher.told = false;
+            }
+        }
+    }
+
+    /// Counts a reader that is a task, which [`Channel::changed`] wakes.
+    pub fn add_stream(&mut self) {
+        self.streams += 1;
+    }
+
+    /// Ends it.
+    pub fn remove_stream(&mut self) {
+        self.streams -= 1;
+    }
+
+    /// Whether somebody reads the channel as it grows.
+    pub fn is_watched(&self) -> bool {
+        self.streams > 0 || !self.watchers.is_empty()
+    }
+
+    /// Whether the channel may be forgotten: made by use, empty, and unused for `forget_ms`.
+    pub(super) fn is_forgettable(&self, forget_ms: u64, now_ms: u64) -> bool {
+        !self.by_request
+            && !self.is_watched()
+            && self.core.log().is_empty()
+            && now_ms.saturating_sub(self.used_ms) >= forget_ms
+    }
+
+    /// Lets go of entries that are past their age.
+    pub(super) fn trim(&mut self, now_ms: u64) {
+        self.core.trim(now_ms);
+        self.count_bytes();
+    }
+
+    fn count_bytes(&mut self) {
+        let bytes = self.core.log().bytes();
+        if bytes >= self.bytes_counted {
+            self.bytes_of_all.fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
+        } else {
+            self.bytes_of_all.fetch_sub(self.bytes_counted - bytes, Ordering::Relaxed);
+        }
+        self.bytes_counted = bytes;
+    }
+
+    fn tell(&mut self) {
+        for watcher in &mut self.watchers {
+            if !watcher.told {
+                watcher.told = true;
+                watcher.mailbox.post(Mail::Changed(watcher.key));
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the server counts.
+
+use everwire_websocket::CloseCode;
+use everwire_wire::ProblemKind;
+use http::StatusCode;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+
+use crate::{census::Census, hub::Hub};
+
+/// The counters. Hot ones are plain atomics, added to once a batch.
+pub struct Metrics {
+    registry: Registry,
+    entries_published: Counter,
+    sends: Counter,
+    bytes_sent: Counter,
+    lines_behind: Counter,
+    lines_stalled: Counter,
+    gaps: Counter,
+    requests: Family<Status, Counter>,
+    problems: Family<Problem, Counter>,
+    limits_met: Family<Limit, Counter>,
+    lines_failed: Family<Code, Counter>,
+    connections_refused: Counter,
+    lines: Gauge,
+    channels: Gauge,
+    log_bytes: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Status {
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Problem {
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Code {
+    close_code: u16,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("everwire");
+        Self {
+            entries_published: register(&mut registry, "entries_published", "Entries appended to channels"),
+            sends: register(&mut registry, "sends", "System calls that sent to lines"),
+            bytes_sent: register(&mut registry, "bytes_sent", "Bytes sent to lines"),
+            lines_behind: register(&mut registry, "lines_behind", "Times that a line's socket took no more, so that it went on from the log"),
+            lines_stalled: register(&mut registry, "lines_stalled", "Lines cut because their peer took nothing for too long"),
+            gaps: register(&mut registry, "gaps", "Gaps that live readers met"),
+            requests: register(&mut registry, "requests", "Answered requests by status code"),
+            problems: register(&mut registry, "problems", "Refused requests by problem"),
+            limits_met: register(&mut registry, "limits_met", "Limits that were met, by setting"),
+            lines_failed: register(&mut registry, "lines_failed", "Lines ended with an error, by close code"),
+            connections_refused: register(&mut registry, "connections_refused", "Connections closed at once for their number"),
+            lines: register(&mut registry, "lines", "Lines open now"),
+            channels: register(&mut registry, "channels", "Channels"),
+            log_bytes: register(&mut registry, "log_bytes", "Bytes that the logs of all channels take"),
+            registry,
+        }
+    }
+
+    /// Entries were appended.
+    pub(crate) fn published(&self, entries: u64) {
+        self.entries_published.inc_by(entries);
+    }
+
+    /// Bytes were sent to lines, in so many system calls.
+    pub(crate) fn sent(&self, sends: u64, bytes: u64) {
+        if sends > 0 {
+            self.sends.inc_by(sends);
+            self.bytes_sent.inc_by(bytes);
+        }
+    }
+
+    pub(crate) fn line_fell_behind(&self) {
+        self.lines_behind.inc();
+    }
+
+    pub(crate) fn line_stalled(&self) {
+        self.lines_stalled.inc();
+        self.limit_met("write_stall_ms");
+    }
+
+    pub(crate) fn line_failed(&self, code: CloseCode) {
+        self.lines_failed.get_or_create(&Code { close_code: code.as_u16() }).inc();
+    }
+
+    pub(crate) fn gap_told(&self) {
+        self.gaps.inc();
+    }
+
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.requests.get_or_create(&Status { status: status.as_u16() }).inc();
+    }
+
+    pub(crate) fn refused(&self, kind: ProblemKind) {
+        self.problems.get_or_create(&Problem { r#type: kind.name() }).inc();
+    }
+
+    pub(crate) fn limit_met(&self, limit: &'static str) {
+        self.limits_met.get_or_create(&Limit { limit }).inc();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.inc();
+        self.limit_met("connections_max");
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn encode(&self, hub: &Hub, census: &Census) -> String {
+        self.lines.set(census.lines() as i64);
+        self.channels.set(hub.count() as i64);
+        self.log_bytes.set(hub.log_bytes() as i64);
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("metrics are written to memory");
+        text
+    }
+}
+
+/// A metric at its start, registered.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

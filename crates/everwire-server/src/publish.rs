@@ -1,0 +1,309 @@
+//! Publishing: what is the same for an append by HTTP, a batch, and a message on a WebSocket.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use everwire_channel::{
+    Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft, EventName,
+    IdempotencyKey, split,
+};
+use everwire_websocket::{MessageKind, encode_message};
+use everwire_wire::{Command, CommandError, Framing, Operation, Problem, ProblemKind, encode_error, encode_ok};
+
+use crate::{
+    hub::{Channel, Hub, NoChannel, Occasion},
+    metrics::Metrics,
+};
+
+/// Appends on behalf of somebody who may.
+pub(crate) struct Publisher<'a> {
+    pub hub: &'a Hub,
+    pub metrics: &'a Metrics,
+    pub now_ms: u64,
+}
+
+impl Publisher<'_> {
+    /// Appends to a channel by name, which is made where its rule says so.
+    pub fn append(&self, name: &ChannelName, append: &Append<'_>) -> Result<Appended, Problem> {
+        loop {
+            let channel = match self.hub.open(name, Occasion::Append, self.now_ms) {
+                Ok(channel) => channel,
+                Err(none) => return Err(no_channel(name, none)),
+            };
+            // Removed in between: then there is none any more, or a new one.
+            if let Some(result) = self.append_to(&channel, append.clone()) {
+                return result;
+            }
+        }
+    }
+
+    /// Appends to a channel; `None` if it is removed.
+    pub fn append_to(&self, channel: &Channel, append: Append<'_>) -> Option<Result<Appended, Problem>> {
+        let entries = append.entries.len() as u64;
+        if entries > 0 && self.hub.is_full() {
+            self.metrics.limit_met("log_bytes");
+            return Some(Err(Problem::new(
+                ProblemKind::Overloaded,
+                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
+            )));
+        }
+        let result = channel.append(append, self.now_ms)?;
+        if let Ok(Appended::New { .. }) = result {
+            self.metrics.published(entries);
+        }
+        Some(result.map_err(|error| append_problem(&error)))
+    }
+
+    /// Appends one message of a raw WebSocket.
+    pub fn raw_message(&self, channel: &Channel, kind: MessageKind, payload: Bytes) -> Result<(), Problem> {
+        let known = channel.lock().core().content_type().cloned();
+        let content_type = known.unwrap_or_else(|| match kind {
+            MessageKind::Text => guess(&payload),
+            MessageKind::Binary => ContentType::octet_stream(),
+        });
+        let payload = one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
+        self.append_to(channel, one(payload, None, Some(&content_type), None))
+            .unwrap_or_else(|| Err(removed(channel.name())))
+            .map(drop)
+    }
+}
+
+/// Takes one message that came in on a channel's WebSocket: a raw one is published, a session's is a command.
+/// An error means that the line is closed with its code.
+pub(crate) fn line_message(
+    publisher: &Publisher<'_>,
+    channel: &Arc<Channel>,
+    framing: Framing,
+    may_publish: bool,
+    kind: MessageKind,
+    payload: &[u8],
+    replies: &mut BytesMut,
+) -> Result<(), Problem> {
+    match framing {
+        Framing::Session { .. } => session_message(publisher, channel, may_publish, kind, payload, replies),
+        _ if !may_publish => Err(may_not(channel.name())),
+        _ => publisher.raw_message(channel, kind, Bytes::copy_from_slice(payload)),
+    }
+}
+
+fn session_message(
+    publisher: &Publisher<'_>,
+    channel: &Arc<Channel>,
+    may_publish: bool,
+    kind: MessageKind,
+    payload: &[u8],
+    replies: &mut BytesMut,
+) -> Result<(), Problem> {
+    let mut reply = BytesMut::new();
+    let (MessageKind::Text, Ok(text)) = (kind, std::str::from_utf8(payload)) else {
+        return Err(bad("a session's messages are JSON objects, as text".to_owned()));
+    };
+    match Command::parse(text) {
+        Err(error @ CommandError::NotAnObject(_)) => {
+            return Err(Problem::new(ProblemKind::BadRequest, error.to_string()));
+        }
+        Err(CommandError::Refused { id, problem }) => {
+            encode_error(id.as_deref(), &Problem::new(ProblemKind::BadRequest, problem), &mut reply);
+        }
+        Ok(Command { id, operation }) => {
+            let id = id.map(serde_json::value::RawValue::get);
+            let done = match operation {
+                Operation::Ping => Ok(None),
+                Operation::Publish { .. } if !may_publish => Err(may_not(channel.name())),
+                Operation::Publish { channel: name, data, event, key } => {
+                    session_publish(publisher, channel, name.as_deref(), data.get(), event.as_deref(), key.as_deref())
+                        .map(|appended| Some(appended.next()))
+                }
+            };
+            match done {
+                Ok(offset) => encode_ok(id, offset.as_ref(), &mut reply),
+                Err(problem) => encode_error(id, &problem, &mut reply),
+            }
+        }
+    }
+    encode_message(MessageKind::Text, &reply, replies);
+    Ok(())
+}
+
+fn session_publish(
+    publisher: &Publisher<'_>,
+    channel: &Channel,
+    name: Option<&str>,
+    data: &str,
+    event: Option<&str>,
+    key: Option<&str>,
+) -> Result<Appended, Problem> {
+    if name.is_some_and(|name| name != channel.name().as_str()) {
+        return Err(Problem::new(
+            ProblemKind::BadRequest,
+            format!("this line publishes to its own channel, {}; leave `channel` out", channel.name()),
+        ));
+    }
+    let content_type = channel.lock().core().content_type().cloned().unwrap_or_else(ContentType::json);
+    let payload = json_payload(content_type.kind(), data)?;
+    let event = event.map(event_name).transpose()?;
+    let key = key.map(IdempotencyKey::new).transpose().map_err(|error| bad(error.to_string()))?;
+    publisher
+        .append_to(channel, one(payload, event, Some(&content_type), key))
+        .unwrap_or_else(|| Err(removed(channel.name())))
+}
+
+/// A JSON value as the payload of an entry: itself for JSON, what a string says for text.
+pub(crate) fn json_payload(kind: ContentKind, data: &str) -> Result<Bytes, Problem> {
+    match kind {
+        ContentKind::Json => {
+            one_entry(kind, Bytes::copy_from_slice(data.as_bytes())).map_err(|error| content_problem(&error))
+        }
+        ContentKind::Text => serde_json::from_str::<String>(data)
+            .map(Bytes::from)
+            .map_err(|_| bad("this channel holds text: `data` has to be a JSON string".to_owned())),
+        ContentKind::Binary => {
+            Err(bad("this channel holds bytes; publish to it by POST with the channel's media type".to_owned()))
+        }
+    }
+}
+
+/// The append of one entry.
+pub(crate) fn one<'a>(
+    payload: Bytes,
+    event: Option<EventName>,
+    content_type: Option<&'a ContentType>,
+    idempotency_key: Option<IdempotencyKey<'a>>,
+) -> Append<'a> {
+    let entries = vec![Draft { payload, event, publisher: None }];
+    Append { entries, content_type, idempotency_key, ..Append::default() }
+}
+
+/// What a body is whose type nobody said: JSON if it is JSON, else text, else bytes.
+pub(crate) fn guess(body: &[u8]) -> ContentType {
+    match std::str::from_utf8(body) {
+        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => ContentType::json(),
+        Ok(_) => ContentType::text(),
+        Err(_) => ContentType::octet_stream(),
+    }
+}
+
+/// Checks a payload that is one entry, where an array is a value and no batch.
+fn one_entry(kind: ContentKind, payload: Bytes) -> Result<Bytes, ContentError> {
+    let body = match kind {
+        ContentKind::Json => {
+            let mut batch = BytesMut::with_capacity(payload.len() + 2);
+            batch.extend_from_slice(b"[");
+            batch.extend_from_slice(&payload);
+            batch.extend_from_slice(b"]");
+            batch.freeze()
+        }
+        ContentKind::Text | ContentKind::Binary if payload.is_empty() => return Ok(payload),
+        ContentKind::Text | ContentKind::Binary => payload,
+    };
+    split(kind, body, 1)?.pop().ok_or(ContentError::Empty)
+}
+
+/// An event's name. Those that a wire says by itself are reserved, so that no publisher can fake an end.
+pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
+    if ["gap", "closed", "error", "open"].contains(&name) {
+        return Err(bad(format!("the event name {name:?} is reserved; choose another")));
+    }
+    EventName::new(name).map_err(|error| bad(format!("the event name: {error}")))
+}
+
+/// The caller may not publish here.
+pub(crate) fn may_not(name: &ChannelName) -> Problem {
+    Problem::new(
+        ProblemKind::Forbidden,
+        format!("publishing to {name} is not permitted; grant it under `channels` or in a rule"),
+    )
+}
+
+/// There is no such channel for this caller.
+pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
+    match none {
+        NoChannel::Missing => {
+            Problem::new(ProblemKind::NotFound, format!("there is no channel {name}; create it with PUT"))
+        }
+        NoChannel::TooMany => Problem::new(
+            ProblemKind::Overloaded,
+            "this server has as many channels as it takes; raise limits.channels_max",
+        ),
+    }
+}
+
+fn removed(name: &ChannelName) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("the channel {name} was deleted"))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(ProblemKind::BadRequest, detail)
+}
+
+/// What a body that gives no entries is told.
+pub(crate) fn content_problem(error: &ContentError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ContentError::Json { line, column, .. } => {
+            Problem::new(ProblemKind::BadContent, detail).with("line", *line).with("column", *column)
+        }
+        ContentError::Utf8 { position } => Problem::new(ProblemKind::BadContent, detail).with("position", *position),
+        ContentError::TooManyEntries { entries_max } => {
+            Problem::new(ProblemKind::TooLarge, detail).with("entries_max", *entries_max)
+        }
+        ContentError::Empty | ContentError::EmptyBatch => Problem::new(ProblemKind::BadContent, detail),
+    }
+}
+
+/// What a refused append is told.
+pub(crate) fn append_problem(error: &AppendError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        AppendError::Empty | AppendError::ContentTypeMissing | AppendError::EpochMustStartAtZero { .. } => {
+            Problem::new(ProblemKind::BadRequest, detail)
+        }
+        AppendError::KeyReused => Problem::new(ProblemKind::Conflict, detail),
+        AppendError::Closed { tail } => {
+            Problem::new(ProblemKind::Closed, detail).with("offset", tail.to_token().to_string())
+        }
+        AppendError::ContentTypeMismatch { channel, received } => Problem::new(ProblemKind::TypeMismatch, detail)
+            .with("channel", channel.as_str())
+            .with("received", received.as_str()),
+        AppendError::StaleEpoch { current } => Problem::new(ProblemKind::StaleEpoch, detail).with("current", *current),
+        AppendError::ProducerGap { expected, received } => Problem::new(ProblemKind::ProducerGap, detail)
+            .with("expected", *expected)
+            .with("received", *received),
+        AppendError::StreamSeqNotRising { .. } => Problem::new(ProblemKind::SequenceRegression, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_wire_says_by_itself_are_reserved() {
+        assert!(event_name("typing").is_ok());
+        for name in ["gap", "closed", "error", "a\nb", ""] {
+            assert!(event_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_entry_even_if_it_is_an_array() {
+        let entry = |body: &'static str| one_entry(ContentKind::Json, Bytes::from_static(body.as_bytes()));
+        assert_eq!(entry("[1,2]").unwrap(), "[1,2]");
+        assert_eq!(entry("{\"a\":\n1}").unwrap(), "{\"a\": 1}");
+        for refused in ["", "1,2", "1],[2", "nope"] {
+            assert!(entry(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_unsaid_type_is_what_it_looks_like() {
+        for (body, expected) in [
+            (&b"{\"a\":1}"[..], "application/json"),
+            (b"hello", "text/plain"),
+            (b"17", "application/json"),
+            (b"\xff\xfe", "application/octet-stream"),
+        ] {
+            assert_eq!(guess(body).essence(), expected, "{body:?}");
+        }
+    }
+}

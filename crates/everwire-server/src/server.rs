@@ -1,0 +1,130 @@
+//! Starting and stopping: the threads, and what they share.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use everwire_channel::Mark;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    census::Census,
+    clock,
+    config::Config,
+    front,
+    http::Context,
+    hub::{self, Hub, Mail, Mailbox},
+    metrics::Metrics,
+    rate::Rate,
+    shard::Shared,
+    stop::{Stop, Stopping},
+};
+
+/// Threads for what must not hold up lines: HTTP/2, the sweep.
+const WORKERS: usize = 2;
+
+/// How often ages and expiries are looked after.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    stop: Stop,
+    workers: Runtime,
+    drain: Duration,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system refused a thread or a runtime.
+    #[error("cannot start the server's threads: {0}")]
+    Threads(#[from] io::Error),
+}
+
+impl Server {
+    /// Starts a server. It serves once this returns.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let count = config.threads_effective();
+        let listeners = front::listen(config.listen, count)
+            .map_err(|error| StartError::Listen { address: config.listen, error })?;
+        let address = listeners[0].local_addr()?;
+        let now_ms = clock::unix_ms();
+        let hub = Arc::new(Hub::new(&config, Mark(fastrand::u32(..)), now_ms));
+        let (stop, stopping) = Stop::new();
+        let appends = if config.dev { 0 } else { config.limits.appends_per_second_max };
+        let context = Context {
+            shared: Shared {
+                config: config.clone(),
+                hub: hub.clone(),
+                census: Arc::new(Census::new(&config)),
+                metrics: Arc::new(Metrics::new()),
+            },
+            rate: Arc::new(Rate::per_second(appends)),
+            stopping: stopping.clone(),
+        };
+        let workers =
+            Builder::new_multi_thread().worker_threads(WORKERS).thread_name("everwire-worker").enable_all().build()?;
+        workers.spawn(sweep(hub, stopping));
+        let mut threads = Vec::new();
+        let mut mailboxes = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let mailbox = Arc::new(Mailbox::default());
+            mailboxes.push(mailbox.clone());
+            let (context, workers) = (context.clone(), workers.handle().clone());
+            let thread = thread::Builder::new()
+                .name(format!("everwire-core-{index}"))
+                .spawn(move || front::run_core(context, mailbox, listener, workers, count))?;
+            threads.push(thread);
+        }
+        let drain = Duration::from_millis(config.stop.drain_ms);
+        Ok(Self { address, threads, mailboxes, stop, workers, drain })
+    }
+
+    /// Where it listens; the port is the real one where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: no new lines, open ones are told to go and when to come back, requests are finished. Returns once
+    /// all is done, or after `stop.drain_ms` with what is left cut.
+    pub fn stop(self) -> io::Result<()> {
+        self.stop.stop();
+        for mailbox in &self.mailboxes {
+            mailbox.post(Mail::Drain);
+        }
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
+            outcome = outcome.and(ended);
+        }
+        // The workers have had the same time as the core threads.
+        self.workers.shutdown_timeout(self.drain.min(Duration::from_millis(500)));
+        outcome
+    }
+}
+
+async fn sweep(hub: Arc<Hub>, stopping: Stopping) {
+    let mut interval = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => hub::sweep(&hub, clock::unix_ms()),
+            () = stopping.stopped() => return,
+        }
+    }
+}

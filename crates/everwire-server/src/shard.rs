@@ -1,0 +1,420 @@
+//! A shard: the lines of one core thread, and the loop that serves them.
+//!
+//! ```text
+//!            ┌────────────────────────── turn ──────────────────────────┐
+//!  sockets ─▶│ events ─▶ reads, writes of blocked lines                 │
+//!  hub     ─▶│ mail   ─▶ pull: log ─▶ tail of each framing              │
+//!            │ walk   ─▶ one slice of sends, then look again            │──▶ connections back to HTTP
+//!  clock   ─▶│ timers ─▶ heartbeats, long polls, stalls, lifetimes      │
+//!            └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A line lives on one shard from hand-over to close. The shard runs beside HTTP on its thread: a turn is
+//! short, and between two turns requests are served. Nothing here waits, and no lock is held while bytes are
+//! sent. A shard reads the clock once a turn.
+
+mod drain;
+mod feed;
+mod inbound;
+mod join;
+mod line;
+mod poll;
+mod side;
+mod timers;
+mod wheel;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::TcpStream as StdStream,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use everwire_websocket::Scratch;
+use everwire_wire::Deflaters;
+use mio::{Events, Interest, Poll as EventQueue, Token, event::Event, net::TcpStream};
+use slab::Slab;
+
+use self::{
+    feed::{BEHIND, Feed, Met, Pulled, Subscriber},
+    line::{Alone, Line, LineKey, Role, Seat, Side, Then},
+    timers::Timer,
+    wheel::Wheel,
+};
+use crate::{
+    census::Census,
+    clock,
+    config::Config,
+    hub::{Channel, Hub, Mail, Mailbox, WatchKey},
+    metrics::Metrics,
+};
+
+pub(crate) use feed::source as source_of;
+pub(crate) use join::{Entries, LineRequest, Wire};
+pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
+
+/// Sends between two looks at everything else.
+const SLICE: usize = 64;
+/// Events taken from the queue at once.
+const EVENTS: usize = 1024;
+/// The one buffer that all lines of the shard read into.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection that goes back to HTTP, with what was read from it already.
+pub(crate) struct Returned {
+    pub socket: StdStream,
+    pub unread: Bytes,
+}
+
+/// What is common to all shards.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub config: Arc<Config>,
+    pub hub: Arc<Hub>,
+    pub census: Arc<Census>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// The lines of one core thread.
+pub(crate) struct Shard {
+    shared: Shared,
+    mailbox: Arc<Mailbox>,
+    queue: EventQueue,
+    lines: Slab<Line>,
+    sides: HashMap<LineKey, Box<Side>>,
+    feeds: Slab<Feed>,
+    locals: Slab<Local>,
+    /// The number of each channel that has readers here, by the address of its one allocation.
+    local_by_channel: HashMap<*const Channel, u32>,
+    /// Feeds that have lines to meet.
+    walking: VecDeque<u32>,
+    /// Lines that could go on at once and have had their share of this turn.
+    again: VecDeque<LineKey>,
+    wheel: Wheel<Timer>,
+    deflaters: Deflaters,
+    inflating: Scratch,
+    read_buffer: Box<[u8]>,
+    scratch: BytesMut,
+    met: Met,
+    mail: Vec<Mail>,
+    vacant: Vec<LineKey>,
+    returned: Vec<Returned>,
+    started: Instant,
+    now: Instant,
+    now_ms: u64,
+    generation: u32,
+    /// While the server stops: the lines that are still to be told.
+    draining: Option<Vec<LineKey>>,
+}
+
+/// A channel that has readers on this shard.
+struct Local {
+    channel: Arc<Channel>,
+    feeds: Vec<u32>,
+    /// Parked long polls.
+    polls: Vec<LineKey>,
+}
+
+impl Shard {
+    pub fn new(shared: Shared, mailbox: Arc<Mailbox>, now: Instant) -> io::Result<Self> {
+        Ok(Self {
+            shared,
+            mailbox,
+            queue: EventQueue::new()?,
+            lines: Slab::new(),
+            sides: HashMap::new(),
+            feeds: Slab::new(),
+            locals: Slab::new(),
+            local_by_channel: HashMap::new(),
+            walking: VecDeque::new(),
+            again: VecDeque::new(),
+            wheel: Wheel::new(now),
+            deflaters: Deflaters::default(),
+            inflating: Scratch::default(),
+            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            scratch: BytesMut::new(),
+            met: Met::default(),
+            mail: Vec::new(),
+            vacant: Vec::new(),
+            returned: Vec::new(),
+            started: now,
+            now,
+            now_ms: clock::unix_ms(),
+            generation: 0,
+            draining: None,
+        })
+    }
+
+    /// One turn of the loop. True if there is more to do at once; else the shard may sleep until its event
+    /// queue is readable, its mailbox has mail, or [`wake_at`](Self::wake_at).
+    pub fn turn(&mut self, events: &mut Events, now: Instant) -> io::Result<bool> {
+        self.now = now;
+        self.now_ms = clock::unix_ms();
+        self.queue.poll(events, Some(Duration::ZERO))?;
+        let mut count = 0;
+        for event in events.iter() {
+            count += 1;
+            self.on_event(event);
+        }
+        self.read_mail();
+        self.walk();
+        self.go_on_again();
+        self.fire_timers();
+        self.drain_some();
+        for key in self.vacant.drain(..) {
+            self.lines.remove(key as usize);
+        }
+        Ok(count == EVENTS || !self.walking.is_empty() || !self.again.is_empty() || self.is_draining())
+    }
+
+    /// A descriptor that is readable when the shard has events.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.queue.registry().as_fd().try_clone_to_owned()
+    }
+
+    /// When the next timer is due.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.wheel.wake_at()
+    }
+
+    /// Connections that go back to HTTP since the last call.
+    pub fn take_returned(&mut self) -> Vec<Returned> {
+        std::mem::take(&mut self.returned)
+    }
+
+    /// The number of open lines.
+    pub fn len(&self) -> usize {
+        self.lines.len() - self.vacant.len()
+    }
+
+    /// Room for one turn's events.
+    pub fn events() -> Events {
+        Events::with_capacity(EVENTS)
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let key = event.token().0 as LineKey;
+        // Liveness is left to the reads and writes themselves: they tell what event bits only hint at.
+        if event.is_writable() {
+            self.on_writable(key);
+        }
+        if event.is_readable() {
+            self.on_readable(key);
+        }
+    }
+
+    fn read_mail(&mut self) {
+        let mut mail = std::mem::take(&mut self.mail);
+        self.mailbox.take(&mut mail);
+        for message in mail.drain(..) {
+            match message {
+                Mail::Changed(WatchKey(local)) => self.pull(local),
+                Mail::Drain => self.drain(),
+            }
+        }
+        self.mail = mail;
+    }
+
+    /// Brings what is new in a channel to its readers on this shard.
+    fn pull(&mut self, local: u32) {
+        // The number may have been given back since the mail was posted.
+        let Some(Local { channel, feeds, .. }) = self.locals.get(local as usize) else { return };
+        let (channel, feeds) = (channel.clone(), feeds.clone());
+        let mut state = channel.lock();
+        state.looked(&self.mailbox);
+        let mut lost = Vec::new();
+        for key in feeds {
+            let feed = &mut self.feeds[key as usize];
+            match feed.pull(&state, &mut self.deflaters, self.now_ms) {
+                Pulled::All | Pulled::More => {}
+                Pulled::Lost => lost.push(key),
+            }
+            if feed.is_walking() && !feed.queued {
+                feed.queued = true;
+                self.walking.push_back(key);
+            }
+        }
+        let answers = self.poll_answers(local, &state);
+        drop(state);
+        for (key, answer) in answers {
+            self.answer_poll(key, &answer);
+        }
+        for key in lost {
+            self.lose_tail(key);
+        }
+    }
+
+    /// The log went on without this shard for longer than it keeps entries: each line reads for itself now, and
+    /// is told what it missed.
+    fn lose_tail(&mut self, key: u32) {
+        let feed = &mut self.feeds[key as usize];
+        let mut lines = Vec::new();
+        for subscriber in &mut feed.subscribers {
+            if subscriber.position != BEHIND {
+                let place = feed.tail.place(subscriber.position);
+                debug_assert_eq!(place.skip, 0, "a line inside an entry is behind");
+                lines.push((subscriber.line, place.sequence));
+                subscriber.position = BEHIND;
+            }
+        }
+        let head = feed.channel.lock().core().log().head_sequence();
+        feed.tail = everwire_wire::Tail::new(head);
+        for (line, sequence) in lines {
+            self.fall_behind(line, line::Behind { sequence, skip: 0, cursor: None });
+            self.send_side(line);
+        }
+        let local = self.feeds[key as usize].local;
+        self.pull_again(local);
+    }
+
+    /// Has a channel pulled once more in the next turn.
+    fn pull_again(&self, local: u32) {
+        self.mailbox.post(Mail::Changed(WatchKey(local)));
+    }
+
+    fn walk(&mut self) {
+        let mut budget = SLICE;
+        let mut met = std::mem::take(&mut self.met);
+        while budget > 0 {
+            let Some(key) = self.walking.pop_front() else { break };
+            // A feed that lost its last line is gone.
+            let Some(feed) = self.feeds.get_mut(key as usize) else { continue };
+            feed.walk(&mut budget, &mut met);
+            for line in met.blocked.drain(..) {
+                self.on_blocked(line);
+            }
+            for line in met.broken.drain(..) {
+                self.close(line);
+            }
+            for line in met.finished.drain(..) {
+                self.finish(line);
+            }
+            let Some(feed) = self.feeds.get_mut(key as usize) else { continue };
+            if feed.is_walking() {
+                self.walking.push_back(key);
+            } else {
+                feed.queued = false;
+                feed.release_if_walked();
+                let local = feed.local;
+                if feed.tail.sequence() < feed.channel.lock().core().log().head_sequence() {
+                    self.pull_again(local);
+                }
+            }
+        }
+        self.shared.metrics.sent(met.sends, met.bytes);
+        (met.sends, met.bytes) = (0, 0);
+        self.met = met;
+    }
+
+    fn go_on_again(&mut self) {
+        for _ in 0..self.again.len().min(SLICE) {
+            if let Some(key) = self.again.pop_front() {
+                self.send_side(key);
+                self.on_readable(key);
+            }
+        }
+    }
+
+    /// The socket of an open line.
+    fn socket(&self, key: LineKey) -> Option<&TcpStream> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Feed { feed, index } => {
+                Some(&self.feeds[*feed as usize].subscribers[*index as usize].socket)
+            }
+            Seat::Alone(alone) => Some(&alone.socket),
+            Seat::Vacant => None,
+        }
+    }
+
+    /// Waits for a socket to become writable, or no longer. Input is always waited for.
+    fn wait_for_writable(&mut self, key: LineKey, wait: bool) {
+        let interest = if wait { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let registry = self.queue.registry();
+        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        let socket = match &mut line.seat {
+            Seat::Feed { feed, index } => {
+                &mut self.feeds[*feed as usize].subscribers[*index as usize].socket
+            }
+            Seat::Alone(alone) => &mut alone.socket,
+            Seat::Vacant => return,
+        };
+        if let Err(error) = registry.reregister(socket, Token(key as usize), interest) {
+            tracing::error!(%error, "a socket could not be registered again; its line is closed");
+            self.close(key);
+        }
+    }
+
+    /// Takes a line out of its feed and gives it a seat by itself.
+    fn unseat(&mut self, key: LineKey, role: Role) {
+        let line = &mut self.lines[key as usize];
+        match std::mem::replace(&mut line.seat, Seat::Vacant) {
+            Seat::Feed { feed, index } => {
+                let subscriber = self.leave_feed(feed, index);
+                let alone = Alone { socket: subscriber.socket, role };
+                self.lines[key as usize].seat = Seat::Alone(Box::new(alone));
+            }
+            Seat::Alone(mut alone) => {
+                alone.role = role;
+                line.seat = Seat::Alone(alone);
+            }
+            Seat::Vacant => {}
+        }
+    }
+
+    /// Removes a subscriber; the feed and the channel go with the last.
+    fn leave_feed(&mut self, feed_key: u32, index: u32) -> Subscriber {
+        let feed = &mut self.feeds[feed_key as usize];
+        let (subscriber, moved) = feed.remove(index);
+        if let Some(moved) = moved {
+            self.lines[moved as usize].seat = Seat::Feed { feed: feed_key, index };
+        }
+        if feed.subscribers.is_empty() {
+            let local = feed.local;
+            self.feeds.remove(feed_key as usize);
+            self.locals[local as usize].feeds.retain(|key| *key != feed_key);
+            self.leave_channel(local);
+        }
+        subscriber
+    }
+
+    /// Stops watching a channel that has no readers here any more.
+    fn leave_channel(&mut self, key: u32) {
+        let local = &self.locals[key as usize];
+        if local.feeds.is_empty() && local.polls.is_empty() {
+            let local = self.locals.remove(key as usize);
+            self.local_by_channel.remove(&Arc::as_ptr(&local.channel));
+            local.channel.lock().unwatch(&self.mailbox, WatchKey(key));
+        }
+    }
+
+    /// Closes a line at once.
+    fn close(&mut self, key: LineKey) {
+        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        let seat = std::mem::replace(&mut line.seat, Seat::Vacant);
+        let address = line.address.take();
+        match seat {
+            Seat::Feed { feed, index } => drop(self.leave_feed(feed, index)),
+            Seat::Alone(alone) => {
+                if let Role::Poll(poll) = &alone.role {
+                    self.leave_polls(poll.local, poll.index);
+                }
+            }
+            Seat::Vacant => return,
+        }
+        self.sides.remove(&key);
+        if let Some(address) = address {
+            self.shared.census.leave(address);
+        }
+        self.vacant.push(key);
+    }
+
+    /// Ends a line that was told everything.
+    fn finish(&mut self, key: LineKey) {
+        self.unseat(key, Role::Lingering);
+        self.side(key).then = Then::Linger;
+        self.send_side(key);
+    }
+}

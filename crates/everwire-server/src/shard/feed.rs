@@ -1,0 +1,265 @@
+//! A feed: the readers of one channel in one framing on one shard, and the tail that they share.
+//!
+//! ```text
+//!  subscribers  ┌──┬──┬──┬──┬──┬──┬──┐   the walk is an elevator: it goes round the array, and each line
+//!               └──┴──┴▲─┴──┴──┴──┴──┘   takes all that is new when it is met. New entries reset how many
+//!                    place               lines are left to meet, never the place.
+//! ```
+//!
+//! A line whose socket takes no more leaves the tail at once and goes on from the log by itself, so the tail
+//! is kept for the length of a walk and nobody's slowness holds it.
+
+use std::{
+    io::{self, IoSlice, Write},
+    sync::Arc,
+};
+
+use everwire_channel::{ContentKind, Offset};
+use everwire_wire::{Deflaters, Framing, Notice, Source, StreamCursor, Tail};
+use mio::net::TcpStream;
+
+use crate::hub::{Channel, State};
+
+use super::line::LineKey;
+
+/// A reader in a feed. The walk touches nothing else.
+pub(crate) struct Subscriber {
+    /// The position in the tail up to which it was sent everything, or [`BEHIND`].
+    pub position: u64,
+    pub socket: TcpStream,
+    pub line: LineKey,
+}
+
+/// The position of a subscriber that reads from the log by itself.
+pub(crate) const BEHIND: u64 = u64::MAX;
+
+/// The readers of one channel in one framing.
+pub(crate) struct Feed {
+    pub channel: Arc<Channel>,
+    /// The shard's number of the channel.
+    pub local: u32,
+    pub framing: Framing,
+    pub tail: Tail,
+    pub subscribers: Vec<Subscriber>,
+    /// The end was encoded: whoever is at the tail's end was told all.
+    pub ended: bool,
+    /// Whether entries were encoded since the last heartbeat was due.
+    pub spoke: bool,
+    /// Tells this feed from an earlier one of the same number, for timers.
+    pub generation: u32,
+    /// Queued for the walk.
+    pub queued: bool,
+    place: usize,
+    left: usize,
+    lap: Lap,
+}
+
+/// The current round over all subscribers, after which what was there at its start is no longer needed.
+struct Lap {
+    /// The tail's end when the round began.
+    end: u64,
+    /// No line has changed its index since.
+    whole: bool,
+}
+
+/// What a walk came upon; the shard deals with these lines one by one.
+#[derive(Default)]
+pub(crate) struct Met {
+    /// The socket takes no more.
+    pub blocked: Vec<LineKey>,
+    /// The connection is broken.
+    pub broken: Vec<LineKey>,
+    /// Was sent everything, in a feed that has ended.
+    pub finished: Vec<LineKey>,
+    /// System calls made.
+    pub sends: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+}
+
+/// What a look at the log found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    /// Everything there was is in the tail now.
+    All,
+    /// The tail is full; the rest is pulled when it was walked.
+    More,
+    /// The log no longer holds what follows the tail: every reader has to find out for itself.
+    Lost,
+}
+
+impl Feed {
+    /// A feed that starts at the log's head.
+    pub fn new(channel: Arc<Channel>, local: u32, framing: Framing, generation: u32, state: &State) -> Self {
+        Self {
+            tail: Tail::new(state.core().log().head_sequence()),
+            ended: state.is_ended(),
+            channel,
+            local,
+            framing,
+            subscribers: Vec::new(),
+            spoke: false,
+            generation,
+            queued: false,
+            place: 0,
+            left: 0,
+            lap: Lap { end: 0, whole: true },
+        }
+    }
+
+    /// Encodes what the log has beyond the tail, and the end if there is one.
+    pub fn pull(&mut self, state: &State, deflaters: &mut Deflaters, now_ms: u64) -> Pulled {
+        let log = state.core().log();
+        let source = source(&self.channel, state);
+        let before = self.tail.end();
+        let epoch = log.head().epoch;
+        let mut pulled = Pulled::All;
+        match log.after(self.tail.sequence()) {
+            everwire_channel::Read::Gap(_) => return Pulled::Lost,
+            everwire_channel::Read::CaughtUp => {}
+            everwire_channel::Read::Entries(entries) => {
+                for (sequence, entry) in entries {
+                    if self.tail.len() >= TAIL_BYTES_MAX {
+                        pulled = Pulled::More;
+                        break;
+                    }
+                    let offset = Offset { epoch, sequence, mark: entry.mark };
+                    self.tail.push_entry(sequence, |out| {
+                        self.framing.encode_entry(&source, &offset, entry, deflaters, out);
+                    });
+                }
+            }
+        }
+        if pulled == Pulled::All {
+            let head = log.head();
+            if state.is_ended() && !self.ended {
+                self.ended = true;
+                self.tail.push_notice(|out| self.framing.encode_notice(&source, Notice::Closed(&head), out));
+            } else if self.tail.end() > before && matches!(self.framing, Framing::DurableEventStream(_)) {
+                let notice = Notice::UpToDate(&head, StreamCursor::at(now_ms));
+                self.tail.push_notice(|out| self.framing.encode_notice(&source, notice, out));
+            }
+        }
+        self.tail.seal();
+        if self.tail.end() > before {
+            self.left = self.subscribers.len();
+            self.spoke = true;
+        }
+        pulled
+    }
+
+    /// Shows all lines that they are alive.
+    pub fn push_heartbeat(&mut self) {
+        self.tail.push_notice(|out| self.framing.encode_heartbeat(out));
+        self.tail.seal();
+        self.left = self.subscribers.len();
+    }
+
+    /// Whether some line is still to be met.
+    pub fn is_walking(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Sends to lines until the budget of system calls is used up or every line was met.
+    pub fn walk(&mut self, budget: &mut usize, met: &mut Met) {
+        let end = self.tail.end();
+        while self.left > 0 && *budget > 0 {
+            if self.place >= self.subscribers.len() {
+                self.place = 0;
+                if self.lap.whole {
+                    self.tail.release(self.lap.end);
+                }
+                self.lap = Lap { end, whole: true };
+            }
+            let subscriber = &mut self.subscribers[self.place];
+            self.place += 1;
+            self.left -= 1;
+            if subscriber.position == BEHIND {
+                continue;
+            }
+            while subscriber.position < end {
+                *budget = budget.saturating_sub(1);
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let (count, bytes) = self.tail.after(subscriber.position, &mut slices);
+                met.sends += 1;
+                match write_slices(&subscriber.socket, &slices[..count]) {
+                    Ok(sent) => {
+                        met.bytes += sent as u64;
+                        subscriber.position += sent as u64;
+                        if sent < bytes {
+                            met.blocked.push(subscriber.line);
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        met.blocked.push(subscriber.line);
+                        break;
+                    }
+                    Err(_) => {
+                        met.broken.push(subscriber.line);
+                        break;
+                    }
+                }
+            }
+            if self.ended && subscriber.position == end {
+                met.finished.push(subscriber.line);
+            }
+        }
+    }
+
+    /// Gives the tail's bytes back once every line was met.
+    pub fn release_if_walked(&mut self) {
+        if self.left == 0 {
+            self.tail.release(self.tail.end());
+            self.lap = Lap { end: self.tail.end(), whole: true };
+        }
+    }
+
+    /// Adds a line, which stands where it is told.
+    pub fn add(&mut self, subscriber: Subscriber) -> u32 {
+        if self.left > 0 {
+            // The new line stands in the round, so the round is one step longer.
+            self.left += 1;
+        }
+        self.subscribers.push(subscriber);
+        u32::try_from(self.subscribers.len() - 1).expect("a shard has fewer than 2^32 lines")
+    }
+
+    /// Removes the line at `index`. Returns it and the line that now has that index, if another moved there.
+    pub fn remove(&mut self, index: u32) -> (Subscriber, Option<LineKey>) {
+        let removed = self.subscribers.swap_remove(index as usize);
+        if self.left > 0 {
+            // A line that was still to be met may have moved behind the walk: go round once more.
+            self.left = self.subscribers.len();
+            self.lap.whole = false;
+        }
+        let moved = self.subscribers.get(index as usize).map(|subscriber| subscriber.line);
+        (removed, moved)
+    }
+}
+
+/// What an encoder must know of a channel. The kind of a channel that has no entry yet does not matter.
+pub(crate) fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
+    let kind = state.core().content_type().map_or(ContentKind::Binary, everwire_channel::ContentType::kind);
+    Source { name: channel.name(), kind }
+}
+
+fn write_slices(mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        let result = match slices {
+            [one] => socket.write(one),
+            many => socket.write_vectored(many),
+        };
+        match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Encoded bytes that a feed keeps at most (and one entry more); what comes then waits in the log.
+const TAIL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Pieces that go out in one system call.
+const SLICES_MAX: usize = 16;

@@ -1,0 +1,213 @@
+//! What comes in on a line: messages to publish or send back, pings, the end.
+
+use std::io::{self, Read};
+
+use bytes::BytesMut;
+use everwire_websocket::{
+    Event, Failure, MessageKind, Role as Side, Rules, encode_close, encode_compressed_message,
+    encode_message, encode_pong,
+};
+use everwire_wire::Framing;
+
+use super::{LineKey, Role, Seat, Shard, Then};
+use crate::publish::{self, Publisher};
+
+/// Reads of one line before others have their turn.
+const READS: usize = 4;
+
+/// What a client may send beyond a request whose long poll is parked.
+const UNREAD_BYTES_MAX: usize = 16 * 1024;
+
+/// What kind of line something came in on.
+enum Kind {
+    /// A WebSocket of a channel.
+    Socket { framing: Framing, feed: u32 },
+    Echo,
+    /// A response stream, whose client has nothing to say.
+    Stream,
+    Poll,
+    Lingering,
+}
+
+impl Shard {
+    /// There may be something to read.
+    pub(super) fn on_readable(&mut self, key: LineKey) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        if buffer.is_empty() {
+            // Called from within a read of another line: this one has its turn after it.
+            self.again.push_back(key);
+            return;
+        }
+        for round in 0..=READS {
+            if let Some(side) = self.sides.get_mut(&key)
+                && side.blocked_since.is_some()
+                && side.then == Then::Stay
+            {
+                // Who takes nothing is not listened to either, so that replies do not pile up.
+                side.unread = true;
+                break;
+            }
+            if round == READS {
+                self.again.push_back(key);
+                break;
+            }
+            let Some(mut socket) = self.socket(key) else { break };
+            match socket.read(&mut buffer) {
+                Ok(0) => {
+                    self.close(key);
+                    break;
+                }
+                Ok(count) => {
+                    self.on_input(key, &mut buffer[..count]);
+                    // Edge-triggered: a read that leaves room has taken all there was.
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.close(key);
+                    break;
+                }
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Takes what a line's peer sent.
+    pub(super) fn on_input(&mut self, key: LineKey, bytes: &mut [u8]) {
+        let second = self.second();
+        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        line.heard_s = second;
+        let kind = match &mut line.seat {
+            Seat::Feed { feed, .. } => match self.feeds[*feed as usize].framing {
+                framing if framing.is_websocket() => Kind::Socket { framing, feed: *feed },
+                _ => Kind::Stream,
+            },
+            Seat::Alone(alone) => match &mut alone.role {
+                Role::Echo => Kind::Echo,
+                Role::Poll(poll) => {
+                    poll.unread.extend_from_slice(bytes);
+                    if poll.unread.len() > UNREAD_BYTES_MAX {
+                        return self.close(key);
+                    }
+                    Kind::Poll
+                }
+                Role::Answering { unread } => {
+                    unread.extend_from_slice(bytes);
+                    if unread.len() > UNREAD_BYTES_MAX {
+                        return self.close(key);
+                    }
+                    Kind::Poll
+                }
+                Role::Lingering => Kind::Lingering,
+            },
+            Seat::Vacant => return,
+        };
+        match kind {
+            Kind::Socket { framing, feed } => self.on_socket_input(key, framing, feed, bytes),
+            Kind::Echo => self.on_echo_input(key, bytes),
+            Kind::Stream | Kind::Poll | Kind::Lingering => {}
+        }
+    }
+
+    fn on_socket_input(&mut self, key: LineKey, framing: Framing, feed: u32, bytes: &mut [u8]) {
+        let line = &self.lines[key as usize];
+        let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
+        let (shared, now_ms) = (self.shared.clone(), self.now_ms);
+        let publisher = Publisher { hub: &shared.hub, metrics: &shared.metrics, now_ms };
+        let channel = self.feeds[feed as usize].channel.clone();
+        let may_publish = line.rights.publish;
+        let mut replies = BytesMut::new();
+        let mut refused = None;
+        let mut on_message = |kind: MessageKind, payload: &[u8], replies: &mut BytesMut| {
+            if refused.is_some() {
+                return;
+            }
+            refused =
+                publish::line_message(&publisher, &channel, framing, may_publish, kind, payload, replies).err();
+        };
+        let outcome = self.decode(key, &rules, bytes, &mut replies, &mut on_message);
+        if let Some(problem) = refused {
+            let code = problem.kind.close_code();
+            self.shared.metrics.line_failed(code);
+            encode_close(Some((code, &problem.detail)), &mut replies);
+            return self.end_socket(key, &replies, Then::Linger);
+        }
+        self.after_input(key, outcome, replies);
+    }
+
+    fn on_echo_input(&mut self, key: LineKey, bytes: &mut [u8]) {
+        let deflate = self.lines[key as usize].deflate;
+        let rules = self.rules(deflate, self.shared.config.echo.message_bytes_max);
+        let window = deflate.and_then(|deflate| deflate.outbound_window(Side::Server));
+        let mut deflaters = std::mem::take(&mut self.deflaters);
+        let mut replies = BytesMut::new();
+        let outcome = self.decode(key, &rules, bytes, &mut replies, &mut |kind, payload, replies| match window {
+            Some(window) => encode_compressed_message(kind, payload, deflaters.of(window), replies),
+            None => encode_message(kind, payload, replies),
+        });
+        self.deflaters = deflaters;
+        self.after_input(key, outcome, replies);
+    }
+
+    /// Decodes what came in. `on_message` gets each message, and may reply to it.
+    fn decode(
+        &mut self,
+        key: LineKey,
+        rules: &Rules,
+        bytes: &mut [u8],
+        replies: &mut BytesMut,
+        on_message: &mut dyn FnMut(MessageKind, &[u8], &mut BytesMut),
+    ) -> Result<bool, Failure> {
+        let mut inbound = self.sides.get_mut(&key).map(|side| std::mem::take(&mut side.inbound)).unwrap_or_default();
+        let mut closing = false;
+        let outcome = inbound.handle_bytes(rules, &mut self.inflating, bytes, &mut |event| match event {
+            Event::Message(kind, payload) => on_message(kind, payload, replies),
+            Event::Ping(payload) => encode_pong(payload, replies),
+            Event::Pong(_) => {}
+            Event::Close(close) => {
+                // Whoever did not start the closing handshake echoes its code (RFC 6455, section 5.5.1).
+                closing = true;
+                encode_close(close.map(|(code, _)| (code, "")), replies);
+            }
+        });
+        if !inbound.is_idle() && outcome.is_ok() && !closing {
+            self.side(key).inbound = inbound;
+        }
+        outcome.map(|()| closing)
+    }
+
+    fn after_input(&mut self, key: LineKey, outcome: Result<bool, Failure>, mut replies: BytesMut) {
+        match outcome {
+            Ok(false) if replies.is_empty() => self.settle(key),
+            Ok(false) => self.reply(key, &replies, Then::Stay),
+            Ok(true) => self.end_socket(key, &replies, Then::Close),
+            Err(failure) => {
+                self.shared.metrics.line_failed(failure.close_code());
+                encode_close(Some((failure.close_code(), &failure.reason())), &mut replies);
+                self.end_socket(key, &replies, Then::Linger);
+            }
+        }
+    }
+
+    /// Sends the last frames of a WebSocket, and ends it.
+    fn end_socket(&mut self, key: LineKey, replies: &[u8], then: Then) {
+        if self.sides.get(&key).and_then(|side| side.behind).is_some_and(|behind| behind.skip > 0) {
+            // Inside a large message: the Close frame would land in its middle.
+            return self.close(key);
+        }
+        self.unseat(key, Role::Lingering);
+        let side = self.side(key);
+        side.behind = None;
+        side.out.extend_from_slice(replies);
+        side.then = then;
+        self.send_side(key);
+    }
+
+    fn rules(&self, deflate: Option<everwire_websocket::Deflate>, message_bytes_max: usize) -> Rules {
+        Rules { role: Side::Server, message_bytes_max, deflate }
+    }
+}
+

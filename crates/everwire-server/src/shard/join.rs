@@ -1,0 +1,225 @@
+//! How a connection becomes a line: HTTP hands over its socket, what was read beyond the request, and what
+//! was asked for.
+
+use std::{io, net::TcpStream as StdStream, sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use everwire_websocket::Deflate;
+use everwire_wire::Framing;
+use mio::{Interest, Token, net::TcpStream};
+
+use super::{
+    BEHIND, Channel, Feed, Line, LineKey, Local, Seat, Shard, Side, Subscriber, Then,
+    line::{Alone, Behind, Rights, Role},
+    poll::{Poll, PollRequest},
+    timers::Timer,
+};
+use crate::{census, hub::WatchKey};
+
+/// What a request that stays open asks for. Whoever drives it, a shard or a stream of HTTP/2, answers with
+/// the response's head, then what opens the body, then entries.
+pub(crate) struct LineRequest {
+    pub response: http::Response<()>,
+    /// What comes before entries: a preamble, a welcome, a gap notice.
+    pub opening: Bytes,
+    pub wire: Wire,
+}
+
+/// Which wire.
+pub(crate) enum Wire {
+    /// Sends messages back.
+    Echo { deflate: Option<Deflate> },
+    /// A stream of entries.
+    Entries(Entries),
+    /// One answer, as soon as there is one.
+    Poll(PollRequest),
+    /// Nothing follows the opening, which tells why.
+    Ended,
+}
+
+/// A stream of entries.
+pub(crate) struct Entries {
+    pub channel: Arc<Channel>,
+    pub framing: Framing,
+    /// Entries are sent from the one after this.
+    pub sequence: u64,
+    pub deflate: Option<Deflate>,
+    /// What comes in may be published.
+    pub publish: bool,
+    pub fail_on_gap: bool,
+    /// The cursor that a Durable Streams reader came with.
+    pub cursor: Option<u64>,
+    /// How long the stream may live, in milliseconds.
+    pub lifetime_ms: Option<u64>,
+}
+
+impl Shard {
+    /// Takes over a connection. `head` is the response's head as HTTP/1.1 has it; a parked poll has none yet.
+    pub fn join(
+        &mut self,
+        socket: StdStream,
+        unread: &[u8],
+        head: &[u8],
+        request: LineRequest,
+        address: census::Seat,
+        now: Instant,
+    ) -> io::Result<()> {
+        self.now = now;
+        self.now_ms = crate::clock::unix_ms();
+        let mut socket = TcpStream::from_std(socket);
+        self.generation = self.generation.wrapping_add(1);
+        let key = self.lines.vacant_key();
+        self.queue.registry().register(&mut socket, Token(key), Interest::READABLE)?;
+        let key = key as LineKey;
+        let line = Line {
+            seat: Seat::Vacant,
+            heard_s: self.second(),
+            generation: self.generation,
+            address: Some(address),
+            deflate: None,
+            rights: Rights::default(),
+        };
+        self.lines.insert(line);
+        let mut out = BytesMut::with_capacity(head.len() + request.opening.len());
+        out.extend_from_slice(head);
+        out.extend_from_slice(&request.opening);
+        match request.wire {
+            Wire::Echo { deflate } => {
+                self.lines[key as usize].deflate = deflate;
+                self.seat_alone(key, socket, Role::Echo);
+                self.sides.insert(key, Box::new(Side { out, ..Side::default() }));
+                self.send_side(key);
+            }
+            Wire::Entries(entries) => self.join_feed(key, socket, out, &entries),
+            Wire::Poll(poll) => self.park(key, socket, poll),
+            Wire::Ended => {
+                self.seat_alone(key, socket, Role::Lingering);
+                self.sides.insert(key, Box::new(Side { out, then: Then::Linger, ..Side::default() }));
+                self.send_side(key);
+            }
+        }
+        if !unread.is_empty() {
+            self.on_input(key, &mut BytesMut::from(unread));
+        }
+        // The wheel may have to wake the shard earlier, and lines may be ready to go on.
+        self.mailbox.wake();
+        Ok(())
+    }
+
+    fn join_feed(&mut self, key: LineKey, socket: TcpStream, out: BytesMut, entries: &Entries) {
+        let local = self.local_channel(&entries.channel);
+        let feed_key = self.feed_of(local, entries.framing);
+        let subscriber = Subscriber { position: BEHIND, socket, line: key };
+        let index = self.feeds[feed_key as usize].add(subscriber);
+        let line = &mut self.lines[key as usize];
+        line.seat = Seat::Feed { feed: feed_key, index };
+        line.deflate = entries.deflate;
+        line.rights = Rights { publish: entries.publish, fail_on_gap: entries.fail_on_gap };
+        // Every line starts behind, at its own place in the log; one at the head joins the tail at once. So
+        // whatever is published from now on, by this very line even, reaches it.
+        let behind = Behind { sequence: entries.sequence, skip: 0, cursor: entries.cursor };
+        self.sides.insert(key, Box::new(Side { out, behind: Some(behind), ..Side::default() }));
+        if let Some(lifetime_ms) = entries.lifetime_ms {
+            self.arm_line(key, lifetime_ms, Timer::lifetime);
+        }
+        if entries.sequence > self.feeds[feed_key as usize].tail.sequence() {
+            self.pull(local);
+        }
+        self.send_side(key);
+    }
+
+    fn park(&mut self, key: LineKey, socket: TcpStream, request: PollRequest) {
+        let local = self.local_channel(&request.channel);
+        let polls = &mut self.locals[local as usize].polls;
+        let index = u32::try_from(polls.len()).expect("a shard has fewer than 2^32 lines");
+        polls.push(key);
+        let wait_ms = request.wait_ms;
+        let channel = request.channel.clone();
+        self.seat_alone(key, socket, Role::Poll(Poll { local, index, request, unread: BytesMut::new() }));
+        self.arm_line(key, wait_ms, Timer::poll);
+        // Something may have come between the look that found nothing and this watch.
+        let answer = self.poll_answer_now(key, &channel.lock());
+        if let Some(answer) = answer {
+            self.answer_poll(key, &answer);
+        }
+    }
+
+    fn seat_alone(&mut self, key: LineKey, socket: TcpStream, role: Role) {
+        self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { socket, role }));
+    }
+
+    /// The shard's number of a channel, which it watches from now on.
+    fn local_channel(&mut self, channel: &Arc<Channel>) -> u32 {
+        let address = Arc::as_ptr(channel);
+        if let Some(key) = self.local_by_channel.get(&address) {
+            return *key;
+        }
+        let local = Local { channel: channel.clone(), feeds: Vec::new(), polls: Vec::new() };
+        let key = self.locals.insert(local) as u32;
+        self.local_by_channel.insert(address, key);
+        channel.lock().watch(&self.mailbox, WatchKey(key));
+        key
+    }
+
+    /// The feed of a channel in a framing; a new one starts at the log's head.
+    fn feed_of(&mut self, local: u32, framing: Framing) -> u32 {
+        let feeds = &self.locals[local as usize].feeds;
+        if let Some(key) = feeds.iter().find(|key| self.feeds[**key as usize].framing == framing) {
+            return *key;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let channel = self.locals[local as usize].channel.clone();
+        // The channel is watched already: what comes after this look is told.
+        let state = channel.lock();
+        let feed = Feed::new(channel.clone(), local, framing, self.generation, &state);
+        drop(state);
+        let key = self.feeds.insert(feed) as u32;
+        self.locals[local as usize].feeds.push(key);
+        self.arm_heartbeat(key);
+        key
+    }
+
+    /// Gives a connection back to HTTP.
+    pub(super) fn give_back(&mut self, key: LineKey) {
+        self.sides.remove(&key);
+        let line = &mut self.lines[key as usize];
+        if let Some(address) = line.address.take() {
+            self.shared.census.leave(address);
+        }
+        let Seat::Alone(mut alone) = std::mem::replace(&mut line.seat, Seat::Vacant) else { return };
+        self.vacant.push(key);
+        if self.queue.registry().deregister(&mut alone.socket).is_err() {
+            return;
+        }
+        let unread = match alone.role {
+            Role::Answering { unread } => unread.freeze(),
+            Role::Poll(_) | Role::Echo | Role::Lingering => Bytes::new(),
+        };
+        self.returned.push(super::Returned { socket: alone.socket.into(), unread });
+    }
+
+    /// Sends bytes that may only go out between two entries: a pong, a reply, a Close frame.
+    pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8], then: Then) {
+        let seat = match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Feed { feed, index }) => Some((*feed, *index)),
+            Some(Seat::Alone(_)) => None,
+            Some(Seat::Vacant) | None => return,
+        };
+        if let Some((feed, index)) = seat {
+            let feed = &mut self.feeds[feed as usize];
+            let subscriber = &mut feed.subscribers[index as usize];
+            if subscriber.position != BEHIND {
+                // Until the bytes are out the line reads for itself; nearly always that is this very call.
+                let place = feed.tail.place(subscriber.position);
+                subscriber.position = BEHIND;
+                self.side(key).behind = Some(Behind { sequence: place.sequence, skip: 0, cursor: None });
+            }
+        }
+        let side = self.side(key);
+        side.push_reply(bytes);
+        if then != Then::Stay {
+            side.then = then;
+        }
+        self.send_side(key);
+    }
+}

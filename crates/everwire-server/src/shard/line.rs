@@ -1,0 +1,152 @@
+//! One line: a socket, a place, and what little is known of it. Everything rare is in its [`Side`].
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use everwire_websocket::{Deflate, Inbound};
+use mio::net::TcpStream;
+
+use crate::census::Seat as AddressSeat;
+
+use super::poll::Poll;
+
+/// A line's number in its shard; also its token in the event queue.
+pub(crate) type LineKey = u32;
+
+/// What an open line needs while nothing is in flight. Its socket is in its seat.
+pub(crate) struct Line {
+    pub seat: Seat,
+    /// The shard's second in which something last came from the peer.
+    pub heard_s: u32,
+    /// Tells this line from an earlier one of the same number, for timers.
+    pub generation: u32,
+    /// Its place in the count of lines; `None` once it has left.
+    pub address: Option<AddressSeat>,
+    pub deflate: Option<Deflate>,
+    pub rights: Rights,
+}
+
+/// Where a line's socket is.
+pub(crate) enum Seat {
+    /// Among the subscribers of a feed.
+    Feed { feed: u32, index: u32 },
+    /// By itself.
+    Alone(Box<Alone>),
+    /// The line is closed; its number becomes free when the batch of events is done, so that a stale event
+    /// never names a new line.
+    Vacant,
+}
+
+/// What a line may do, and what was asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// What comes in is published.
+    pub publish: bool,
+    /// A gap ends the line instead of being told.
+    pub fail_on_gap: bool,
+}
+
+/// A line that is in no feed.
+pub(crate) struct Alone {
+    pub socket: TcpStream,
+    pub role: Role,
+}
+
+/// What a line that is in no feed is there for.
+pub(crate) enum Role {
+    /// A parked long poll.
+    Poll(Poll),
+    /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it.
+    Answering { unread: BytesMut },
+    /// Sends messages back.
+    Echo,
+    /// All was said; waits for the peer to close, so that what was sent last is not lost to a reset.
+    Lingering,
+}
+
+/// What a line needs only while something is in flight.
+#[derive(Default)]
+pub(crate) struct Side {
+    /// The unfinished message that is coming in.
+    pub inbound: Inbound,
+    /// Goes out before anything else. Ends at a boundary between entries, unless `behind` skips into one.
+    pub out: BytesMut,
+    /// The line reads from the log, not from its feed's tail.
+    pub behind: Option<Behind>,
+    /// Replies that wait for the end of the entry that `behind` is inside of.
+    pub replies: BytesMut,
+    /// Since when the socket takes nothing; the shard waits for it to be writable.
+    pub blocked_since: Option<Instant>,
+    /// A timer looks after the line while it is blocked.
+    pub stall_armed: bool,
+    /// There may be input that was left unread while the line was blocked.
+    pub unread: bool,
+    /// What happens when everything is out.
+    pub then: Then,
+}
+
+/// Where a line stands that reads from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// The last entry that was sent whole.
+    pub sequence: u64,
+    /// How many bytes of the next entry's encoding were sent.
+    pub skip: usize,
+    /// The cursor that a Durable Streams reader came with, until it is told its first.
+    pub cursor: Option<u64>,
+}
+
+/// What happens to a line when everything is out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It goes on.
+    #[default]
+    Stay,
+    /// It is closed: the peer knows that it ends.
+    Close,
+    /// Our side is closed, and the peer gets some time to close its own.
+    Linger,
+    /// Its connection goes back to HTTP.
+    Return,
+}
+
+impl Side {
+    /// Whether it holds nothing, so that the line can do without.
+    pub fn is_idle(&self) -> bool {
+        self.inbound.is_idle()
+            && self.out.is_empty()
+            && self.behind.is_none()
+            && self.replies.is_empty()
+            && self.blocked_since.is_none()
+            && !self.unread
+            && self.then == Then::Stay
+    }
+
+    /// Adds bytes that may only go out between entries.
+    pub fn push_reply(&mut self, bytes: &[u8]) {
+        match self.behind {
+            Some(Behind { skip: 1.., .. }) => self.replies.extend_from_slice(bytes),
+            Some(_) | None => self.out.extend_from_slice(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::feed::Subscriber;
+
+    /// What an idle line costs in user space, besides its slot in the event queue.
+    #[test]
+    fn an_idle_line_is_a_few_words() {
+        assert!(size_of::<Subscriber>() <= 16, "hot: {}", size_of::<Subscriber>());
+        assert!(size_of::<Line>() <= 40, "cold: {}", size_of::<Line>());
+    }
+
+    #[test]
+    fn a_fresh_side_is_idle() {
+        assert!(Side::default().is_idle());
+        let behind = Some(Behind { sequence: 3, skip: 0, cursor: None });
+        assert!(!Side { behind, ..Side::default() }.is_idle());
+    }
+}

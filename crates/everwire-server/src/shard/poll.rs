@@ -1,0 +1,154 @@
+//! Parked long polls: a connection that waits for one answer, and goes back to HTTP with it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+
+use super::{Channel, LineKey, Role, Seat, Shard, Then};
+use crate::{
+    http::{head, read},
+    hub::State,
+};
+
+/// What a long poll asks for.
+pub(crate) struct PollRequest {
+    pub channel: Arc<Channel>,
+    pub shape: PollShape,
+    /// How long it may wait, in milliseconds.
+    pub wait_ms: u64,
+    /// Whether the connection takes another request after the answer.
+    pub keep_alive: bool,
+}
+
+/// What decides how an answer looks: polls of the same shape share its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PollShape {
+    /// Entries are wanted from the one after this.
+    pub sequence: u64,
+    /// The cursor that the reader came with.
+    pub cursor: Option<u64>,
+    /// The origin to allow in the answer.
+    pub allow_origin: Option<HeaderValue>,
+}
+
+/// A parked long poll.
+pub(crate) struct Poll {
+    /// The shard's number of the channel.
+    pub local: u32,
+    /// Where it stands among the channel's polls.
+    pub index: u32,
+    pub request: PollRequest,
+    /// What the client sent after its request.
+    pub unread: BytesMut,
+}
+
+/// Why a poll is answered now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Something changed; there may be nothing for this poll.
+    Change,
+    /// It waited long enough, or the server stops.
+    TimeOut,
+}
+
+/// The answer to a poll, or `None` if it goes on waiting.
+pub(crate) fn poll_answer(
+    request: &PollShape,
+    state: &State,
+    occasion: Occasion,
+    page_bytes_max: usize,
+    now_ms: u64,
+) -> Option<http::Response<Bytes>> {
+    let log = state.core().log();
+    let waiting = log.head_sequence() <= request.sequence && !state.is_ended();
+    if waiting && occasion == Occasion::Change {
+        return None;
+    }
+    Some(read::live_answer(request, state, page_bytes_max, now_ms))
+}
+
+impl Shard {
+    /// The answers that the polls of a channel have now.
+    pub(super) fn poll_answers(&mut self, local: u32, state: &State) -> Vec<(LineKey, Bytes)> {
+        // Nearly all polls of a channel have the same shape, so their answer is made once.
+        let mut made: Option<(PollShape, bool, Bytes)> = None;
+        let mut answers = Vec::new();
+        for key in &self.locals[local as usize].polls {
+            let Some(poll) = self.poll(*key) else { continue };
+            let (shape, keep_alive) = (&poll.request.shape, poll.request.keep_alive);
+            if let Some((made_shape, made_keep_alive, bytes)) = &made
+                && made_shape == shape
+                && *made_keep_alive == keep_alive
+            {
+                answers.push((*key, bytes.clone()));
+                continue;
+            }
+            if let Some(bytes) = self.encode_answer(poll, state, Occasion::Change) {
+                made = Some((shape.clone(), keep_alive, bytes.clone()));
+                answers.push((*key, bytes));
+            }
+        }
+        answers
+    }
+
+    /// The answer that one poll has now.
+    pub(super) fn poll_answer_now(&self, key: LineKey, state: &State) -> Option<Bytes> {
+        self.encode_answer(self.poll(key)?, state, Occasion::Change)
+    }
+
+    /// Answers a poll, and gives its connection back once the answer is out.
+    pub(super) fn answer_poll(&mut self, key: LineKey, answer: &[u8]) {
+        let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat) else { return };
+        let role = std::mem::replace(&mut alone.role, Role::Lingering);
+        let Role::Poll(poll) = role else {
+            alone.role = role;
+            return;
+        };
+        alone.role = Role::Answering { unread: poll.unread };
+        self.leave_polls(poll.local, poll.index);
+        let side = self.side(key);
+        side.out.extend_from_slice(answer);
+        side.then = if poll.request.keep_alive { Then::Return } else { Then::Linger };
+        self.send_side(key);
+    }
+
+    /// Answers a poll that has waited long enough.
+    pub(super) fn end_poll(&mut self, key: LineKey) {
+        let Some(poll) = self.poll(key) else { return };
+        let channel = poll.request.channel.clone();
+        let answer = self.encode_answer(poll, &channel.lock(), Occasion::TimeOut);
+        if let Some(answer) = answer {
+            self.answer_poll(key, &answer);
+        }
+    }
+
+    /// Removes a poll from its channel.
+    pub(super) fn leave_polls(&mut self, local: u32, index: u32) {
+        let polls = &mut self.locals[local as usize].polls;
+        polls.swap_remove(index as usize);
+        if let Some(moved) = polls.get(index as usize).copied()
+            && let Some(Seat::Alone(alone)) = self.lines.get_mut(moved as usize).map(|line| &mut line.seat)
+            && let Role::Poll(poll) = &mut alone.role
+        {
+            poll.index = index;
+        }
+        self.leave_channel(local);
+    }
+
+    fn poll(&self, key: LineKey) -> Option<&Poll> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Alone(alone) => match &alone.role {
+                Role::Poll(poll) => Some(poll),
+                Role::Answering { .. } | Role::Echo | Role::Lingering => None,
+            },
+            Seat::Feed { .. } | Seat::Vacant => None,
+        }
+    }
+
+    fn encode_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Bytes> {
+        let page_bytes_max = self.shared.config.limits.page_bytes_max;
+        let answer = poll_answer(&poll.request.shape, state, occasion, page_bytes_max, self.now_ms)?;
+        Some(head::encode_response(answer, poll.request.keep_alive && !self.is_stopping()))
+    }
+}

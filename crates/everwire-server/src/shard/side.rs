@@ -1,0 +1,354 @@
+//! Lines that have something of their own to send: a head, replies, or entries that they read from the log
+//! because they are new, slow, or came with an old offset.
+//!
+//! ```text
+//!  out ─▶ [rest of the entry it is inside of] ─▶ replies ─▶ entries from the log … ─▶ back to the feed's tail
+//! ```
+//!
+//! A slow line keeps no queue. While its socket takes nothing it holds a sequence, and either the few bytes
+//! that are left of an entry it is inside of or, for a larger entry, how far it got: the entry is read and
+//! encoded once more when the socket takes bytes again.
+
+use std::io::{self, Write};
+
+use bytes::{Buf, BytesMut};
+use everwire_channel::{Gap, Offset, Read as LogRead};
+use everwire_websocket::{CloseCode, encode_close};
+use everwire_wire::{Notice, StreamCursor, codes};
+
+use super::{
+    BEHIND, LineKey, Seat, Shard, Side, Then,
+    feed::source,
+    line::{Behind, Role},
+    timers::Timer,
+};
+
+/// Of an entry that a line is inside of, up to so many bytes are kept for it; a larger rest is encoded again.
+const REST_BYTES_MAX: usize = 4096;
+
+/// Entries are read from the log in batches of about so many encoded bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Batches that one line may send before others have their turn.
+const BATCHES: usize = 4;
+
+/// What became of a write.
+enum Sent {
+    All,
+    Part,
+    Broken,
+}
+
+/// What a line that reads from the log comes upon.
+enum Next {
+    /// This many bytes of entries are in the scratch buffer.
+    Entries,
+    /// It has all that the feed's tail was made from.
+    AtTail,
+    Gap(Gap),
+}
+
+impl Shard {
+    /// What is kept for a line besides its slot; made when it is missing.
+    pub(super) fn side(&mut self, key: LineKey) -> &mut Side {
+        self.sides.entry(key).or_default()
+    }
+
+    /// A walk found that a line's socket takes no more: the line leaves the tail where it stands.
+    pub(super) fn on_blocked(&mut self, key: LineKey) {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat) else { return };
+        let feed = &mut self.feeds[*feed as usize];
+        let subscriber = &mut feed.subscribers[*index as usize];
+        let position = std::mem::replace(&mut subscriber.position, BEHIND);
+        let place = feed.tail.place(position);
+        let mut behind = Behind { sequence: place.sequence, skip: place.skip, cursor: None };
+        let mut rest = Vec::new();
+        if place.rest > 0 && place.rest <= REST_BYTES_MAX {
+            feed.tail.rest(position, &mut rest);
+            // With its rest kept, the entry counts as sent. A rest of a notice leaves the entry before it as it was.
+            let after = feed.tail.place(position + rest.len() as u64);
+            behind = Behind { sequence: after.sequence, skip: 0, cursor: None };
+        }
+        self.shared.metrics.line_fell_behind();
+        self.fall_behind(key, behind);
+        self.side(key).out.extend_from_slice(&rest);
+        self.block(key);
+    }
+
+    /// Has a line read from the log from now on.
+    pub(super) fn fall_behind(&mut self, key: LineKey, behind: Behind) {
+        self.side(key).behind = Some(behind);
+    }
+
+    /// Sends what a line has of its own, until it is done, its socket takes no more, or it had its share.
+    pub(super) fn send_side(&mut self, key: LineKey) {
+        let mut batches = BATCHES;
+        loop {
+            let Some(side) = self.sides.get_mut(&key) else { return };
+            if side.blocked_since.is_some() {
+                return;
+            }
+            if !side.out.is_empty() {
+                let mut out = std::mem::take(&mut side.out);
+                match self.write(key, &mut out) {
+                    Sent::All => {}
+                    Sent::Part => {
+                        self.side(key).out = out;
+                        return self.block(key);
+                    }
+                    Sent::Broken => return self.close(key),
+                }
+                continue;
+            }
+            match side.then {
+                Then::Stay => {}
+                Then::Close => return self.close(key),
+                Then::Linger => return self.linger(key),
+                Then::Return => return self.give_back(key),
+            }
+            let Some(behind) = side.behind else { break };
+            if batches == 0 {
+                self.again.push_back(key);
+                return;
+            }
+            batches -= 1;
+            if !self.send_behind(key, behind) {
+                return;
+            }
+        }
+        self.settle(key);
+    }
+
+    /// Forgets a line's side once it holds nothing.
+    pub(super) fn settle(&mut self, key: LineKey) {
+        if self.sides.get(&key).is_some_and(|side| side.is_idle()) {
+            self.sides.remove(&key);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn on_writable(&mut self, key: LineKey) {
+        let Some(side) = self.sides.get_mut(&key) else { return };
+        if side.blocked_since.take().is_none() {
+            return;
+        }
+        let unread = std::mem::take(&mut side.unread);
+        self.wait_for_writable(key, false);
+        self.send_side(key);
+        if unread {
+            self.on_readable(key);
+        }
+    }
+
+    /// Says a last thing, at the next boundary between entries, and closes the line.
+    pub(super) fn say_last(&mut self, key: LineKey, goodbye: &[u8]) {
+        let side = self.side(key);
+        if side.behind.is_some_and(|behind| behind.skip > 0) {
+            // Inside a large entry: there is no boundary to be reached soon.
+            return self.close(key);
+        }
+        side.behind = None;
+        side.out.extend_from_slice(goodbye);
+        side.then = Then::Linger;
+        self.unseat(key, Role::Lingering);
+        self.send_side(key);
+    }
+
+    /// Fails a WebSocket line with a close code, or ends another line as its framing does.
+    pub(super) fn fail(&mut self, key: LineKey, code: CloseCode, reason: &str) {
+        let Some(line) = self.lines.get(key as usize) else { return };
+        let websocket = match &line.seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing.is_websocket(),
+            Seat::Alone(alone) => matches!(alone.role, Role::Echo),
+            Seat::Vacant => return,
+        };
+        self.shared.metrics.line_failed(code);
+        let mut goodbye = BytesMut::new();
+        if websocket {
+            encode_close(Some((code, reason)), &mut goodbye);
+            self.say_last(key, &goodbye);
+        } else {
+            // Without its last chunk the body is seen to be cut, which is the truth.
+            self.close(key);
+        }
+    }
+
+    /// Sends one batch from the log. True if the line may go on at once.
+    fn send_behind(&mut self, key: LineKey, behind: Behind) -> bool {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat) else {
+            self.side(key).behind = None;
+            return true;
+        };
+        let (feed_key, index) = (*feed, *index);
+        let mut batch = std::mem::take(&mut self.scratch);
+        batch.clear();
+        let mut ends = Vec::new();
+        match self.encode_behind(feed_key, behind, &mut batch, &mut ends) {
+            Next::AtTail => {
+                self.rejoin(key, feed_key, index, behind);
+                self.scratch = batch;
+                true
+            }
+            Next::Gap(gap) => {
+                self.scratch = batch;
+                self.meet_gap(key, feed_key, behind, &gap)
+            }
+            Next::Entries => {
+                let total = batch.len();
+                batch.advance(behind.skip);
+                let sent = self.write(key, &mut batch);
+                let place = total - batch.len();
+                let whole = ends.partition_point(|(_, end)| *end <= place);
+                let (sequence, start) = whole.checked_sub(1).map_or((behind.sequence, 0), |at| ends[at]);
+                let side = self.side(key);
+                side.behind = Some(Behind { sequence, skip: place - start, cursor: behind.cursor });
+                if let (Some((next, end)), true) = (ends.get(whole), place > start) {
+                    let rest = end - place;
+                    if rest <= REST_BYTES_MAX {
+                        side.out.extend_from_slice(&batch[..rest]);
+                        side.behind = Some(Behind { sequence: *next, skip: 0, cursor: behind.cursor });
+                    }
+                }
+                if side.behind.is_some_and(|behind| behind.skip == 0) {
+                    let replies = std::mem::take(&mut side.replies);
+                    side.out.extend_from_slice(&replies);
+                }
+                batch.clear();
+                self.scratch = batch;
+                match sent {
+                    Sent::All => true,
+                    Sent::Part => {
+                        self.block(key);
+                        false
+                    }
+                    Sent::Broken => {
+                        self.close(key);
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    /// Encodes what follows a line's place, up to where its feed's tail begins to be written. `ends` gets each
+    /// entry's sequence and where its encoding ends.
+    fn encode_behind(
+        &mut self,
+        feed: u32,
+        behind: Behind,
+        batch: &mut BytesMut,
+        ends: &mut Vec<(u64, usize)>,
+    ) -> Next {
+        let feed = &self.feeds[feed as usize];
+        let head = feed.tail.sequence();
+        if behind.sequence >= head && behind.skip == 0 {
+            return Next::AtTail;
+        }
+        let state = feed.channel.lock();
+        let log = state.core().log();
+        let entries = match log.after(behind.sequence) {
+            LogRead::Entries(entries) => entries,
+            LogRead::Gap(gap) => return Next::Gap(gap),
+            LogRead::CaughtUp => return Next::AtTail,
+        };
+        let source = source(&feed.channel, &state);
+        let epoch = log.head().epoch;
+        for (sequence, entry) in entries.take_while(|(sequence, _)| *sequence <= head) {
+            let offset = Offset { epoch, sequence, mark: entry.mark };
+            feed.framing.encode_entry(&source, &offset, entry, &mut self.deflaters, batch);
+            ends.push((sequence, batch.len()));
+            if batch.len() >= BATCH_BYTES {
+                break;
+            }
+        }
+        Next::Entries
+    }
+
+    /// A line has caught up: it takes its place at the end of the feed's tail.
+    fn rejoin(&mut self, key: LineKey, feed: u32, index: u32, behind: Behind) {
+        let feed = &mut self.feeds[feed as usize];
+        feed.subscribers[index as usize].position = feed.tail.end();
+        let random = fastrand::u64(..);
+        let cursor = StreamCursor::answer(self.now_ms, behind.cursor, random);
+        let mut notice = BytesMut::new();
+        let state = feed.channel.lock();
+        let head = state.core().log().head();
+        let up_to_date = head.sequence == feed.tail.sequence();
+        let ended = feed.ended;
+        if ended {
+            feed.framing.encode_notice(&source(&feed.channel, &state), Notice::Closed(&head), &mut notice);
+        } else if up_to_date && feed.framing.tells_up_to_date() {
+            let told = Notice::UpToDate(&head, cursor);
+            feed.framing.encode_notice(&source(&feed.channel, &state), told, &mut notice);
+        }
+        drop(state);
+        let side = self.side(key);
+        side.behind = None;
+        side.out.extend_from_slice(&notice);
+        if ended {
+            side.then = Then::Linger;
+            self.unseat(key, Role::Lingering);
+        }
+    }
+
+    /// Entries are gone that a line needed. True if it may go on at once.
+    fn meet_gap(&mut self, key: LineKey, feed: u32, behind: Behind, gap: &Gap) -> bool {
+        let feed = &self.feeds[feed as usize];
+        self.shared.metrics.gap_told();
+        if behind.skip > 0 {
+            // The rest of a message that was begun is gone with its entry: the line can only be cut.
+            self.close(key);
+            return false;
+        }
+        let fail = self.lines[key as usize].rights.fail_on_gap;
+        if fail || !feed.framing.tells_gaps() {
+            let reason = format!("entries are gone; the oldest kept are after {}", gap.oldest);
+            self.fail(key, codes::GAP, &reason);
+            return false;
+        }
+        let mut notice = BytesMut::new();
+        let state = feed.channel.lock();
+        feed.framing.encode_notice(&source(&feed.channel, &state), Notice::Gap(gap), &mut notice);
+        drop(state);
+        let side = self.side(key);
+        side.out.extend_from_slice(&notice);
+        side.behind = Some(Behind { sequence: gap.oldest.sequence, ..behind });
+        true
+    }
+
+    /// Writes until all is out or the socket takes no more; what was sent is gone from `bytes`.
+    fn write(&mut self, key: LineKey, bytes: &mut BytesMut) -> Sent {
+        let (mut sends, mut sent_bytes) = (0, 0);
+        let sent = loop {
+            if bytes.is_empty() {
+                break Sent::All;
+            }
+            let Some(mut socket) = self.socket(key) else { break Sent::Broken };
+            sends += 1;
+            match socket.write(bytes) {
+                Ok(0) => break Sent::Broken,
+                Ok(count) => {
+                    sent_bytes += count as u64;
+                    bytes.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Sent::Part,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break Sent::Broken,
+            }
+        };
+        self.shared.metrics.sent(sends, sent_bytes);
+        sent
+    }
+
+    /// Waits until the socket takes bytes again, but not for ever.
+    fn block(&mut self, key: LineKey) {
+        let now = self.now;
+        let side = self.side(key);
+        side.blocked_since = Some(now);
+        let armed = std::mem::replace(&mut side.stall_armed, true);
+        self.wait_for_writable(key, true);
+        if !armed {
+            self.arm_line(key, self.shared.config.limits.write_stall_ms, Timer::stall);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What happens by the clock: heartbeats, long polls that end, lifetimes, and peers that take nothing.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{
+    Feed, LineKey, Role, Seat, Shard, Then,
+    line::Line,
+};
+
+/// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    /// A feed may need a heartbeat.
+    Heartbeat { feed: u32, generation: u32 },
+    /// A long poll has waited long enough.
+    Poll(LineRef),
+    /// A line has lived long enough.
+    Lifetime(LineRef),
+    /// A line may have taken nothing for too long.
+    Stall(LineRef),
+    /// A peer had time enough to close its side.
+    Linger(LineRef),
+}
+
+/// A line, and which life of its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LineRef {
+    key: LineKey,
+    generation: u32,
+}
+
+impl Timer {
+    pub fn stall(line: LineRef) -> Self {
+        Self::Stall(line)
+    }
+
+    pub fn poll(line: LineRef) -> Self {
+        Self::Poll(line)
+    }
+
+    pub fn lifetime(line: LineRef) -> Self {
+        Self::Lifetime(line)
+    }
+
+    pub fn linger(line: LineRef) -> Self {
+        Self::Linger(line)
+    }
+}
+
+impl Shard {
+    /// Arms a timer for a line.
+    pub(super) fn arm_line(&mut self, key: LineKey, after_ms: u64, timer: fn(LineRef) -> Timer) {
+        let generation = self.lines[key as usize].generation;
+        self.wheel.arm(self.now + Duration::from_millis(after_ms), timer(LineRef { key, generation }));
+    }
+
+    /// Arms a feed's heartbeat.
+    pub(super) fn arm_heartbeat(&mut self, feed: u32) {
+        let generation = self.feeds[feed as usize].generation;
+        let interval = Duration::from_millis(self.shared.config.http.heartbeat_ms);
+        self.wheel.arm(self.now + interval, Timer::Heartbeat { feed, generation });
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        let mut fired = Vec::new();
+        self.wheel.fire(self.now, &mut fired);
+        for timer in fired {
+            match timer {
+                Timer::Heartbeat { feed, generation } => self.on_heartbeat(feed, generation),
+                Timer::Poll(line) => self.if_current(line, Self::end_poll),
+                Timer::Lifetime(line) => self.if_current(line, Self::on_lifetime),
+                Timer::Stall(line) => self.if_current(line, Self::on_stall),
+                Timer::Linger(line) => self.if_current(line, Self::on_linger),
+            }
+        }
+    }
+
+    /// The shard's clock in whole seconds.
+    pub(super) fn second(&self) -> u32 {
+        (self.now - self.started).as_secs() as u32
+    }
+
+    fn if_current(&mut self, line: LineRef, on_timer: fn(&mut Self, LineKey)) {
+        let current = |found: &Line| found.generation == line.generation && !matches!(found.seat, Seat::Vacant);
+        if self.lines.get(line.key as usize).is_some_and(current) {
+            on_timer(self, line.key);
+        }
+    }
+
+    /// Sends all lines of a feed a heartbeat if nothing else was sent since the last, and cuts WebSocket lines
+    /// whose peer has answered none of the last two.
+    fn on_heartbeat(&mut self, key: u32, generation: u32) {
+        let silent_s_max = (self.shared.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
+        let second = self.second();
+        let Some(feed) = self.feeds.get_mut(key as usize).filter(|feed| feed.generation == generation) else {
+            return;
+        };
+        let spoke = std::mem::take(&mut feed.spoke);
+        // A WebSocket is asked even when entries flow: only a pong tells that the peer is there.
+        if !feed.ended && (!spoke || feed.framing.is_websocket()) {
+            feed.push_heartbeat();
+            if !feed.queued {
+                feed.queued = true;
+                self.walking.push_back(key);
+            }
+        }
+        let silent = self.silent_lines(key, second, silent_s_max);
+        for line in silent {
+            self.fail(line, everwire_wire::codes::HEARTBEAT_MISSED, "no answer to two heartbeats");
+        }
+        if self.feeds.get(key as usize).is_some_and(|feed| feed.generation == generation) {
+            self.arm_heartbeat(key);
+        }
+    }
+
+    fn silent_lines(&self, feed: u32, second: u32, silent_s_max: u32) -> Vec<LineKey> {
+        let feed: &Feed = &self.feeds[feed as usize];
+        if !feed.framing.is_websocket() {
+            return Vec::new();
+        }
+        let silent = |key: &LineKey| second.saturating_sub(self.lines[*key as usize].heard_s) > silent_s_max;
+        feed.subscribers.iter().map(|subscriber| subscriber.line).filter(silent).collect()
+    }
+
+    /// A stream that has lived its time ends at the next boundary; its reader comes back.
+    fn on_lifetime(&mut self, key: LineKey) {
+        let Seat::Feed { feed, .. } = &self.lines[key as usize].seat else { return };
+        let mut end = BytesMut::new();
+        self.feeds[*feed as usize].framing.encode_end(&mut end);
+        self.say_last(key, &end);
+    }
+
+    fn on_stall(&mut self, key: LineKey) {
+        let limit_ms = self.shared.config.limits.write_stall_ms;
+        let Some(side) = self.sides.get_mut(&key) else { return };
+        side.stall_armed = false;
+        let Some(since) = side.blocked_since else { return };
+        let blocked_ms = self.now.duration_since(since).as_millis() as u64;
+        if blocked_ms >= limit_ms {
+            self.shared.metrics.line_stalled();
+            self.close(key);
+        } else {
+            side.stall_armed = true;
+            self.arm_line(key, limit_ms - blocked_ms, Timer::stall);
+        }
+    }
+
+    /// Closes our side of a connection, and waits a little for the peer to close its own.
+    pub(super) fn linger(&mut self, key: LineKey) {
+        self.unseat(key, Role::Lingering);
+        let shut = self.socket(key).map(|socket| socket.shutdown(std::net::Shutdown::Write));
+        match shut {
+            Some(Ok(())) => {
+                self.side(key).then = Then::Stay;
+                self.settle(key);
+                self.arm_line(key, LINGER_MS, Timer::linger);
+                // The peer's end may be there already, and would not be announced again.
+                self.on_readable(key);
+            }
+            Some(Err(_)) | None => self.close(key),
+        }
+    }
+
+    fn on_linger(&mut self, key: LineKey) {
+        if let Seat::Alone(alone) = &self.lines[key as usize].seat
+            && matches!(alone.role, Role::Lingering)
+        {
+            self.close(key);
+        }
+    }
+}
+
+/// How long a peer gets to close its side after ours was closed.
+const LINGER_MS: u64 = 2_000;

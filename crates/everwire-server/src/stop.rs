@@ -1,0 +1,40 @@
+//! The order to stop, known to all threads.
+
+use tokio::sync::watch;
+
+/// Whether the server stops. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Stopping {
+    receiver: watch::Receiver<bool>,
+}
+
+/// Gives the order.
+pub(crate) struct Stop {
+    sender: watch::Sender<bool>,
+}
+
+impl Stop {
+    pub fn new() -> (Self, Stopping) {
+        let (sender, receiver) = watch::channel(false);
+        (Self { sender }, Stopping { receiver })
+    }
+
+    /// Gives the order; it is never taken back.
+    pub fn stop(&self) {
+        self.sender.send_replace(true);
+    }
+}
+
+impl Stopping {
+    /// Whether the order was given.
+    pub fn is_stopping(&self) -> bool {
+        *self.receiver.borrow()
+    }
+
+    /// Resolves when the order is given.
+    pub async fn stopped(&self) {
+        let mut receiver = self.receiver.clone();
+        // The sender lives as long as the server; if it is gone, so is the server.
+        let _ = receiver.wait_for(|stopping| *stopping).await;
+    }
+}

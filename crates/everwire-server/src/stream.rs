@@ -1,0 +1,92 @@
+//! Lines over HTTP/2: the wires driven by tasks, since a stream has no socket that a shard could take.
+//!
+//! ```text
+//!  event stream, ndjson   Body ◀─ one batch ahead ◀─ task: log ─▶ framing
+//!  long poll              waits for its one answer
+//!  WebSocket              extended CONNECT (RFC 8441): the stream is the connection
+//! ```
+
+mod entries;
+mod prefixed;
+mod socket;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Response;
+use hyper::upgrade::OnUpgrade;
+
+pub(crate) use self::{entries::EntryStream, prefixed::Prefixed};
+use crate::{
+    census::{Census, Seat},
+    clock,
+    http::{Body, Context, problem_response, too_many_lines},
+    shard::{LineRequest, PollOccasion, PollRequest, Wire, poll_answer},
+};
+
+/// A counted line, given back when it is dropped.
+pub(crate) struct Counted {
+    census: Arc<Census>,
+    seat: Option<Seat>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.census.leave(seat);
+        }
+    }
+}
+
+/// Opens a line on a stream: the response, and a task or a body that goes on.
+pub(crate) async fn open(
+    context: Context,
+    line: LineRequest,
+    upgrade: Option<OnUpgrade>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let census = context.shared.census.clone();
+    let counted = match census.enter(peer.ip()) {
+        Ok(seat) => Counted { census, seat: Some(seat) },
+        Err(full) => return problem_response(&too_many_lines(full)).map(Body::from),
+    };
+    let LineRequest { response, opening, wire } = line;
+    match wire {
+        Wire::Poll(request) => wait(&context, &request, counted).await.map(Body::from),
+        Wire::Entries(entries) if !entries.framing.is_websocket() => {
+            let stream = EntryStream::open(context, entries, opening, counted);
+            response.map(|()| Body::Entries(Box::new(stream)))
+        }
+        Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended => {
+            if let Some(upgrade) = upgrade {
+                tokio::spawn(socket::serve(context, upgrade, wire, opening, counted));
+            }
+            response.map(|()| Body::from(Bytes::new()))
+        }
+    }
+}
+
+/// Waits for a long poll's answer.
+async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Response<Bytes> {
+    let page_bytes_max = context.shared.config.limits.page_bytes_max;
+    let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
+    request.channel.lock().add_stream();
+    let mut occasion = PollOccasion::Change;
+    let response = loop {
+        // Enabled before the look: what changes after the look wakes it.
+        let mut changed = std::pin::pin!(request.channel.changed());
+        changed.as_mut().enable();
+        let answer =
+            poll_answer(&request.shape, &request.channel.lock(), occasion, page_bytes_max, clock::unix_ms());
+        if let Some(response) = answer {
+            break response;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = timeout.as_mut() => occasion = PollOccasion::TimeOut,
+            () = context.stopping.stopped() => occasion = PollOccasion::TimeOut,
+        }
+    };
+    request.channel.lock().remove_stream();
+    response
+}

@@ -1,0 +1,164 @@
+//! A stream of entries as the body of a response.
+
+use std::{
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use everwire_channel::{Offset, Read};
+use everwire_wire::{Deflaters, Notice, StreamCursor};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use super::Counted;
+use crate::{clock, http::Context, shard::Entries, shard::source_of};
+
+/// Entries are read in batches of about so many encoded bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// The receiving end of a stream of entries. Its task is one batch ahead at most, so a slow reader falls
+/// behind in the log.
+pub(crate) struct EntryStream {
+    batches: Receiver<Bytes>,
+}
+
+impl EntryStream {
+    /// Starts a stream.
+    pub fn open(context: Context, entries: Entries, opening: Bytes, counted: Counted) -> Self {
+        let (sender, batches) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let _counted = counted;
+            let channel = entries.channel.clone();
+            channel.lock().add_stream();
+            let mut reader = Reader::new(entries);
+            reader.drive(&context, opening, &sender).await;
+            channel.lock().remove_stream();
+        });
+        Self { batches }
+    }
+
+    /// The next bytes of the body.
+    pub fn poll_bytes(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Bytes>> {
+        self.batches.poll_recv(cx)
+    }
+}
+
+/// A cursor over a channel, driven by a task.
+pub(super) struct Reader {
+    entries: Entries,
+    sequence: u64,
+    deflaters: Deflaters,
+    /// The reader was told that it has all there is.
+    told_up_to_date: bool,
+}
+
+/// What a look at the log gave.
+pub(super) enum Step {
+    /// These bytes, and perhaps more at once.
+    Bytes(Bytes),
+    /// Nothing new.
+    CaughtUp,
+    /// These bytes, and then the end.
+    End(Bytes),
+}
+
+impl Reader {
+    pub fn new(entries: Entries) -> Self {
+        let sequence = entries.sequence;
+        Self { entries, sequence, deflaters: Deflaters::default(), told_up_to_date: false }
+    }
+
+    /// Sends bytes until the stream ends or nobody reads it any more.
+    pub async fn drive(&mut self, context: &Context, opening: Bytes, sender: &Sender<Bytes>) {
+        let config = &context.shared.config;
+        let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
+        let lifetime = Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
+        let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
+        if !opening.is_empty() && sender.send(opening).await.is_err() {
+            return;
+        }
+        let channel = self.entries.channel.clone();
+        loop {
+            // Enabled before the look: what changes after the look wakes it.
+            let mut changed = std::pin::pin!(channel.changed());
+            changed.as_mut().enable();
+            match self.step() {
+                Step::Bytes(bytes) => {
+                    if sender.send(bytes).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Step::End(bytes) => {
+                    let _ = sender.send(bytes).await;
+                    return;
+                }
+                Step::CaughtUp => {}
+            }
+            let mut more = BytesMut::new();
+            let ends = tokio::select! {
+                () = changed => false,
+                () = tokio::time::sleep(heartbeat) => {
+                    self.entries.framing.encode_heartbeat(&mut more);
+                    false
+                }
+                () = lifetime.as_mut() => true,
+                () = context.stopping.stopped() => {
+                    let after_ms = fastrand::u64(0..=config.stop.reconnect_ms_max);
+                    self.entries.framing.encode_drain(after_ms, &mut more);
+                    true
+                }
+                () = sender.closed() => return,
+            };
+            if !more.is_empty() && sender.send(more.freeze()).await.is_err() {
+                return;
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the log once.
+    pub fn step(&mut self) -> Step {
+        let Entries { channel, framing, fail_on_gap, cursor, .. } = &self.entries;
+        let state = channel.lock();
+        let log = state.core().log();
+        let source = source_of(channel, &state);
+        let mut out = BytesMut::new();
+        match log.after(self.sequence) {
+            Read::Entries(entries) => {
+                let epoch = log.head().epoch;
+                for (sequence, entry) in entries {
+                    let offset = Offset { epoch, sequence, mark: entry.mark };
+                    framing.encode_entry(&source, &offset, entry, &mut self.deflaters, &mut out);
+                    self.sequence = sequence;
+                    if out.len() >= BATCH_BYTES {
+                        break;
+                    }
+                }
+                self.told_up_to_date = false;
+                Step::Bytes(out.freeze())
+            }
+            Read::Gap(gap) => {
+                framing.encode_notice(&source, Notice::Gap(&gap), &mut out);
+                if *fail_on_gap || !framing.tells_gaps() {
+                    return Step::End(out.freeze());
+                }
+                self.sequence = gap.oldest.sequence;
+                Step::Bytes(out.freeze())
+            }
+            Read::CaughtUp if state.is_ended() => {
+                framing.encode_notice(&source, Notice::Closed(&log.head()), &mut out);
+                Step::End(out.freeze())
+            }
+            Read::CaughtUp if framing.tells_up_to_date() && !self.told_up_to_date => {
+                self.told_up_to_date = true;
+                let cursor = StreamCursor::answer(clock::unix_ms(), *cursor, fastrand::u64(..));
+                framing.encode_notice(&source, Notice::UpToDate(&log.head(), cursor), &mut out);
+                Step::Bytes(out.freeze())
+            }
+            Read::CaughtUp => Step::CaughtUp,
+        }
+    }
+}

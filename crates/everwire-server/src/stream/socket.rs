@@ -1,0 +1,154 @@
+//! A WebSocket over an HTTP/2 stream (RFC 8441).
+
+use bytes::{Bytes, BytesMut};
+use everwire_websocket::{
+    Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message, encode_message,
+    encode_pong,
+};
+use everwire_wire::{Deflaters, Framing};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::mpsc::{self, Sender},
+};
+
+use super::{Counted, entries::Reader};
+use crate::{
+    clock,
+    http::Context,
+    publish::{self, Publisher},
+    shard::Wire,
+};
+
+/// Serves one WebSocket until it ends.
+pub(super) async fn serve(context: Context, upgrade: OnUpgrade, wire: Wire, opening: Bytes, counted: Counted) {
+    let _counted = counted;
+    let Ok(upgraded) = upgrade.await else { return };
+    let (read, write) = tokio::io::split(TokioIo::new(upgraded));
+    // One writer, so that frames of entries and replies never mix.
+    let (sender, batches) = mpsc::channel(1);
+    let writer = tokio::spawn(write_batches(write, batches));
+    match wire {
+        Wire::Entries(entries) => {
+            let channel = entries.channel.clone();
+            channel.lock().add_stream();
+            let inbound = Peer::Reader(entries.channel.clone(), entries.framing, entries.publish);
+            let deflate = entries.deflate;
+            let message_bytes_max = context.shared.config.limits.message_bytes_max;
+            let rules = Rules { role: Role::Server, message_bytes_max, deflate };
+            let mut reader = Reader::new(entries);
+            tokio::select! {
+                () = reader.drive(&context, opening, &sender) => {}
+                () = read_messages(&context, read, &rules, inbound, &sender) => {}
+            }
+            channel.lock().remove_stream();
+        }
+        Wire::Echo { deflate } => {
+            let message_bytes_max = context.shared.config.echo.message_bytes_max;
+            let rules = Rules { role: Role::Server, message_bytes_max, deflate };
+            read_messages(&context, read, &rules, Peer::Echo(Deflaters::default()), &sender).await;
+        }
+        Wire::Ended | Wire::Poll(_) => {
+            let _ = sender.send(opening).await;
+        }
+    }
+    drop(sender);
+    let _ = writer.await;
+}
+
+/// What the messages that come in are for.
+enum Peer {
+    Reader(std::sync::Arc<crate::hub::Channel>, Framing, bool),
+    Echo(Deflaters),
+}
+
+async fn write_batches(mut write: WriteHalf<TokioIo<Upgraded>>, mut batches: mpsc::Receiver<Bytes>) {
+    while let Some(batch) = batches.recv().await {
+        if write.write_all(&batch).await.is_err() || write.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = write.shutdown().await;
+}
+
+async fn read_messages(
+    context: &Context,
+    mut read: ReadHalf<TokioIo<Upgraded>>,
+    rules: &Rules,
+    mut peer: Peer,
+    sender: &Sender<Bytes>,
+) {
+    let mut inbound = Inbound::new();
+    let mut scratch = Scratch::default();
+    let mut bytes = BytesMut::new();
+    loop {
+        bytes.clear();
+        bytes.reserve(16 * 1024);
+        match read.read_buf(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let mut replies = BytesMut::new();
+        let mut ends = false;
+        let outcome = inbound.handle_bytes(rules, &mut scratch, &mut bytes, &mut |event| match event {
+            Event::Message(kind, payload) if !ends => {
+                ends = on_message(context, &mut peer, rules, kind, payload, &mut replies);
+            }
+            Event::Message(..) | Event::Pong(_) => {}
+            Event::Ping(payload) => encode_pong(payload, &mut replies),
+            Event::Close(close) => {
+                ends = true;
+                encode_close(close.map(|(code, _)| (code, "")), &mut replies);
+            }
+        });
+        if let Err(failure) = outcome {
+            context.shared.metrics.line_failed(failure.close_code());
+            encode_close(Some((failure.close_code(), &failure.reason())), &mut replies);
+            ends = true;
+        }
+        if !replies.is_empty() && sender.send(replies.freeze()).await.is_err() {
+            return;
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
+/// Answers one message. True if the line ends with it.
+fn on_message(
+    context: &Context,
+    peer: &mut Peer,
+    rules: &Rules,
+    kind: MessageKind,
+    payload: &[u8],
+    replies: &mut BytesMut,
+) -> bool {
+    let outcome = match peer {
+        Peer::Echo(deflaters) => {
+            match rules.deflate.and_then(|deflate| deflate.outbound_window(Role::Server)) {
+                Some(window) => encode_compressed_message(kind, payload, deflaters.of(window), replies),
+                None => encode_message(kind, payload, replies),
+            }
+            Ok(())
+        }
+        Peer::Reader(channel, framing, may_publish) => {
+            let publisher = Publisher {
+                hub: &context.shared.hub,
+                metrics: &context.shared.metrics,
+                now_ms: clock::unix_ms(),
+            };
+            publish::line_message(&publisher, channel, *framing, *may_publish, kind, payload, replies)
+        }
+    };
+    match outcome {
+        Ok(()) => false,
+        Err(problem) => {
+            let code = problem.kind.close_code();
+            context.shared.metrics.line_failed(code);
+            encode_close(Some((code, &problem.detail)), replies);
+            true
+        }
+    }
+}
