@@ -1,3 +1,43 @@
-//! To be filled.
+//! The `everwire` command: reads the configuration, wires the rest, owns the process.
 
-fn main() {}
+mod config;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Command;
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(matches),
+        Some(("config", matches)) => config::run(matches),
+        _ => unreachable!("clap asks for one of the sub-commands"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("everwire: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("everwire")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A real-time server: a channel is a URL, a URL names a log, and every wire is a cursor over that log.")
+        .after_help("Start with:  everwire serve --dev\nand open the address that it prints.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve::command())
+        .subcommand(config::command())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}
