@@ -1,3 +1,9 @@
-//! To be filled.
-
+//! x
+#![allow(dead_code)]
+mod decode;
+mod ledger;
+mod payload;
+mod publish;
+mod response;
+mod wire;
 fn main() {}

@@ -1,0 +1,111 @@
+//! The wires a reader can ask for, and the request heads that ask for them.
+
+use std::net::SocketAddr;
+
+/// How entries reach a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Each entry is one message (RFC 6455).
+    WebSocket,
+    /// Each entry is one event (WHATWG HTML, server-sent events).
+    EventStream,
+    /// Each entry is one JSON object on a line.
+    Ndjson,
+    /// Entries are the body of a response that was held back until there were some.
+    LongPoll,
+}
+
+impl Wire {
+    /// Every wire, in the order of the report.
+    pub const ALL: [Self; 4] = [
+        Self::WebSocket,
+        Self::EventStream,
+        Self::Ndjson,
+        Self::LongPoll,
+    ];
+
+    /// The name used in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::EventStream => "event-stream",
+            Self::Ndjson => "ndjson",
+            Self::LongPoll => "long-poll",
+        }
+    }
+
+    /// The request head that opens a reading line at the tail of `channel`.
+    pub fn request(self, host: SocketAddr, channel: &str) -> Vec<u8> {
+        let (query, fields) = match self {
+            Self::WebSocket => (
+                "",
+                // The key is RFC 6455's own example: the accept key is not what is measured.
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            ),
+            Self::EventStream => ("", "Accept: text/event-stream\r\n"),
+            Self::Ndjson => ("", "Accept: application/x-ndjson\r\n"),
+            // As long as the server lets a poll wait, so that none ends while it is measured.
+            Self::LongPoll => ("?offset=now&live=long-poll", "Prefer: wait=60\r\n"),
+        };
+        format!("GET /channels/{channel}{query} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")
+            .into_bytes()
+    }
+}
+
+/// The request that creates `channel` for plain text.
+pub fn create_request(host: SocketAddr, channel: &str) -> Vec<u8> {
+    format!(
+        "PUT /channels/{channel} HTTP/1.1\r\nHost: {host}\r\n\
+         Content-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The head of a request that publishes `bytes` of plain text to `channel`.
+pub fn publish_head(host: SocketAddr, channel: &str, bytes: usize) -> Vec<u8> {
+    format!(
+        "POST /channels/{channel} HTTP/1.1\r\nHost: {host}\r\n\
+         Content-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wire_is_asked_for_by_its_own_field() {
+        let host = SocketAddr::from(([127, 0, 0, 1], 80));
+        let asked = [
+            (
+                Wire::WebSocket,
+                "GET /channels/a HTTP/1.1",
+                "Upgrade: websocket",
+            ),
+            (
+                Wire::EventStream,
+                "GET /channels/a HTTP/1.1",
+                "Accept: text/event-stream",
+            ),
+            (
+                Wire::Ndjson,
+                "GET /channels/a HTTP/1.1",
+                "Accept: application/x-ndjson",
+            ),
+            (
+                Wire::LongPoll,
+                "GET /channels/a?offset=now&live=long-poll HTTP/1.1",
+                "Prefer: wait=60",
+            ),
+        ];
+        for (wire, request_line, field) in asked {
+            let request = String::from_utf8(wire.request(host, "a")).unwrap();
+            assert_eq!(request.lines().next(), Some(request_line));
+            assert!(request.lines().any(|line| line == field), "{request}");
+            assert!(request.contains("\r\nHost: 127.0.0.1:80\r\n"), "{request}");
+            assert!(request.ends_with("\r\n\r\n"), "{request}");
+        }
+    }
+}
