@@ -44,7 +44,7 @@ impl Ledger {
     /// # Panics
     /// If something was published already, since what the reader must see would be unknown.
     pub fn join(&mut self) -> usize {
-        assert!(self.sources.iter().all(|source| source.published() == 0));
+        assert!(self.published() == 0);
         self.next.extend(self.sources.iter().map(|_| 0));
         self.readers() - 1
     }
@@ -111,6 +111,11 @@ impl Ledger {
         self.deliveries
     }
 
+    /// Entries published so far, over all sources.
+    pub fn published(&self) -> u64 {
+        self.sources.iter().map(Source::published).sum()
+    }
+
     /// Entries of `source` that some reader has not seen yet.
     pub fn in_flight(&self, source: usize) -> usize {
         self.sources[source].seen_by.len()
@@ -123,9 +128,7 @@ impl Ledger {
 
     /// How many deliveries are still missing, for a message about a stall.
     pub fn missing(&self) -> u64 {
-        let readers = self.readers() as u64;
-        let published: u64 = self.sources.iter().map(Source::published).sum();
-        published * readers - self.deliveries
+        self.published() * self.readers() as u64 - self.deliveries
     }
 }
 

@@ -1,0 +1,287 @@
+//! The load client: one thread, one epoll loop, thousands of lines.
+//!
+//! ```text
+//!            ┌──────────────── Client ────────────────┐
+//!  open ────▶│ line 0   reading, reader 0             │──▶ Ledger::deliver
+//!  send ────▶│ line 1   reading, reader 1             │
+//!            │ line 2   publishing, 3 unanswered      │──▶ Turn::answers
+//!            └────────────────────────────────────────┘
+//! ```
+//!
+//! It shares the machine with the server, so a delivery costs it one `recv` and a comparison: all
+//! lines read into one buffer, and a line that is between entries holds none.
+
+mod line;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use self::line::Line;
+use crate::{interrupt::Interrupt, ledger::Ledger, wire::Wire};
+
+/// Lines to one server and the loop that serves them.
+pub struct Client {
+    poll: Poll,
+    events: Events,
+    server: SocketAddr,
+    interrupt: Interrupt,
+    lines: Vec<Option<Line>>,
+    vacant: Vec<usize>,
+    /// How many sockets were opened, to spread them over source addresses.
+    sockets: usize,
+    buffer: Vec<u8>,
+    progress_at: Instant,
+}
+
+/// What happened in one or more turns of the loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    /// Lines that came to rest: response head received, or long poll sent.
+    pub opened: usize,
+    /// Answers to requests that publish or create.
+    pub answers: usize,
+    /// Long polls that were answered with all their entries.
+    pub polls_answered: usize,
+}
+
+impl Client {
+    /// Lines that one client can hold: the usual limit of 20,000 files less some reserve.
+    pub const LINES_MAX: usize = 19_000;
+
+    /// A client of the server at `server`; `interrupt` ends each of its loops.
+    ///
+    /// # Errors
+    /// If the system gives no epoll instance.
+    pub fn new(server: SocketAddr, interrupt: Interrupt) -> Result<Self> {
+        Ok(Self {
+            poll: Poll::new().context("cannot create an epoll instance")?,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            server,
+            interrupt,
+            lines: Vec::new(),
+            vacant: Vec::new(),
+            sockets: 0,
+            buffer: vec![0; READ_BYTES],
+            progress_at: Instant::now(),
+        })
+    }
+
+    /// Opens `count` reading lines, a few at a time, and waits until all are at rest.
+    /// `on_opened` is told how many are. Returns their indices.
+    ///
+    /// # Errors
+    /// If the server refuses one, does not answer, or too many lines are asked for.
+    pub fn open_readers(
+        &mut self,
+        wire: Wire,
+        channel: &str,
+        count: usize,
+        ledger: &mut Ledger,
+        mut on_opened: impl FnMut(usize),
+    ) -> Result<Vec<usize>> {
+        let request = wire.request(self.server, channel);
+        let (mut lines, mut opened) = (Vec::with_capacity(count), 0);
+        while opened < count {
+            while lines.len() < count && lines.len() - opened < OPENING_MAX {
+                let line = Line::reading(self.connect()?, ledger.join(), wire, ledger, &request);
+                lines.push(self.insert(line)?);
+            }
+            opened += self.turn(ledger)?.opened;
+            on_opened(opened);
+        }
+        Ok(lines)
+    }
+
+    /// Opens one reading line and gives its index at once; it is open when a turn says so.
+    ///
+    /// # Errors
+    /// If the system gives no socket.
+    pub fn open_unread(&mut self, wire: Wire, channel: &str, ledger: &Ledger) -> Result<usize> {
+        let request = wire.request(self.server, channel);
+        let line = Line::reading(self.connect()?, UNREAD, wire, ledger, &request);
+        self.insert(line)
+    }
+
+    /// Opens a connection that sends HTTP requests and keeps being used; returns its index.
+    ///
+    /// # Errors
+    /// If the system gives no socket.
+    pub fn open_publisher(&mut self) -> Result<usize> {
+        let line = Line::publishing(self.connect()?);
+        self.insert(line)
+    }
+
+    /// Sends `bytes`, of which `requests` will be answered, on line `index`.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub fn send(&mut self, index: usize, bytes: &[u8], requests: usize) -> Result<()> {
+        let line = self.lines[index].as_mut().context("this line was closed")?;
+        line.expect_answers(requests);
+        line.send(bytes)
+            .with_context(|| format!("cannot send on line {index}"))
+    }
+
+    /// Closes line `index`, as a client does that goes away.
+    pub fn close(&mut self, index: usize) {
+        if self.lines[index].take().is_some() {
+            self.vacant.push(index);
+        }
+    }
+
+    /// Waits for events up to a moment, then serves them all.
+    ///
+    /// # Errors
+    /// If a line delivered something wrong or broke, if nothing happened for long, or if the
+    /// process was told to stop.
+    pub fn turn(&mut self, ledger: &mut Ledger) -> Result<Turn> {
+        self.turn_with(ledger, |_| {})
+    }
+
+    /// As [`turn`](Self::turn); `on_opened` learns the index of each line that came to rest.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn turn_with(&mut self, ledger: &mut Ledger, on_opened: impl FnMut(usize)) -> Result<Turn> {
+        let (turn, events) = self.serve(WAIT, ledger, on_opened)?;
+        if events > 0 {
+            self.progress_at = Instant::now();
+        } else if self.progress_at.elapsed() > STALLED {
+            let (seconds, missing) = (STALLED.as_secs(), ledger.missing());
+            bail!(
+                "nothing came for {seconds} s while {missing} deliveries are missing; the server lost them or hangs"
+            );
+        }
+        Ok(turn)
+    }
+
+    /// Serves what comes within `wait`, where silence is no fault.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn), but for silence.
+    pub fn rest(&mut self, wait: Duration, ledger: &mut Ledger) -> Result<Turn> {
+        let end = Instant::now() + wait;
+        let mut sum = Turn::default();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let (turn, _) = self.serve(left, ledger, |_| {})?;
+            sum.opened += turn.opened;
+            sum.answers += turn.answers;
+            sum.polls_answered += turn.polls_answered;
+            if left.is_zero() {
+                self.progress_at = Instant::now();
+                return Ok(sum);
+            }
+        }
+    }
+
+    /// The address of the server.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Requests sent on line `index` that have no answer yet.
+    pub fn unanswered(&self, index: usize) -> usize {
+        self.lines[index].as_ref().map_or(0, Line::unanswered)
+    }
+
+    /// One wait and what came of it, with the number of events.
+    fn serve(
+        &mut self,
+        wait: Duration,
+        ledger: &mut Ledger,
+        mut on_opened: impl FnMut(usize),
+    ) -> Result<(Turn, usize)> {
+        self.interrupt.check()?;
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok((Turn::default(), 0));
+            }
+            Err(error) => return Err(error).context("cannot wait for events"),
+        }
+        let (mut turn, mut events) = (Turn::default(), 0);
+        for event in &self.events {
+            events += 1;
+            let Token(index) = event.token();
+            let Some(line) = self.lines[index].as_mut() else {
+                continue;
+            };
+            let opened = turn.opened;
+            line.handle_event(event, &mut self.buffer, ledger, &mut turn)
+                .with_context(|| format!("line {index} failed"))?;
+            if turn.opened > opened {
+                on_opened(index);
+            }
+        }
+        Ok((turn, events))
+    }
+
+    fn insert(&mut self, mut line: Line) -> Result<usize> {
+        let index = self.vacant.pop().unwrap_or(self.lines.len());
+        if index >= Self::LINES_MAX {
+            bail!(
+                "one client holds at most {} lines; ask for fewer",
+                Self::LINES_MAX
+            );
+        }
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(line.socket(), Token(index), interest)?;
+        if index == self.lines.len() {
+            self.lines.push(Some(line));
+        } else {
+            self.lines[index] = Some(line);
+        }
+        Ok(index)
+    }
+
+    /// Begins to connect. Each source address has some 28,000 ports, so a loopback server is
+    /// reached from several in turn.
+    fn connect(&mut self) -> Result<TcpStream> {
+        let socket = Socket::new(
+            Domain::for_address(self.server),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )
+        .context("cannot open a socket; raise the limit of open files (ulimit -n)")?;
+        socket.set_tcp_nodelay(true)?;
+        if self.server.ip() == Ipv4Addr::LOCALHOST {
+            let last = 1 + (self.sockets % SOURCE_ADDRESSES) as u8;
+            socket.set_reuse_address(true)?; // ports that rest in TIME_WAIT may serve again
+            socket
+                .bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())
+                .with_context(|| format!("cannot bind to 127.0.0.{last}"))?;
+        }
+        self.sockets += 1;
+        match socket.connect(&self.server.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot connect to {}", self.server));
+            }
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
+const EVENTS_PER_TURN: usize = 1024;
+const READ_BYTES: usize = 256 * 1024;
+/// Lines that are being opened at once: below every listener's backlog.
+const OPENING_MAX: usize = 100;
+const SOURCE_ADDRESSES: usize = 8;
+/// The longest wait within a turn, so that an interrupt is soon noticed.
+const WAIT: Duration = Duration::from_millis(100);
+/// Silence after which a run has failed.
+const STALLED: Duration = Duration::from_secs(10);
+/// The reader index of lines that must not be delivered anything.
+const UNREAD: usize = usize::MAX;
+const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();

@@ -1,0 +1,242 @@
+//! One connection of the load client and what is said on it.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use anyhow::{Context, Result, bail};
+use mio::{event::Event, net::TcpStream};
+
+use super::Turn;
+use crate::{
+    decode::{self, DecodeError, Phase, Reading},
+    ledger::Ledger,
+    publish::{self, Answers},
+    wire::Wire,
+};
+
+/// A socket and what it is for.
+pub struct Line {
+    socket: TcpStream,
+    connected: bool,
+    /// What the socket would not take yet; mostly empty.
+    unsent: Vec<u8>,
+    talk: Talk,
+}
+
+enum Talk {
+    Reading {
+        reader: usize,
+        wire: Wire,
+        reading: Reading,
+    },
+    Publishing {
+        answers: Answers,
+        unanswered: usize,
+    },
+}
+
+impl Line {
+    /// A line of `reader` over `wire`, which `request` asks for once connected.
+    pub fn reading(
+        socket: TcpStream,
+        reader: usize,
+        wire: Wire,
+        ledger: &Ledger,
+        request: &[u8],
+    ) -> Self {
+        let reading = Reading::new(wire, ledger.payloads().bytes());
+        let talk = Talk::Reading {
+            reader,
+            wire,
+            reading,
+        };
+        Self {
+            socket,
+            connected: false,
+            unsent: request.to_vec(),
+            talk,
+        }
+    }
+
+    /// A line for requests.
+    pub fn publishing(socket: TcpStream) -> Self {
+        let talk = Talk::Publishing {
+            answers: Answers::default(),
+            unanswered: 0,
+        };
+        Self {
+            socket,
+            connected: false,
+            unsent: Vec::new(),
+            talk,
+        }
+    }
+
+    /// The socket, to be registered.
+    pub fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Sends `bytes` after all that was sent before.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.connected || !self.unsent.is_empty() {
+            self.unsent.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let sent = write_some(&mut self.socket, bytes)?;
+        self.unsent.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// Notes that `requests` more answers are to come.
+    pub fn expect_answers(&mut self, requests: usize) {
+        if let Talk::Publishing { unanswered, .. } = &mut self.talk {
+            *unanswered += requests;
+        }
+    }
+
+    /// Requests without an answer.
+    pub fn unanswered(&self) -> usize {
+        match &self.talk {
+            Talk::Publishing { unanswered, .. } => *unanswered,
+            Talk::Reading { .. } => 0,
+        }
+    }
+
+    /// The socket became ready.
+    ///
+    /// # Errors
+    /// If it broke, or delivered what it must not.
+    pub fn handle_event(
+        &mut self,
+        event: &Event,
+        buffer: &mut [u8],
+        ledger: &mut Ledger,
+        turn: &mut Turn,
+    ) -> Result<()> {
+        if event.is_writable() {
+            self.on_writable(turn)?;
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.on_readable(event.is_read_closed(), buffer, ledger, turn)?;
+        }
+        Ok(())
+    }
+
+    fn on_writable(&mut self, turn: &mut Turn) -> Result<()> {
+        if !self.connected {
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error).context("the server did not accept the connection");
+            }
+            self.connected = true;
+        }
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let sent = write_some(&mut self.socket, &self.unsent)?;
+        self.unsent.drain(..sent);
+        if self.unsent.is_empty() {
+            self.unsent = Vec::new();
+            // A parked poll is answered by nothing: it rests as soon as it was sent.
+            if matches!(
+                self.talk,
+                Talk::Reading {
+                    wire: Wire::LongPoll,
+                    ..
+                }
+            ) {
+                turn.opened += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_readable(
+        &mut self,
+        is_closing: bool,
+        buffer: &mut [u8],
+        ledger: &mut Ledger,
+        turn: &mut Turn,
+    ) -> Result<()> {
+        loop {
+            let bytes = match self.socket.read(buffer) {
+                Ok(0) => return self.on_end(),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("cannot read"),
+            };
+            self.on_bytes(&buffer[..bytes], ledger, turn)?;
+            // A read that leaves room found the socket empty: on Linux the next byte makes a new
+            // event. Only the end of the connection has none of its own.
+            if bytes < buffer.len() && !is_closing {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8], ledger: &mut Ledger, turn: &mut Turn) -> Result<()> {
+        match &mut self.talk {
+            Talk::Reading {
+                reader,
+                wire,
+                reading,
+            } => {
+                let before = reading.phase();
+                let mut pongs = Vec::new();
+                reading.decode(bytes, |event| match event {
+                    decode::Event::Entry(payload) => Ok(ledger.deliver(*reader, payload)?),
+                    decode::Event::Ping(payload) => {
+                        publish::write_pong(payload, &mut pongs);
+                        Ok::<(), DecodeError>(())
+                    }
+                })?;
+                match (before, reading.phase()) {
+                    (Phase::Asked, Phase::Open) if *wire != Wire::LongPoll => turn.opened += 1,
+                    (Phase::Asked | Phase::Open, Phase::Answered) => turn.polls_answered += 1,
+                    _ => {}
+                }
+                if !pongs.is_empty() {
+                    self.send(&pongs)?;
+                }
+            }
+            Talk::Publishing {
+                answers,
+                unanswered,
+            } => {
+                let answered = answers.decode(bytes)?;
+                *unanswered = unanswered
+                    .checked_sub(answered)
+                    .context("the server sent more answers than there were requests")?;
+                turn.answers += answered;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_end(&self) -> Result<()> {
+        match &self.talk {
+            Talk::Reading { reading, .. } if reading.phase() == Phase::Answered => Ok(()),
+            Talk::Reading { wire, .. } => {
+                bail!("the server closed a {} line; see its log", wire.name())
+            }
+            Talk::Publishing { .. } => bail!("the server closed a connection that was to be kept"),
+        }
+    }
+}
+
+/// Writes as much as the socket takes.
+fn write_some(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.write(&bytes[sent..]) {
+            Ok(written) => sent += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}

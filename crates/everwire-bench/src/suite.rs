@@ -1,0 +1,307 @@
+//! The measurements of a run, in rounds, and the tables they make.
+//!
+//! A round measures everything once, floor and server in turn, so that a disturbance of the
+//! machine meets both. Ratios are taken inside a round; what is reported is the median over rounds.
+
+mod tables;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    report::Table,
+    scenario::{
+        Bench,
+        connecting::{self, Connected},
+        fanout::{self, Delivered, Fanout, Publisher},
+        idle,
+        publishing::{self, Published, Publishing},
+    },
+    subject::Subject,
+    wire::Wire,
+};
+
+/// A kind of measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Memory of idle lines.
+    Idle,
+    /// Deliveries to many readers.
+    Fanout,
+    /// Accepting entries over HTTP.
+    Publish,
+    /// Connecting and losing WebSockets.
+    Connect,
+}
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// The kinds of measurement.
+    pub kinds: Vec<Kind>,
+    /// Rounds at most.
+    pub rounds: usize,
+    /// No round begins that would probably end later than this.
+    pub time_max: Duration,
+    /// Idle lines of each wire.
+    pub idle_lines: usize,
+}
+
+/// All measurements and what they gave.
+pub struct Suite {
+    server: Option<Subject>,
+    idle: Vec<Idle>,
+    fanouts: Vec<Compared<Fanout, Delivered>>,
+    publishings: Vec<Compared<Publishing, Published>>,
+    connects: Vec<Compared<(), Connected>>,
+    rounds: usize,
+}
+
+/// Idle lines: measured once, since memory does not vary from round to round.
+struct Idle {
+    wire: Wire,
+    lines: usize,
+    server: Option<f64>,
+    floor: Option<f64>,
+}
+
+/// One load and its samples, a round each.
+struct Compared<L, S> {
+    load: L,
+    server: Vec<S>,
+    floor: Vec<S>,
+}
+
+impl<L, S> Compared<L, S> {
+    fn new(load: L) -> Self {
+        Self {
+            load,
+            server: Vec::new(),
+            floor: Vec::new(),
+        }
+    }
+}
+
+impl Suite {
+    /// The measurements of `extent` on `server`, or on the floor alone.
+    pub fn new(server: Option<Subject>, extent: &Extent) -> Self {
+        let when = |kind| extent.kinds.contains(&kind);
+        let idle = Wire::ALL.map(|wire| Idle {
+            wire,
+            lines: extent.idle_lines,
+            server: None,
+            floor: None,
+        });
+        Self {
+            server,
+            idle: if when(Kind::Idle) {
+                idle.into()
+            } else {
+                Vec::new()
+            },
+            fanouts: if when(Kind::Fanout) {
+                fanouts()
+            } else {
+                Vec::new()
+            },
+            publishings: if when(Kind::Publish) {
+                publishings()
+            } else {
+                Vec::new()
+            },
+            connects: if when(Kind::Connect) {
+                vec![Compared::new(())]
+            } else {
+                Vec::new()
+            },
+            rounds: 0,
+        }
+    }
+
+    /// Measures round after round.
+    ///
+    /// # Errors
+    /// At the first measurement that fails: figures of a server that loses entries are worthless.
+    pub fn run(&mut self, bench: &Bench, extent: &Extent) -> Result<()> {
+        while self.rounds < extent.rounds {
+            let done = u32::try_from(self.rounds).unwrap_or(u32::MAX);
+            let average = bench
+                .progress
+                .elapsed()
+                .checked_div(done)
+                .unwrap_or_default();
+            if bench.progress.elapsed() + average > extent.time_max {
+                break;
+            }
+            let round = format!("round {} of {}", self.rounds + 1, extent.rounds);
+            if self.rounds == 0 {
+                self.measure_idle(bench)?;
+            }
+            self.measure_fanouts(bench, &round)?;
+            self.measure_publishing(bench, &round)?;
+            self.measure_connecting(bench, &round)?;
+            self.rounds += 1;
+        }
+        Ok(())
+    }
+
+    /// How many rounds were measured.
+    pub fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    /// The tables of what was measured.
+    pub fn tables(&self) -> Vec<Table> {
+        [
+            tables::idle(&self.idle),
+            tables::fanout(&self.fanouts),
+            tables::publish(&self.publishings),
+            tables::connect(&self.connects),
+        ]
+        .into_iter()
+        .filter(|table| !table.rows.is_empty())
+        .collect()
+    }
+
+    fn measure_idle(&mut self, bench: &Bench) -> Result<()> {
+        for Idle {
+            wire,
+            lines,
+            server,
+            floor,
+        } in &mut self.idle
+        {
+            let step = |subject: &Subject| {
+                bench
+                    .progress
+                    .step(&format!("idle {} lines, {}", wire.name(), subject.name()));
+            };
+            if *wire == Wire::WebSocket {
+                step(&Subject::Floor);
+                *floor = Some(idle::measure(bench, &Subject::Floor, *wire, *lines)?);
+            }
+            if let Some(subject) = &self.server {
+                step(subject);
+                let measured = idle::measure(bench, subject, *wire, *lines);
+                *server = Some(measured.with_context(|| format!("idle {} lines", wire.name()))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_fanouts(&mut self, bench: &Bench, round: &str) -> Result<()> {
+        let mut on_floor: Vec<(Fanout, Delivered)> = Vec::new();
+        for Compared {
+            load,
+            server,
+            floor,
+        } in &mut self.fanouts
+        {
+            let name = format!(
+                "{} to {}, {} in flight, published by {}",
+                load.wire.name(),
+                load.readers,
+                load.in_flight,
+                load.publisher.name()
+            );
+            let comparable = load.on_the_floor();
+            let known = on_floor
+                .iter()
+                .find(|(load, _)| *load == comparable)
+                .map(|(_, sample)| *sample);
+            let sample = match known {
+                Some(sample) => sample,
+                None => {
+                    bench.progress.step(&format!("{round}: {name}, floor"));
+                    let sample = fanout::measure(bench, &Subject::Floor, comparable)
+                        .with_context(|| format!("floor of {name}"))?;
+                    on_floor.push((comparable, sample));
+                    sample
+                }
+            };
+            floor.push(sample);
+            if let Some(subject) = &self.server {
+                bench.progress.step(&format!("{round}: {name}, server"));
+                server.push(fanout::measure(bench, subject, *load).context(name)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_publishing(&mut self, bench: &Bench, round: &str) -> Result<()> {
+        for Compared {
+            load,
+            server,
+            floor,
+        } in &mut self.publishings
+        {
+            let Publishing {
+                connections,
+                pipelined,
+                readers,
+            } = *load;
+            let name = format!(
+                "publish over {connections} connections, {pipelined} pipelined, {readers} readers"
+            );
+            bench.progress.step(&format!("{round}: {name}, floor"));
+            floor.push(publishing::measure(bench, &Subject::Floor, *load)?);
+            if let Some(subject) = &self.server {
+                bench.progress.step(&format!("{round}: {name}, server"));
+                server.push(publishing::measure(bench, subject, *load).context(name)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_connecting(&mut self, bench: &Bench, round: &str) -> Result<()> {
+        for Compared { server, floor, .. } in &mut self.connects {
+            bench.progress.step(&format!("{round}: connect, floor"));
+            floor.push(connecting::measure(bench, &Subject::Floor)?);
+            if let Some(subject) = &self.server {
+                bench.progress.step(&format!("{round}: connect, server"));
+                server.push(connecting::measure(bench, subject).context("connect")?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fanouts() -> Vec<Compared<Fanout, Delivered>> {
+    let http = Fanout {
+        wire: Wire::WebSocket,
+        readers: 1_000,
+        in_flight: 8,
+        publisher: Publisher::Http,
+    };
+    let over_websocket = [
+        (Wire::WebSocket, 1_000),
+        (Wire::WebSocket, 10_000),
+        (Wire::EventStream, 1_000),
+        (Wire::Ndjson, 1_000),
+    ];
+    let publisher = Publisher::WebSocket;
+    over_websocket
+        .iter()
+        .flat_map(|&(wire, readers)| {
+            [1, 8].map(|in_flight| Fanout {
+                wire,
+                readers,
+                in_flight,
+                publisher,
+            })
+        })
+        .chain([http])
+        .map(Compared::new)
+        .collect()
+}
+
+fn publishings() -> Vec<Compared<Publishing, Published>> {
+    let loads = [(1, 0), (1, 1), (8, 0), (8, 1)];
+    let load = |(pipelined, readers)| Publishing {
+        connections: 8,
+        pipelined,
+        readers,
+    };
+    loads.map(load).map(Compared::new).into()
+}

@@ -1,0 +1,113 @@
+//! What a process uses, as Linux accounts for it under `/proc`.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+
+/// CPU time of a process, over all its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// In the program itself.
+    pub user: Duration,
+    /// In the kernel on its behalf.
+    pub system: Duration,
+}
+
+impl CpuTime {
+    /// What process `pid` has used since it started, in steps of 10 ms.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        Self::parse(&stat).with_context(|| format!("{path} does not read as proc(5) tells"))
+    }
+
+    /// User and system together.
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The name stands in parentheses and may itself hold spaces and parentheses.
+        let (_, after_name) = stat.rsplit_once(") ")?;
+        let mut ticks = after_name.split(' ').skip(11).map(|ticks| {
+            // Linux shows 1/100 s to user space whatever its own tick is (USER_HZ).
+            ticks
+                .parse()
+                .ok()
+                .map(|ticks: u64| Duration::from_millis(ticks * 10))
+        });
+        Some(Self {
+            user: ticks.next()??,
+            system: ticks.next()??,
+        })
+    }
+}
+
+/// Resident memory of process `pid` in bytes, without what the kernel holds for its sockets.
+///
+/// # Errors
+/// If there is no such process.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    // `status` may be behind by up to 64 pages a core, more than the lines cost that are measured
+    // here; `smaps_rollup` counts the pages.
+    let exact = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
+    if let Some(bytes) = exact.ok().and_then(|text| parse_kilobytes(&text, "Rss:")) {
+        return Ok(bytes);
+    }
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse_kilobytes(&text, "VmRSS:").with_context(|| format!("{path} has no VmRSS"))
+}
+
+fn parse_kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        for name in ["everwire", "a b", "x) R 1 (y"] {
+            let stat =
+                format!("17 ({name}) S 1 17 17 0 -1 4194560 900 0 0 0 250 75 3 4 20 0 2 0 99\n");
+            let expected = CpuTime {
+                user: Duration::from_millis(2500),
+                system: Duration::from_millis(750),
+            };
+            assert_eq!(CpuTime::parse(&stat), Some(expected), "{name}");
+        }
+        assert_eq!(CpuTime::parse("17 (everwire) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let status = "Name:\teverwire\nVmHWM:\t  9000 kB\nVmRSS:\t  8192 kB\n";
+        assert_eq!(parse_kilobytes(status, "VmRSS:"), Some(8 * 1024 * 1024));
+        assert_eq!(parse_kilobytes(status, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn this_process_uses_memory_and_no_less_time_than_before() {
+        let pid = std::process::id();
+        assert!(resident_bytes(pid).unwrap() > 100_000);
+        let before = CpuTime::of(pid).unwrap();
+        let after = CpuTime::of(pid).unwrap();
+        assert_eq!(before.since(after), CpuTime::default());
+        assert!(after.total() >= before.total());
+    }
+}
