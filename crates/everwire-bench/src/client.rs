@@ -285,3 +285,6 @@ const STALLED: Duration = Duration::from_secs(10);
 /// The reader index of lines that must not be delivered anything.
 const UNREAD: usize = usize::MAX;
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+#[cfg(test)]
+mod tests;

@@ -305,3 +305,121 @@ fn write_frame_head(bytes: usize, out: &mut Vec<u8>) {
         }
     }
 }
+
+/// A floor on a thread of its own, for tests.
+#[cfg(test)]
+pub mod testing {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread::{self, JoinHandle},
+    };
+
+    use super::*;
+
+    /// Stops when it is dropped.
+    pub struct Running {
+        address: SocketAddr,
+        stop: Arc<AtomicBool>,
+        thread: Option<JoinHandle<Result<()>>>,
+    }
+
+    impl Running {
+        pub fn address(&self) -> SocketAddr {
+            self.address
+        }
+    }
+
+    /// A floor on a free loopback port.
+    pub fn start() -> Running {
+        let mut floor = Floor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = floor.local_address().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                floor.turn(Some(Duration::from_millis(10)))?;
+            }
+            Ok(())
+        });
+        Running {
+            address,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.stop.store(true, Ordering::Relaxed);
+            let ended = self.thread.take().map(JoinHandle::join);
+            if !thread::panicking() {
+                ended.unwrap().unwrap().unwrap();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::wire::{self, Wire};
+
+    fn reader(address: SocketAddr) -> TcpStream {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket
+            .write_all(&Wire::WebSocket.request(address, "a"))
+            .unwrap();
+        expect(&mut socket, Request::Upgrade.answer());
+        socket
+    }
+
+    fn expect(socket: &mut TcpStream, expected: &[u8]) {
+        let mut received = vec![0; expected.len()];
+        socket.read_exact(&mut received).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&received),
+            String::from_utf8_lossy(expected)
+        );
+    }
+
+    #[test]
+    fn what_one_sends_all_readers_get() {
+        let floor = testing::start();
+        let mut readers: Vec<_> = (0..4).map(|_| reader(floor.address())).collect();
+        readers[0].write_all(b"\x81\x82\x01\x02\x01\x02ik").unwrap();
+        for socket in &mut readers {
+            expect(socket, b"\x81\x02hi");
+        }
+        // One says Close, one only goes away; the places of the others change.
+        readers[0].write_all(b"\x88\x80....").unwrap();
+        assert_eq!(readers[0].read(&mut [0; 1]).unwrap(), 0);
+        readers.remove(0);
+        readers.remove(0);
+        readers[0].write_all(b"\x81\x81\0\0\0\0x").unwrap();
+        for socket in &mut readers {
+            expect(socket, b"\x81\x01x");
+        }
+    }
+
+    #[test]
+    fn pipelined_requests_are_answered_in_order() {
+        let floor = testing::start();
+        let mut reader = reader(floor.address());
+        let mut publisher = TcpStream::connect(floor.address()).unwrap();
+        let head = wire::publish_head(floor.address(), "a", 3);
+        let create = wire::create_request(floor.address(), "a");
+        let requests = [&create[..], &head, b"one", &head, b"two"].concat();
+        // Byte by byte, so that requests arrive in parts.
+        for byte in requests {
+            publisher.write_all(&[byte]).unwrap();
+        }
+        let answers = [Request::Other, Request::Post, Request::Post].map(Request::answer);
+        expect(&mut publisher, &answers.concat());
+        expect(&mut reader, b"\x81\x03one\x81\x03two");
+    }
+}

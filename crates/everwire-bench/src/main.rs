@@ -38,22 +38,24 @@ use std::{
     fs,
     io::{IsTerminal, Write, stdout},
     net::SocketAddr,
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
+    client::Client,
     cores::Cores,
     floor::Floor,
     interrupt::Interrupt,
     payload::Payloads,
     progress::Progress,
     report::Report,
-    scenario::Bench,
+    scenario::{Bench, idle},
     subject::Subject,
     suite::{Extent, Kind, Suite},
 };
@@ -99,9 +101,15 @@ struct RunOptions {
     /// Core threads of the server. The floor has one, so ratios compare only with one.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     threads: usize,
-    /// One short round, under 40 seconds, instead of three within 4 minutes.
+    /// One round of 0.4 seconds for each measurement, instead of three of 1.5.
     #[arg(long)]
     quick: bool,
+    /// Rounds at most; a full run stops after the round that ends near 4 minutes.
+    #[arg(long, value_name = "COUNT")]
+    rounds: Option<usize>,
+    /// How long each measurement publishes or connects, in seconds.
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<Duration>,
     /// Measure only these.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     only: Vec<Kind>,
@@ -110,7 +118,7 @@ struct RunOptions {
     payload_bytes: usize,
     /// Idle lines of each wire. Below some thousands, what connecting leaves behind is not small
     /// against the lines.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = idle_lines)]
     idle_lines: usize,
     /// Also write the report to this file as JSON.
     #[arg(long, value_name = "FILE")]
@@ -125,34 +133,19 @@ fn main() -> Result<()> {
 }
 
 fn run(options: RunOptions) -> Result<()> {
-    let files = raise_file_limit()?;
-    if files < FILES_MIN {
+    let extent = options.extent();
+    let (files, needed) = (raise_file_limit()?, extent.lines_max() as u64 + FILES_SPARE);
+    if files < needed {
         bail!(
-            "only {files} files may be open, but 10,000 readers need {FILES_MIN}; raise the limit (ulimit -Hn)"
+            "only {files} files may be open and this run needs {needed}; raise the limit (ulimit -Hn)"
         );
     }
-    let (rounds, duration, time_max) = if options.quick {
-        (1, Duration::from_millis(500), Duration::from_secs(40))
-    } else {
-        (3, Duration::from_secs(2), Duration::from_secs(225))
-    };
-    let kinds = if options.only.is_empty() {
-        vec![Kind::Idle, Kind::Fanout, Kind::Publish, Kind::Connect]
-    } else {
-        options.only
-    };
-    let extent = Extent {
-        kinds,
-        rounds,
-        time_max,
-        idle_lines: options.idle_lines,
-    };
     let cores = Cores::divide();
     let bench = Bench {
         cores,
         interrupt: Interrupt::listen().context("cannot listen for signals")?,
         payloads: Payloads::new(options.payload_bytes),
-        duration,
+        duration: options.duration(),
         progress: Progress::new(),
     };
     let (threads, arguments) = (options.threads, options.server_arg);
@@ -167,18 +160,15 @@ fn run(options: RunOptions) -> Result<()> {
     bench.progress.finish();
     measured?;
 
+    let (rounds, seconds) = (suite.rounds(), bench.duration.as_secs_f32());
     let conditions = vec![
-        ("everwire-bench", env!("CARGO_PKG_VERSION").to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("cores", cores.to_string()),
         ("server threads", threads.to_string()),
         ("payload", format!("{} bytes", options.payload_bytes)),
         (
             "rounds",
-            format!(
-                "median of {}, {} s each",
-                suite.rounds(),
-                duration.as_secs_f32()
-            ),
+            format!("median of {rounds}, {seconds} s for each measurement"),
         ),
         (
             "elapsed",
@@ -204,6 +194,27 @@ fn run(options: RunOptions) -> Result<()> {
     Ok(())
 }
 
+impl RunOptions {
+    fn extent(&self) -> Extent {
+        let (rounds, time_max) = if self.quick { (1, 40) } else { (3, 225) };
+        Extent {
+            kinds: if self.only.is_empty() {
+                Kind::value_variants().to_vec()
+            } else {
+                self.only.clone()
+            },
+            rounds: self.rounds.unwrap_or(rounds),
+            time_max: Duration::from_secs(time_max),
+            idle_lines: self.idle_lines,
+        }
+    }
+
+    fn duration(&self) -> Duration {
+        self.seconds
+            .unwrap_or(Duration::from_millis(if self.quick { 400 } else { 1500 }))
+    }
+}
+
 fn serve_floor(listen: SocketAddr) -> Result<()> {
     raise_file_limit()?;
     let mut floor = Floor::bind(listen)?;
@@ -213,8 +224,8 @@ fn serve_floor(listen: SocketAddr) -> Result<()> {
     }
 }
 
-/// Files that a full run has open at once, with some reserve.
-const FILES_MIN: u64 = 11_100;
+/// Files that a run has open besides its readers.
+const FILES_SPARE: u64 = 100;
 
 /// Lets this process, and what it starts, open as many files as it may; returns how many.
 fn raise_file_limit() -> Result<u64> {
@@ -228,15 +239,32 @@ fn raise_file_limit() -> Result<u64> {
 }
 
 fn payload_bytes(argument: &str) -> Result<usize, String> {
-    let range = Payloads::BYTES_MIN..=Payloads::BYTES_MAX;
+    within(argument, Payloads::BYTES_MIN..=Payloads::BYTES_MAX)
+}
+
+fn idle_lines(argument: &str) -> Result<usize, String> {
+    within(argument, 1..=Client::LINES_MAX - idle::LINES_BEFORE - 1)
+}
+
+fn within(argument: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     match argument.parse() {
-        Ok(bytes) if range.contains(&bytes) => Ok(bytes),
+        Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(format!(
-            "a size from {} to {} is needed",
+            "a number from {} to {} is needed",
             range.start(),
             range.end()
         )),
     }
+}
+
+fn seconds(argument: &str) -> Result<Duration, String> {
+    let seconds = argument
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|seconds| !seconds.is_zero())
+        .ok_or_else(|| "a number above 0 is needed".to_owned())
 }
 
 #[cfg(test)]
@@ -251,15 +279,31 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_must_hold_its_number() {
+    fn numbers_out_of_range_are_refused() {
         for (argument, expected) in [
             ("16", Some(16)),
             ("65535", Some(65_535)),
             ("15", None),
             ("65536", None),
-            ("x", None),
         ] {
-            assert_eq!(payload_bytes(argument).ok(), expected, "{argument}");
+            assert_eq!(payload_bytes(argument).ok(), expected, "{argument} bytes");
+        }
+        for (argument, expected) in [
+            ("1", Some(1)),
+            ("17999", Some(17_999)),
+            ("0", None),
+            ("18000", None),
+        ] {
+            assert_eq!(idle_lines(argument).ok(), expected, "{argument} lines");
+        }
+        let half = Duration::from_millis(500);
+        for (argument, expected) in [
+            ("0.5", Some(half)),
+            ("0", None),
+            ("-1", None),
+            ("long", None),
+        ] {
+            assert_eq!(seconds(argument).ok(), expected, "{argument} seconds");
         }
     }
 }

@@ -122,3 +122,69 @@ impl Publishers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{floor::testing, interrupt::Interrupt, payload::Payloads, wire::Wire};
+
+    fn client_and_ledger(floor: &testing::Running, sources: usize) -> (Client, Ledger) {
+        let client = Client::new(floor.address(), Interrupt::default()).unwrap();
+        (client, Ledger::new(Payloads::new(128), sources))
+    }
+
+    /// Publishes until `entries` are under way or seen, then waits for the rest.
+    fn publish(
+        publishers: &mut Publishers,
+        client: &mut Client,
+        ledger: &mut Ledger,
+        entries: u64,
+    ) {
+        while ledger.published() < entries {
+            publishers.refill(client, ledger).unwrap();
+            for source in 0..publishers.lines.len() {
+                if let Pace::Readers { in_flight } = publishers.pace {
+                    assert!(ledger.in_flight(source) <= in_flight);
+                }
+            }
+            client.turn(ledger).unwrap();
+        }
+        publishers.drive(client, ledger, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_websocket_publisher_waits_for_the_last_reader() {
+        let floor = testing::start();
+        for in_flight in [1, 8] {
+            let (mut client, mut ledger) = client_and_ledger(&floor, 1);
+            let lines = client
+                .open_readers(Wire::WebSocket, "a", 20, &mut ledger, |_| {})
+                .unwrap();
+            let mut publishers = Publishers::over_websocket(lines[0], in_flight);
+            publish(&mut publishers, &mut client, &mut ledger, 100);
+            assert!(ledger.is_drained());
+            assert_eq!(ledger.deliveries(), ledger.published() * 20);
+            for line in lines {
+                client.close(line);
+            }
+        }
+    }
+
+    #[test]
+    fn each_http_publisher_is_a_source_of_its_own() {
+        let paces = [
+            Pace::Readers { in_flight: 1 },
+            Pace::Answers { pipelined: 8 },
+        ];
+        for pace in paces {
+            let floor = testing::start();
+            let (mut client, mut ledger) = client_and_ledger(&floor, 4);
+            client
+                .open_readers(Wire::WebSocket, "a", 3, &mut ledger, |_| {})
+                .unwrap();
+            let mut publishers = Publishers::over_http(&mut client, "a", &ledger, 4, pace).unwrap();
+            publish(&mut publishers, &mut client, &mut ledger, 400);
+            assert_eq!(ledger.deliveries(), ledger.published() * 3, "{pace:?}");
+        }
+    }
+}

@@ -48,6 +48,18 @@ pub struct Extent {
     pub idle_lines: usize,
 }
 
+impl Extent {
+    /// The most lines that are open at once.
+    pub fn lines_max(&self) -> usize {
+        let lines = |kind: &Kind| match kind {
+            Kind::Idle => idle::LINES_BEFORE + self.idle_lines,
+            Kind::Fanout => FANOUT_READERS_MAX,
+            Kind::Publish | Kind::Connect => 0,
+        };
+        self.kinds.iter().map(lines).max().unwrap_or(0)
+    }
+}
+
 /// All measurements and what they gave.
 pub struct Suite {
     server: Option<Subject>,
@@ -87,16 +99,12 @@ impl Suite {
     /// The measurements of `extent` on `server`, or on the floor alone.
     pub fn new(server: Option<Subject>, extent: &Extent) -> Self {
         let when = |kind| extent.kinds.contains(&kind);
-        let idle = Wire::ALL.map(|wire| Idle {
-            wire,
-            lines: extent.idle_lines,
+        // The floor knows one wire, so without a server there is nothing to tell of the others.
+        let is_known = |wire| server.is_some() || wire == Wire::WebSocket;
+        let mut suite = Self {
             server: None,
-            floor: None,
-        });
-        Self {
-            server,
             idle: if when(Kind::Idle) {
-                idle.into()
+                idle_lines(extent.idle_lines)
             } else {
                 Vec::new()
             },
@@ -116,7 +124,12 @@ impl Suite {
                 Vec::new()
             },
             rounds: 0,
-        }
+        };
+        suite.idle.retain(|idle| is_known(idle.wire));
+        suite
+            .fanouts
+            .retain(|compared| is_known(compared.load.wire));
+        Self { server, ..suite }
     }
 
     /// Measures round after round.
@@ -267,6 +280,19 @@ impl Suite {
     }
 }
 
+fn idle_lines(lines: usize) -> Vec<Idle> {
+    Wire::ALL
+        .map(|wire| Idle {
+            wire,
+            lines,
+            server: None,
+            floor: None,
+        })
+        .into()
+}
+
+const FANOUT_READERS_MAX: usize = 10_000;
+
 fn fanouts() -> Vec<Compared<Fanout, Delivered>> {
     let http = Fanout {
         wire: Wire::WebSocket,
@@ -276,7 +302,7 @@ fn fanouts() -> Vec<Compared<Fanout, Delivered>> {
     };
     let over_websocket = [
         (Wire::WebSocket, 1_000),
-        (Wire::WebSocket, 10_000),
+        (Wire::WebSocket, FANOUT_READERS_MAX),
         (Wire::EventStream, 1_000),
         (Wire::Ndjson, 1_000),
     ];

@@ -10,7 +10,7 @@ use crate::{publish::PublishRequest, subject::Subject, wire::Wire};
 /// Connecting leaves a heap peak behind that depends on how many connect at once, not on how many
 /// there are; these lines pay for it. They stay, since memory that closed lines gave back to the
 /// allocator would be used again and make the measured ones look free.
-const LINES_BEFORE: usize = 1_000;
+pub const LINES_BEFORE: usize = 1_000;
 
 /// Resident bytes that each of `lines` idle lines of `wire` adds to the subject.
 ///

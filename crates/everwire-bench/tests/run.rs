@@ -1,0 +1,155 @@
+//! The whole program, with the floor in the place of the server.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const BENCH: &str = env!("CARGO_BIN_EXE_everwire-bench");
+
+/// A script that is started as a server is, notes its process id, and becomes the floor.
+fn server(name: &str) -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (script, pid) = (
+        folder.join(format!("{name}.sh")),
+        folder.join(format!("{name}.pid")),
+    );
+    let _ = fs::remove_file(&pid);
+    let text = format!(
+        "#!/bin/sh\necho $$ > '{}'\necho \"$@\"\nexec '{BENCH}' floor\n",
+        pid.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    (script, pid)
+}
+
+fn is_running(pid: &str) -> bool {
+    Path::new("/proc").join(pid.trim()).exists()
+}
+
+#[test]
+fn a_run_reports_each_row_with_its_ratio() {
+    let (script, pid) = server("reports");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reports.json");
+    let output = Command::new(BENCH)
+        .args([
+            "run",
+            "--only",
+            "publish,connect",
+            "--rounds",
+            "1",
+            "--seconds",
+            "0.2",
+            "--server",
+        ])
+        .arg(&script)
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let rows: Vec<&str> = shown
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(rows.len(), 5, "{shown}");
+    assert!(
+        rows[0].starts_with("publish connections=8 pipelined=1 readers=0 publishes_per_s="),
+        "{shown}"
+    );
+    assert!(
+        rows[4].starts_with("connect wire=websocket connects_per_s="),
+        "{shown}"
+    );
+
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    assert_eq!(report["publish"].as_array().unwrap().len(), 4);
+    for row in ["publish", "connect"]
+        .iter()
+        .flat_map(|table| report[table].as_array().unwrap())
+    {
+        // Server and floor are the same program here. Short as it is, more would be an error.
+        let ratio = row["cpu_ratio"].as_f64().unwrap();
+        assert!((0.2..5.0).contains(&ratio), "{row}");
+    }
+    assert!(
+        !is_running(&fs::read_to_string(pid).unwrap()),
+        "the server was left running"
+    );
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_stops_its_server() {
+    let (script, pid) = server("stops");
+    let run = Command::new(BENCH)
+        .args([
+            "run",
+            "--only",
+            "connect",
+            "--rounds",
+            "1000",
+            "--seconds",
+            "0.1",
+            "--server",
+        ])
+        .arg(&script)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(&pid).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline, "the server was not started");
+        thread::yield_now();
+    }
+    kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("interrupted"),
+        "{said}"
+    );
+    assert!(
+        !is_running(&fs::read_to_string(pid).unwrap()),
+        "the server was left running"
+    );
+}
+
+#[test]
+fn a_server_that_fails_is_quoted() {
+    let output = Command::new(BENCH)
+        .args([
+            "run",
+            "--only",
+            "connect",
+            "--rounds",
+            "1",
+            "--seconds",
+            "0.1",
+            "--server",
+            "/bin/echo",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("the server did not start"), "{said}");
+    assert!(
+        said.contains("| serve --dev --listen 127.0.0.1:0 --threads 1"),
+        "{said}"
+    );
+}
