@@ -16,6 +16,7 @@ mod line;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    ops::AddAssign,
     time::{Duration, Instant},
 };
 
@@ -49,6 +50,14 @@ pub struct Turn {
     pub answers: usize,
     /// Long polls that were answered with all their entries.
     pub polls_answered: usize,
+}
+
+impl AddAssign for Turn {
+    fn add_assign(&mut self, later: Self) {
+        self.opened += later.opened;
+        self.answers += later.answers;
+        self.polls_answered += later.polls_answered;
+    }
 }
 
 impl Client {
@@ -172,9 +181,7 @@ impl Client {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let (turn, _) = self.serve(left, ledger, |_| {})?;
-            sum.opened += turn.opened;
-            sum.answers += turn.answers;
-            sum.polls_answered += turn.polls_answered;
+            sum += turn;
             if left.is_zero() {
                 self.progress_at = Instant::now();
                 return Ok(sum);

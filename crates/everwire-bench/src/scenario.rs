@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    client::Client,
+    client::{Client, Turn},
     cores::Cores,
     interrupt::Interrupt,
     ledger::Ledger,
@@ -40,8 +40,6 @@ pub struct Stage<'a> {
     running: Running,
     client: Client,
     ledger: Ledger,
-    /// A connection for requests that are not part of the load.
-    control: usize,
     bench: &'a Bench,
 }
 
@@ -69,7 +67,6 @@ impl Bench {
             running,
             client,
             ledger,
-            control,
             bench: self,
         };
         let played = stage.create_channel().and_then(|()| play(&mut stage));
@@ -145,15 +142,22 @@ impl Stage<'_> {
 
     fn create_channel(&mut self) -> Result<()> {
         let request = wire::create_request(self.client.server(), CHANNEL);
-        self.client.send(self.control, &request, 1)?;
-        self.wait_for_control().context("cannot create the channel")
+        self.request(&request)
+            .context("cannot create the channel")
+            .map(drop)
     }
 
-    fn wait_for_control(&mut self) -> Result<()> {
-        while self.client.unanswered(self.control) > 0 {
-            self.client.turn(&mut self.ledger)?;
+    /// Sends one request that is not part of the load and waits for its answer. It has its own
+    /// connection, since a kept one might rest for longer than the server likes.
+    fn request(&mut self, request: &[u8]) -> Result<Turn> {
+        let line = self.client.open_publisher()?;
+        self.client.send(line, request, 1)?;
+        let mut sum = Turn::default();
+        while self.client.unanswered(line) > 0 {
+            sum += self.client.turn(&mut self.ledger)?;
         }
-        Ok(())
+        self.client.close(line);
+        Ok(sum)
     }
 }
 

@@ -27,17 +27,13 @@ pub fn measure(bench: &Bench, subject: &Subject, wire: Wire, lines: usize) -> Re
 
         // Only now one entry, which every line must get: else they were not what was measured.
         let mut request = Vec::new();
-        PublishRequest::new(stage.client.server(), CHANNEL, &stage.ledger).write(
-            &mut stage.ledger,
-            0,
-            &mut request,
-        );
-        stage.client.send(stage.control, &request, 1)?;
-        let mut polls_answered = 0;
+        let requests = PublishRequest::new(stage.client.server(), CHANNEL, &stage.ledger);
+        requests.write(&mut stage.ledger, 0, &mut request);
+        let mut turns = stage.request(&request)?;
         while !stage.ledger.is_drained() {
-            polls_answered += stage.client.turn(&mut stage.ledger)?.polls_answered;
+            turns += stage.client.turn(&mut stage.ledger)?;
         }
-        stage.wait_for_control()?;
+        let polls_answered = turns.polls_answered;
         if wire == Wire::LongPoll && polls_answered != LINES_BEFORE + lines {
             bail!(
                 "{polls_answered} long polls were answered of {}",
