@@ -4,7 +4,7 @@
 //!            ┌──────────────── Client ────────────────┐
 //!  open ────▶│ line 0   reading, reader 0             │──▶ Ledger::deliver
 //!  send ────▶│ line 1   reading, reader 1             │
-//!            │ line 2   publishing, 3 unanswered      │──▶ Turn::answers
+//!            │ line 2   publishing, 3 unanswered      │──▶ unanswered
 //!            └────────────────────────────────────────┘
 //! ```
 //!
@@ -46,8 +46,6 @@ pub struct Client {
 pub struct Turn {
     /// Lines that came to rest: response head received, or long poll sent.
     pub opened: usize,
-    /// Answers to requests that publish or create.
-    pub answers: usize,
     /// Long polls that were answered with all their entries.
     pub polls_answered: usize,
 }
@@ -55,7 +53,6 @@ pub struct Turn {
 impl AddAssign for Turn {
     fn add_assign(&mut self, later: Self) {
         self.opened += later.opened;
-        self.answers += later.answers;
         self.polls_answered += later.polls_answered;
     }
 }

@@ -101,7 +101,7 @@ struct RunOptions {
     /// Core threads of the server. The floor has one, so ratios compare only with one.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     threads: usize,
-    /// One round of 0.4 seconds for each measurement, instead of three of 1.5.
+    /// One round of 0.3 seconds for each measurement, instead of three of 1.5.
     #[arg(long)]
     quick: bool,
     /// Rounds at most; a full run stops after the round that ends near 4 minutes.
@@ -211,7 +211,7 @@ impl RunOptions {
 
     fn duration(&self) -> Duration {
         self.seconds
-            .unwrap_or(Duration::from_millis(if self.quick { 400 } else { 1500 }))
+            .unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1500 }))
     }
 }
 

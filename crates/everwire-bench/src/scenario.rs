@@ -60,9 +60,8 @@ impl Bench {
         let running = subject
             .start(self.cores, &self.interrupt)
             .with_context(|| format!("the {} did not start", subject.name()))?;
-        let mut client = Client::new(running.address(), self.interrupt.clone())?;
+        let client = Client::new(running.address(), self.interrupt.clone())?;
         let ledger = Ledger::new(self.payloads.clone(), sources);
-        let control = client.open_publisher()?;
         let mut stage = Stage {
             running,
             client,

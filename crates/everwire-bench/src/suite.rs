@@ -204,7 +204,6 @@ impl Suite {
     }
 
     fn measure_fanouts(&mut self, bench: &Bench, round: &str) -> Result<()> {
-        let mut on_floor: Vec<(Fanout, Delivered)> = Vec::new();
         for Compared {
             load,
             server,
@@ -218,22 +217,9 @@ impl Suite {
                 load.in_flight,
                 load.publisher.name()
             );
-            let comparable = load.on_the_floor();
-            let known = on_floor
-                .iter()
-                .find(|(load, _)| *load == comparable)
-                .map(|(_, sample)| *sample);
-            let sample = match known {
-                Some(sample) => sample,
-                None => {
-                    bench.progress.step(&format!("{round}: {name}, floor"));
-                    let sample = fanout::measure(bench, &Subject::Floor, comparable)
-                        .with_context(|| format!("floor of {name}"))?;
-                    on_floor.push((comparable, sample));
-                    sample
-                }
-            };
-            floor.push(sample);
+            bench.progress.step(&format!("{round}: {name}, floor"));
+            let sample = fanout::measure(bench, &Subject::Floor, load.on_the_floor());
+            floor.push(sample.with_context(|| format!("floor of {name}"))?);
             if let Some(subject) = &self.server {
                 bench.progress.step(&format!("{round}: {name}, server"));
                 server.push(fanout::measure(bench, subject, *load).context(name)?);

@@ -210,7 +210,6 @@ impl Line {
                 *unanswered = unanswered
                     .checked_sub(answered)
                     .context("the server sent more answers than there were requests")?;
-                turn.answers += answered;
             }
         }
         Ok(())
