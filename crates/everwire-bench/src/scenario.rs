@@ -31,6 +31,8 @@ pub struct Bench {
     pub payloads: Payloads,
     /// How long each measurement publishes.
     pub duration: Duration,
+    /// When no more measurements begin, counted from the run's start.
+    pub time_max: Duration,
     /// Tells how far the run is.
     pub progress: Progress,
 }
@@ -47,6 +49,11 @@ pub struct Stage<'a> {
 const CHANNEL: &str = "bench";
 
 impl Bench {
+    /// Whether it is too late to begin another measurement.
+    pub fn is_late(&self) -> bool {
+        self.progress.elapsed() > self.time_max
+    }
+
     /// Sets the stage for entries of `sources`, and lets `play` measure on it.
     ///
     /// # Errors
@@ -97,9 +104,9 @@ impl Stage<'_> {
     /// # Errors
     /// If it goes on working, or answers a poll, though nothing was asked of it.
     pub fn settle(&mut self) -> Result<()> {
-        const QUIET: Duration = Duration::from_millis(100);
+        const QUIET: Duration = Duration::from_millis(50);
         const TICK: Duration = Duration::from_millis(10);
-        const ATTEMPTS: usize = 80;
+        const ATTEMPTS: usize = 160;
         self.bench.progress.detail("waiting for quiet");
         let mut before = self.running.cpu_time()?;
         for _ in 0..ATTEMPTS {

@@ -5,8 +5,6 @@
 
 mod tables;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 
 use crate::{
@@ -40,10 +38,6 @@ pub enum Kind {
 pub struct Extent {
     /// The kinds of measurement.
     pub kinds: Vec<Kind>,
-    /// Rounds at most.
-    pub rounds: usize,
-    /// No round begins that would probably end later than this.
-    pub time_max: Duration,
     /// Idle lines of each wire.
     pub idle_lines: usize,
 }
@@ -67,7 +61,6 @@ pub struct Suite {
     fanouts: Vec<Compared<Fanout, Delivered>>,
     publishings: Vec<Compared<Publishing, Published>>,
     connects: Vec<Compared<(), Connected>>,
-    rounds: usize,
 }
 
 /// Idle lines: measured once, since memory does not vary from round to round.
@@ -103,27 +96,10 @@ impl Suite {
         let is_known = |wire| server.is_some() || wire == Wire::WebSocket;
         let mut suite = Self {
             server: None,
-            idle: if when(Kind::Idle) {
-                idle_lines(extent.idle_lines)
-            } else {
-                Vec::new()
-            },
-            fanouts: if when(Kind::Fanout) {
-                fanouts()
-            } else {
-                Vec::new()
-            },
-            publishings: if when(Kind::Publish) {
-                publishings()
-            } else {
-                Vec::new()
-            },
-            connects: if when(Kind::Connect) {
-                vec![Compared::new(())]
-            } else {
-                Vec::new()
-            },
-            rounds: 0,
+            idle: wanted(when(Kind::Idle), idle_lines(extent.idle_lines)),
+            fanouts: wanted(when(Kind::Fanout), fanouts()),
+            publishings: wanted(when(Kind::Publish), publishings()),
+            connects: wanted(when(Kind::Connect), vec![Compared::new(())]),
         };
         suite.idle.retain(|idle| is_known(idle.wire));
         suite
@@ -132,36 +108,37 @@ impl Suite {
         Self { server, ..suite }
     }
 
-    /// Measures round after round.
+    /// Measures round after round, until all are done or the bench is out of time.
     ///
     /// # Errors
     /// At the first measurement that fails: figures of a server that loses entries are worthless.
-    pub fn run(&mut self, bench: &Bench, extent: &Extent) -> Result<()> {
-        while self.rounds < extent.rounds {
-            let done = u32::try_from(self.rounds).unwrap_or(u32::MAX);
-            let average = bench
-                .progress
-                .elapsed()
-                .checked_div(done)
-                .unwrap_or_default();
-            if bench.progress.elapsed() + average > extent.time_max {
-                break;
-            }
-            let round = format!("round {} of {}", self.rounds + 1, extent.rounds);
-            if self.rounds == 0 {
-                self.measure_idle(bench)?;
-            }
+    pub fn run(&mut self, bench: &Bench, rounds: usize) -> Result<()> {
+        self.measure_idle(bench)?;
+        for round in 1..=rounds {
+            let round = format!("round {round} of {rounds}");
             self.measure_fanouts(bench, &round)?;
             self.measure_publishing(bench, &round)?;
             self.measure_connecting(bench, &round)?;
-            self.rounds += 1;
         }
         Ok(())
     }
 
-    /// How many rounds were measured.
-    pub fn rounds(&self) -> usize {
-        self.rounds
+    /// Whether something of `rounds` was left out for lack of time.
+    pub fn is_cut(&self, rounds: usize) -> bool {
+        let is_idle_cut = |idle: &Idle| idle.server.or(idle.floor).is_none();
+        self.idle.iter().any(is_idle_cut)
+            || self
+                .fanouts
+                .iter()
+                .any(|compared| compared.floor.len() < rounds)
+            || self
+                .publishings
+                .iter()
+                .any(|compared| compared.floor.len() < rounds)
+            || self
+                .connects
+                .iter()
+                .any(|compared| compared.floor.len() < rounds)
     }
 
     /// The tables of what was measured.
@@ -185,6 +162,9 @@ impl Suite {
             floor,
         } in &mut self.idle
         {
+            if bench.is_late() {
+                break;
+            }
             let step = |subject: &Subject| {
                 bench
                     .progress
@@ -210,6 +190,9 @@ impl Suite {
             floor,
         } in &mut self.fanouts
         {
+            if bench.is_late() {
+                break;
+            }
             let name = format!(
                 "{} to {}, {} in flight, published by {}",
                 load.wire.name(),
@@ -235,6 +218,9 @@ impl Suite {
             floor,
         } in &mut self.publishings
         {
+            if bench.is_late() {
+                break;
+            }
             let Publishing {
                 connections,
                 pipelined,
@@ -255,6 +241,9 @@ impl Suite {
 
     fn measure_connecting(&mut self, bench: &Bench, round: &str) -> Result<()> {
         for Compared { server, floor, .. } in &mut self.connects {
+            if bench.is_late() {
+                break;
+            }
             bench.progress.step(&format!("{round}: connect, floor"));
             floor.push(connecting::measure(bench, &Subject::Floor)?);
             if let Some(subject) = &self.server {
@@ -264,6 +253,10 @@ impl Suite {
         }
         Ok(())
     }
+}
+
+fn wanted<T>(is_wanted: bool, loads: Vec<T>) -> Vec<T> {
+    if is_wanted { loads } else { Vec::new() }
 }
 
 fn idle_lines(lines: usize) -> Vec<Idle> {
