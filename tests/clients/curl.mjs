@@ -1,0 +1,75 @@
+// Runs the `curl` of the system.
+
+import { spawn } from "node:child_process";
+import { Inbox } from "./inbox.mjs";
+
+/** One request: `{ status, version, headers, body }`, where `body` is a Buffer. */
+export async function curl(...args) {
+  const child = spawn("curl", ["--silent", "--show-error", "--include", "--max-time", "10", ...args]);
+  const out = [];
+  let errors = "";
+  child.stdout.on("data", (chunk) => out.push(chunk));
+  child.stderr.on("data", (chunk) => (errors += chunk));
+  const code = await new Promise((ended, failed) => child.on("error", failed).on("close", ended));
+  if (code !== 0) throw new Error(`curl ${args.join(" ")} ended with ${code}: ${errors}`);
+  return parseResponse(Buffer.concat(out));
+}
+
+/**
+ * A request whose response does not end: `{ head, lines, exit, stop }`. `head` resolves when the header section has
+ * arrived, `lines` is an inbox of the body's lines, and `exit` resolves with curl's exit code, 0 for a complete body.
+ */
+export function curlStream(...args) {
+  const child = spawn("curl", ["--silent", "--show-error", "--include", "--no-buffer", ...args]);
+  const lines = new Inbox();
+  let pending = Buffer.alloc(0);
+  let headDone = false;
+  let gotHead, lostHead;
+  const head = new Promise((got, lost) => ([gotHead, lostHead] = [got, lost]));
+  head.catch(() => {}); // A test that never asks for the head sees the missing lines instead.
+
+  child.stdout.on("data", (chunk) => {
+    pending = Buffer.concat([pending, chunk]);
+    if (!headDone) {
+      const end = pending.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      gotHead(parseResponse(pending.subarray(0, end + 4)));
+      pending = pending.subarray(end + 4);
+      headDone = true;
+    }
+    let newline;
+    while ((newline = pending.indexOf("\n")) >= 0) {
+      lines.put(pending.subarray(0, newline).toString());
+      pending = pending.subarray(newline + 1);
+    }
+  });
+  let errors = "";
+  child.stderr.on("data", (chunk) => (errors += chunk));
+  const exit = new Promise((ended) => child.on("close", ended));
+  exit.then((code) => lostHead(new Error(`curl ended with ${code}: ${errors}`)));
+  return {
+    head,
+    lines,
+    exit,
+    async stop() {
+      child.kill();
+      await exit;
+    },
+  };
+}
+
+function parseResponse(bytes) {
+  const end = bytes.indexOf("\r\n\r\n");
+  const [statusLine, ...fields] = bytes.subarray(0, end).toString("latin1").split("\r\n");
+  const [version, status] = statusLine.split(" ");
+  // An interim response (100 Continue) stands before the one that was asked for.
+  if (status === "100") return parseResponse(bytes.subarray(end + 4));
+  const headers = {};
+  for (const field of fields) {
+    const colon = field.indexOf(":");
+    const name = field.slice(0, colon).toLowerCase();
+    const value = field.slice(colon + 1).trim();
+    headers[name] = name in headers ? `${headers[name]}, ${value}` : value;
+  }
+  return { status: Number(status), version, headers, body: bytes.subarray(end + 4) };
+}

@@ -1,0 +1,89 @@
+// Starts the real server on a free loopback port, for the outside tests written in JavaScript.
+
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const START_MS_MAX = 10_000;
+const STOP_MS_MAX = 10_000;
+
+/**
+ * Runs the server until `stop()`.
+ *
+ * `config` is the text of a configuration file. `listen` is `127.0.0.1:0` unless a test starts a second
+ * server where the first one was.
+ */
+export async function startServer({ config = "", listen = "127.0.0.1:0" } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "everwire-"));
+  const args = ["serve", "--dev", "--listen", listen];
+  if (config) {
+    writeFileSync(join(folder, "everwire.toml"), config);
+    args.push("--config", join(folder, "everwire.toml"));
+  }
+
+  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
+  // A test runner that breaks off leaves no server behind.
+  const kill = () => child.kill("SIGKILL");
+  process.on("exit", kill);
+  const ended = new Promise((done) => {
+    child.on("error", (error) => done({ error }));
+    child.on("close", (code, signal) => done({ code, signal }));
+  });
+  ended.then(() => {
+    process.off("exit", kill);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  let output = "";
+  const url = await new Promise((found, failed) => {
+    const fail = (why) => {
+      kill();
+      failed(new Error(`the server did not start (${why}); \`everwire ${args.join(" ")}\` said:\n${output}`));
+    };
+    const timer = setTimeout(() => fail(`nothing after ${START_MS_MAX} ms`), START_MS_MAX);
+    const onData = (chunk) => {
+      output += chunk;
+      const address = /listening on (http:\/\/[^\s/]+)/.exec(output);
+      if (address) {
+        clearTimeout(timer);
+        found(address[1]);
+      }
+    };
+    child.stdout.setEncoding("utf8").on("data", onData);
+    child.stderr.setEncoding("utf8").on("data", onData);
+    ended.then(({ error, code, signal }) => {
+      clearTimeout(timer);
+      fail(error?.message ?? `ended with ${code ?? signal}`);
+    });
+  });
+
+  return {
+    /** `http://127.0.0.1:PORT`, without a slash at its end. */
+    url,
+    /** `ws://127.0.0.1:PORT`. */
+    ws: url.replace("http", "ws"),
+    /** `127.0.0.1:PORT`. */
+    host: url.slice("http://".length),
+    /** All that the server has printed. */
+    output: () => output,
+    /** Asks the server to end, as an operator would, and gives its exit code or the signal that killed it. */
+    async stop(signal = "SIGTERM") {
+      child.kill(signal);
+      const timer = setTimeout(kill, STOP_MS_MAX);
+      const end = await ended;
+      clearTimeout(timer);
+      return end.code ?? end.signal;
+    },
+  };
+}
+
+function binary() {
+  const path = resolve(process.env.EVERWIRE_BIN ?? join(ROOT, "target/debug/everwire"));
+  if (!existsSync(path)) {
+    throw new Error(`no server at ${path}; build it with \`cargo build\`, or name another one in EVERWIRE_BIN`);
+  }
+  return path;
+}
