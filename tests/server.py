@@ -36,8 +36,7 @@ class Server:
         self.listening.wait(START_SECONDS_MAX)
         if not self.host:
             self.process.kill()
-            self.process.wait()
-            self.reader.join()
+            self.__exit__()
             raise RuntimeError(f"the server did not start; `{' '.join(command)}` said:\n{''.join(self.lines)}")
         return self
 
@@ -49,6 +48,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.reader.join()
+        self.process.stdout.close()
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.write_text("".join(self.lines))

@@ -20,33 +20,39 @@ export async function curl(...args) {
  * arrived, `lines` is an inbox of the body's lines, and `exit` resolves with curl's exit code, 0 for a complete body.
  */
 export function curlStream(...args) {
-  const child = spawn("curl", ["--silent", "--show-error", "--include", "--no-buffer", ...args]);
+  // Curl holds the header section back until the first bytes of the body, except from those who ask for every detail.
+  const child = spawn("curl", ["--silent", "--show-error", "--no-buffer", "--verbose", ...args]);
+
   const lines = new Inbox();
   let pending = Buffer.alloc(0);
-  let headDone = false;
-  let gotHead, lostHead;
-  const head = new Promise((got, lost) => ([gotHead, lostHead] = [got, lost]));
-  head.catch(() => {}); // A test that never asks for the head sees the missing lines instead.
-
   child.stdout.on("data", (chunk) => {
     pending = Buffer.concat([pending, chunk]);
-    if (!headDone) {
-      const end = pending.indexOf("\r\n\r\n");
-      if (end < 0) return;
-      gotHead(parseResponse(pending.subarray(0, end + 4)));
-      pending = pending.subarray(end + 4);
-      headDone = true;
-    }
     let newline;
     while ((newline = pending.indexOf("\n")) >= 0) {
       lines.put(pending.subarray(0, newline).toString());
       pending = pending.subarray(newline + 1);
     }
   });
-  let errors = "";
-  child.stderr.on("data", (chunk) => (errors += chunk));
+
+  let said = "";
   const exit = new Promise((ended) => child.on("close", ended));
-  exit.then((code) => lostHead(new Error(`curl ended with ${code}: ${errors}`)));
+  const head = new Promise((arrived, failed) => {
+    const timer = setTimeout(() => failed(new Error("waited 5 s for the header section")), 5_000);
+    child.stderr.on("data", (chunk) => {
+      said += chunk;
+      // What was received is marked `< `.
+      const fields = said.match(/^< .*\r?\n/gm)?.map((line) => line.slice(2)) ?? [];
+      if (fields.at(-1)?.trim() !== "") return;
+      clearTimeout(timer);
+      arrived(parseResponse(Buffer.from(fields.join(""))));
+    });
+    exit.then((code) => {
+      clearTimeout(timer);
+      failed(new Error(`curl ended with ${code}: ${said}`));
+    });
+  });
+  head.catch(() => {}); // A test that never asks for the head sees the missing lines instead.
+
   return {
     head,
     lines,

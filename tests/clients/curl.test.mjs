@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startServer } from "../server.mjs";
-import { Channel } from "./channel.mjs";
+import { Channel, restart } from "./channel.mjs";
 import { curl, curlStream } from "./curl.mjs";
 
 const OFFSET = /^[0-9a-z_-]+$/;
@@ -14,7 +14,7 @@ long_poll_ms_max = 1000
 
 let server;
 before(async () => (server = await startServer({ config: CONFIG })));
-after(() => server.stop());
+after(() => server?.stop());
 
 const text = (response) => response.body.toString();
 const json = (response) => JSON.parse(response.body);
@@ -337,8 +337,9 @@ describe("operations", () => {
     }
   });
 
-  test("SIGTERM ends open streams cleanly, and the server with 0", async () => {
+  test("SIGTERM ends open streams cleanly, and the server with 0", async (t) => {
     const other = await startServer();
+    t.after(() => other.stop());
     const channel = new Channel(other);
     const stream = curlStream("-H", "accept: text/event-stream", channel.url);
     await stream.head;
@@ -348,21 +349,20 @@ describe("operations", () => {
     assert.equal(await stream.exit, 0, "the chunked body ends with its last chunk, RFC 9112, section 7.1");
   });
 
-  test("an offset from an earlier life of the server is a gap, 410, with the offsets that exist", async () => {
+  test("an offset from an earlier life of the server is a gap, 410, with the offsets that exist", async (t) => {
     const first = await startServer();
+    t.after(() => first.stop());
     const channel = new Channel(first);
     const offset = await channel.publish({ life: 1 });
     assert.equal(await first.stop(), 0);
-    const second = await startServer({ listen: first.host });
-    try {
-      const next = await channel.publish({ life: 2 });
-      const answer = await curl(`${channel.url}?offset=${offset}`);
-      assert.equal(answer.status, 410);
-      const { oldest, newest } = json(answer);
-      assert.match(oldest, OFFSET);
-      assert.equal(newest, next);
-    } finally {
-      await second.stop();
-    }
+
+    const second = await restart(first);
+    t.after(() => second.stop());
+    const next = await channel.publish({ life: 2 });
+    const answer = await curl(`${channel.url}?offset=${offset}`);
+    assert.equal(answer.status, 410);
+    const { oldest, newest } = json(answer);
+    assert.match(oldest, OFFSET);
+    assert.equal(newest, next);
   });
 });

@@ -17,7 +17,7 @@ message_bytes_max = ${MESSAGE_BYTES_MAX}
 
 let server;
 before(async () => (server = await startServer({ config: CONFIG })));
-after(() => server.stop());
+after(() => server?.stop());
 
 /** An open WebSocket with its messages in an inbox: strings for text, Buffers for binary. */
 async function open(url, protocols = [], options = {}) {
@@ -204,8 +204,9 @@ describe("pings, limits and the closing handshake", () => {
     socket.close();
   });
 
-  test("a server that is stopped closes with 1001", async () => {
+  test("a server that is stopped closes with 1001", async (t) => {
     const other = await startServer();
+    t.after(() => other.stop());
     const socket = await open(new Channel(other).ws);
     assert.equal(await other.stop("SIGTERM"), 0);
     assert.equal((await socket.closed).code, 1001);
@@ -258,31 +259,30 @@ describe("the session form, everwire.v1", () => {
     session.close();
   });
 
-  test("an offset from an earlier life of the server is a gap, and then come the entries that exist", async () => {
+  test("an offset from an earlier life of the server is a gap, and then come the entries that exist", async (t) => {
     const first = await startServer();
+    t.after(() => first.stop());
     const channel = new Channel(first);
     const offset = await channel.publish({ life: 1 });
     await first.stop();
-    const second = await restart(first);
-    try {
-      const newest = await channel.publish({ life: 2 });
-      const session = await openSession(`${channel.ws}?offset=${offset}`);
-      const gap = await session.nextEvent("the gap");
-      assert.deepEqual([gap.ev, gap.channel, gap.newest], ["gap", channel.name, newest]);
-      const entry = await session.nextEvent("the entry after the gap");
-      assert.deepEqual([entry.ev, entry.offset, entry.data], ["entry", newest, { life: 2 }]);
-      session.close();
 
-      const strict = new WebSocket(`${channel.ws}?offset=${offset}&on_gap=fail`, ["everwire.v1"]);
-      const outcome = await new Promise((done) => {
-        strict.on("unexpected-response", (_, response) => done(response.statusCode));
-        strict.on("close", (code) => done(code));
-        strict.on("error", () => {});
-      });
-      assert.ok([410, 4410].includes(outcome), `ended with ${outcome}`);
-    } finally {
-      await second.stop();
-    }
+    const second = await restart(first);
+    t.after(() => second.stop());
+    const newest = await channel.publish({ life: 2 });
+    const session = await openSession(`${channel.ws}?offset=${offset}`);
+    const gap = await session.nextEvent("the gap");
+    assert.deepEqual([gap.ev, gap.channel, gap.newest], ["gap", channel.name, newest]);
+    const entry = await session.nextEvent("the entry after the gap");
+    assert.deepEqual([entry.ev, entry.offset, entry.data], ["entry", newest, { life: 2 }]);
+    session.close();
+
+    const strict = new WebSocket(`${channel.ws}?offset=${offset}&on_gap=fail`, ["everwire.v1"]);
+    const outcome = await new Promise((done) => {
+      strict.on("unexpected-response", (_, response) => done(response.statusCode));
+      strict.on("close", (code) => done(code));
+      strict.on("error", () => {});
+    });
+    assert.ok([410, 4410].includes(outcome), `ended with ${outcome}`);
   });
 
   test("what is no JSON object closes the line with 4400", async () => {
@@ -293,8 +293,9 @@ describe("the session form, everwire.v1", () => {
     }
   });
 
-  test("a server that is stopped says when to come back, and closes with 1001", async () => {
+  test("a server that is stopped says when to come back, and closes with 1001", async (t) => {
     const other = await startServer();
+    t.after(() => other.stop());
     const session = await openSession(new Channel(other).ws);
     const stopped = other.stop("SIGTERM");
     const drain = await session.nextEvent("drain");
@@ -306,11 +307,12 @@ describe("the session form, everwire.v1", () => {
 });
 
 describe("a line that is cut again and again", () => {
-  test("sees each entry once, in order, when it resumes from the last offset it saw", async () => {
+  test("sees each entry once, in order, when it resumes from the last offset it saw", async (t) => {
     const TOTAL = 2_000;
     const channel = new Channel(server);
     let offset = await channel.publish({ n: 0 });
     const proxy = await startProxy(server);
+    t.after(() => proxy.stop());
     const seen = [];
     let cuts = 0;
 
@@ -333,7 +335,6 @@ describe("a line that is cut again and again", () => {
       cuts += 1;
     }
     await publishing;
-    await proxy.stop();
     assert.deepEqual(seen, Array.from({ length: TOTAL }, (_, i) => i + 1));
     assert.ok(cuts >= 5, `${cuts} cuts`);
   });
