@@ -1,0 +1,129 @@
+// A TCP connection to the server on which a test writes and reads bytes of its own choosing.
+
+import { connect } from "node:net";
+
+const WAIT_MS_MAX = 5_000;
+
+export class Connection {
+  #socket;
+  #pending = Buffer.alloc(0);
+  #ended = false;
+  #wake = () => {};
+
+  static async open(server) {
+    const [host, port] = server.host.split(":");
+    const socket = connect({ host, port: Number(port), noDelay: true, allowHalfOpen: true });
+    await new Promise((opened, failed) => socket.once("connect", opened).once("error", failed));
+    return new Connection(socket);
+  }
+
+  constructor(socket) {
+    this.#socket = socket;
+    socket.on("data", (chunk) => {
+      this.#pending = Buffer.concat([this.#pending, chunk]);
+      this.#wake();
+    });
+    for (const end of ["end", "error", "close"]) {
+      socket.on(end, () => {
+        this.#ended = true;
+        this.#wake();
+      });
+    }
+  }
+
+  /** Sends bytes; resolves when the kernel has them. */
+  write(bytes) {
+    return new Promise((written) => this.#socket.write(bytes, written));
+  }
+
+  /** Stops reading, so that the server meets a full socket, until `resume()`. */
+  pause() {
+    this.#socket.pause();
+  }
+
+  resume() {
+    this.#socket.resume();
+  }
+
+  /** Ends the connection as a crash would, by a reset. */
+  reset() {
+    this.#socket.resetAndDestroy();
+  }
+
+  close() {
+    this.#socket.destroy();
+  }
+
+  /** Exactly `count` bytes. */
+  async bytes(count) {
+    await this.#until(() => this.#pending.length >= count, `${count} bytes`);
+    return this.#take(count);
+  }
+
+  /** All bytes up to and with `mark`. */
+  async through(mark) {
+    await this.#until(() => this.#pending.includes(mark), JSON.stringify(mark));
+    return this.#take(this.#pending.indexOf(mark) + mark.length);
+  }
+
+  /** All bytes until the server ends the connection. */
+  async end() {
+    await this.#until(() => this.#ended, "the end of the connection", true);
+    return this.#take(this.#pending.length);
+  }
+
+  /** The next response's status and fields; its content is still to be read. */
+  async head() {
+    const [statusLine, ...fields] = (await this.through("\r\n\r\n")).toString("latin1").trimEnd().split("\r\n");
+    const headers = Object.fromEntries(fields.map((field) => field.split(/: */).map((part, i) => (i ? part : part.toLowerCase()))));
+    return { status: Number(statusLine.split(" ")[1]), version: statusLine.split(" ")[0], headers };
+  }
+
+  /** The next whole response, delimited as RFC 9112, section 6.3 says. */
+  async response({ toHead = false } = {}) {
+    const head = await this.head();
+    const length = head.headers["content-length"];
+    let body = Buffer.alloc(0);
+    if (toHead || head.status < 200 || head.status === 204 || head.status === 304) body = Buffer.alloc(0);
+    else if (head.headers["transfer-encoding"] === "chunked") body = Buffer.concat(await this.#chunks());
+    else if (length !== undefined) body = await this.bytes(Number(length));
+    else body = await this.end();
+    return { ...head, body: body.toString() };
+  }
+
+  /** One chunk of a chunked body (RFC 9112, section 7.1); empty for the last one. */
+  async chunk() {
+    const size = Number.parseInt((await this.through("\r\n")).toString(), 16);
+    const data = await this.bytes(size);
+    await this.through("\r\n");
+    return data;
+  }
+
+  async #chunks() {
+    const chunks = [];
+    do chunks.push(await this.chunk());
+    while (chunks.at(-1).length > 0);
+    return chunks;
+  }
+
+  #take(count) {
+    const taken = this.#pending.subarray(0, count);
+    this.#pending = this.#pending.subarray(count);
+    return taken;
+  }
+
+  async #until(isThere, what, endIsFine = false) {
+    const deadline = Date.now() + WAIT_MS_MAX;
+    while (!isThere()) {
+      const have = () => JSON.stringify(this.#pending.subarray(0, 500).toString("latin1"));
+      if (this.#ended && !endIsFine) throw new Error(`the connection ended before ${what}, after ${have()}`);
+      await new Promise((woken, failed) => {
+        const timer = setTimeout(() => failed(new Error(`waited ${WAIT_MS_MAX} ms for ${what}, and have ${have()}`)), deadline - Date.now());
+        this.#wake = () => {
+          clearTimeout(timer);
+          woken();
+        };
+      });
+    }
+  }
+}
