@@ -13,12 +13,12 @@ const STOP_MS_MAX = 10_000;
 /**
  * Runs the server until `stop()`.
  *
- * `config` is the text of a configuration file. `listen` is `127.0.0.1:0` unless a test starts a second
- * server where the first one was.
+ * `config` is the text of a configuration file. With `dev`, the default, everything is open to everybody.
+ * `listen` is `127.0.0.1:0` unless a test starts a second server where the first one was.
  */
-export async function startServer({ config = "", listen = "127.0.0.1:0" } = {}) {
+export async function startServer({ config = "", dev = true, listen = "127.0.0.1:0" } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "everwire-"));
-  const args = ["serve", "--dev", "--listen", listen];
+  const args = ["serve", ...(dev ? ["--dev"] : []), "--listen", listen];
   if (config) {
     writeFileSync(join(folder, "everwire.toml"), config);
     args.push("--config", join(folder, "everwire.toml"));

@@ -10,9 +10,12 @@ import { startProxy } from "./proxy.mjs";
 const TOTAL = 100;
 const NUMBERS = Array.from({ length: TOTAL }, (_, i) => i + 1);
 
+// A reader that was cut off comes back at once.
+const CONFIG = "[http]\nretry_ms = 20\n";
+
 let server, browser;
 before(async () => {
-  server = await startServer();
+  server = await startServer({ config: CONFIG });
   browser = await launch();
 });
 after(async () => {

@@ -7,11 +7,11 @@ let count = 0;
 
 export class Channel {
   /** A channel that no other test uses, on a server from `startServer`. */
-  constructor(server, { under = "/channels" } = {}) {
+  constructor(server, prefix = "test") {
     count += 1;
     this.server = server;
-    this.name = `test/${count}`;
-    this.path = `${under}/${this.name}`;
+    this.name = `${prefix}/${count}`;
+    this.path = `/channels/${this.name}`;
   }
 
   get url() {

@@ -8,8 +8,11 @@ import { Channel, restart } from "./channel.mjs";
 import { Inbox } from "./inbox.mjs";
 import { startProxy } from "./proxy.mjs";
 
+// A reader that was cut off comes back at once.
+const CONFIG = "[http]\nretry_ms = 20\n";
+
 let server;
-before(async () => (server = await startServer()));
+before(async () => (server = await startServer({ config: CONFIG })));
 after(() => server?.stop());
 
 /** An open EventSource with its events in an inbox; it would reconnect forever, so it ends with its test. */
@@ -98,14 +101,14 @@ describe("reconnection", () => {
   });
 
   test("after the server lost its memory starts with a gap, and then the entries that exist", async (t) => {
-    const first = await startServer();
+    const first = await startServer({ config: CONFIG });
     t.after(() => first.stop());
     const channel = new Channel(first);
     const source = await open(t, channel.url, ["gap"]);
     await channel.publish({ life: 1 });
     await source.events.next();
     await first.stop();
-    const second = await restart(first);
+    const second = await restart(first, { config: CONFIG });
     try {
       await channel.publish({ life: 2 });
       const [gap, entry] = await source.events.take(2);
