@@ -1,7 +1,7 @@
 // Runs the `curl` of the system.
 
 import { spawn } from "node:child_process";
-import { Inbox } from "./inbox.mjs";
+import { Inbox, soon } from "./inbox.mjs";
 
 /** One request: `{ status, version, headers, body }`, where `body` is a Buffer. */
 export async function curl(...args) {
@@ -16,8 +16,8 @@ export async function curl(...args) {
 }
 
 /**
- * A request whose response does not end: `{ head, lines, exit, stop }`. `head` resolves when the header section has
- * arrived, `lines` is an inbox of the body's lines, and `exit` resolves with curl's exit code, 0 for a complete body.
+ * A request whose response does not end. `head()` waits for the header section, `lines` is an inbox of the body's
+ * lines, and `exit()` waits for the end and gives curl's exit code, 0 for a complete body.
  */
 export function curlStream(...args) {
   // Curl holds the header section back until the first bytes of the body, except from those who ask for every detail.
@@ -35,31 +35,26 @@ export function curlStream(...args) {
   });
 
   let said = "";
-  const exit = new Promise((ended) => child.on("close", ended));
+  const exited = new Promise((ended) => child.on("close", ended));
   const head = new Promise((arrived, failed) => {
-    const timer = setTimeout(() => failed(new Error("waited 5 s for the header section")), 5_000);
     child.stderr.on("data", (chunk) => {
       said += chunk;
       // What was received is marked `< `.
       const fields = said.match(/^< .*\r?\n/gm)?.map((line) => line.slice(2)) ?? [];
       if (fields.at(-1)?.trim() !== "") return;
-      clearTimeout(timer);
       arrived(parseResponse(Buffer.from(fields.join(""))));
     });
-    exit.then((code) => {
-      clearTimeout(timer);
-      failed(new Error(`curl ended with ${code}: ${said}`));
-    });
+    exited.then((code) => failed(new Error(`curl ended with ${code}: ${said}`)));
   });
   head.catch(() => {}); // A test that never asks for the head sees the missing lines instead.
 
   return {
-    head,
+    head: () => soon(head, "the header section"),
     lines,
-    exit,
+    exit: () => soon(exited, "the end of the response"),
     async stop() {
       child.kill();
-      await exit;
+      await exited;
     },
   };
 }

@@ -154,7 +154,7 @@ describe("live wires", () => {
     const channel = new Channel(server);
     await channel.publish("before");
     const stream = curlStream("-H", "accept: text/event-stream", channel.url);
-    const head = await stream.head;
+    const head = await stream.head();
     assert.equal(head.status, 200);
     assert.match(head.headers["content-type"], /^text\/event-stream/);
     const one = await channel.publish("one\ntwo");
@@ -182,7 +182,7 @@ describe("live wires", () => {
     await stream.lines.until((line) => line === "data: last");
     await channel.close();
     await stream.lines.until((line) => line === "event: closed");
-    assert.equal(await stream.exit, 0);
+    assert.equal(await stream.exit(), 0);
     const again = await curl("-H", "accept: text/event-stream", "-H", `last-event-id: ${offset}`, channel.url);
     assert.equal(again.status, 204);
   });
@@ -192,14 +192,14 @@ describe("live wires", () => {
       const channel = new Channel(server);
       await channel.publish({ n: 0 });
       const stream = curlStream(...asked, channel.url + query);
-      assert.match((await stream.head).headers["content-type"], /^application\/x-ndjson/);
+      assert.match((await stream.head()).headers["content-type"], /^application\/x-ndjson/);
       const offset = await channel.publish({ n: 1 }, { "everwire-event": "count" });
       const entry = JSON.parse(await stream.lines.next("the entry"));
       assert.deepEqual({ ...entry, time: 0 }, { offset, time: 0, event: "count", data: { n: 1 } });
       assert.ok(Math.abs(entry.time - Date.now()) < 60_000, "time is in milliseconds since 1970");
       await channel.close();
       assert.deepEqual(JSON.parse(await stream.lines.next("the end")), { closed: true });
-      assert.equal(await stream.exit, 0);
+      assert.equal(await stream.exit(), 0);
     });
   }
 
@@ -252,21 +252,21 @@ describe("HTTP/2 with prior knowledge", () => {
   test("carries an event stream", async () => {
     const channel = new Channel(server);
     const stream = curlStream(H2, "-H", "accept: text/event-stream", channel.url);
-    const head = await stream.head;
+    const head = await stream.head();
     assert.equal(head.version, "HTTP/2");
     assert.equal(head.status, 200);
     await channel.publish("over h2");
     await stream.lines.until((line) => line === "data: over h2");
     await channel.close();
     await stream.lines.until((line) => line === "event: closed");
-    assert.equal(await stream.exit, 0);
+    assert.equal(await stream.exit(), 0);
   });
 
   test("carries ndjson and parks a long poll", async () => {
     const channel = new Channel(server);
     const offset = await channel.publish({ n: 0 });
     const stream = curlStream(H2, "-H", "accept: application/x-ndjson", `${channel.url}?offset=${offset}`);
-    await stream.head;
+    await stream.head();
     const parked = curl(H2, `${channel.url}?offset=${offset}&live=long-poll`);
     await channel.publish({ n: 1 });
     assert.deepEqual(JSON.parse(await stream.lines.next("the entry")).data, { n: 1 });
@@ -342,11 +342,11 @@ describe("operations", () => {
     t.after(() => other.stop());
     const channel = new Channel(other);
     const stream = curlStream("-H", "accept: text/event-stream", channel.url);
-    await stream.head;
+    await stream.head();
     await channel.publish("in time");
     await stream.lines.until((line) => line === "data: in time");
     assert.equal(await other.stop("SIGTERM"), 0);
-    assert.equal(await stream.exit, 0, "the chunked body ends with its last chunk, RFC 9112, section 7.1");
+    assert.equal(await stream.exit(), 0, "the chunked body ends with its last chunk, RFC 9112, section 7.1");
   });
 
   test("an offset from an earlier life of the server is a gap, 410, with the offsets that exist", async (t) => {

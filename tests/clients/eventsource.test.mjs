@@ -5,7 +5,7 @@ import { after, before, describe, test } from "node:test";
 import { EventSource } from "eventsource";
 import { startServer } from "../server.mjs";
 import { Channel, restart } from "./channel.mjs";
-import { Inbox } from "./inbox.mjs";
+import { Inbox, soon } from "./inbox.mjs";
 import { startProxy } from "./proxy.mjs";
 
 // A reader that was cut off comes back at once.
@@ -23,10 +23,11 @@ async function open(t, url, names = []) {
   for (const name of ["message", ...names]) {
     source.addEventListener(name, ({ type, data, lastEventId }) => source.events.put({ type, data, id: lastEventId }));
   }
-  await new Promise((opened, failed) => {
+  const opening = new Promise((opened, failed) => {
     source.onopen = opened;
     source.onerror = ({ message }) => failed(new Error(message));
   });
+  await soon(opening, "an open event stream");
   source.onerror = null;
   return source;
 }
@@ -127,6 +128,6 @@ describe("reconnection", () => {
     const stopped = new Promise((done) => (source.onerror = () => source.readyState === EventSource.CLOSED && done()));
     await channel.close();
     assert.equal((await source.events.next("closed")).type, "closed");
-    await stopped; // its reconnection was answered with 204 (HTML, section 9.2.3)
+    await soon(stopped, "the end of reconnecting"); // its reconnection was answered with 204 (HTML, section 9.2.3)
   });
 });

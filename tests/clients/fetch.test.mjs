@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { startServer } from "../server.mjs";
 import { Channel } from "./channel.mjs";
+import { soon } from "./inbox.mjs";
 
 let server;
 before(async () => (server = await startServer({ config: "[limits]\nlong_poll_ms_max = 2000\n" })));
@@ -45,11 +46,11 @@ describe("ndjson", () => {
     const stream = objects(await fetch(`${channel.url}?offset=-1`, { headers: { accept: "application/x-ndjson" } }));
     for (let n = 0; n <= 20; n += 1) {
       if (n > 0) await channel.publish({ n });
-      assert.deepEqual((await stream.next()).value.data, { n });
+      assert.deepEqual((await soon(stream.next(), "the next line")).value.data, { n });
     }
     await channel.close();
-    assert.deepEqual((await stream.next()).value, { closed: true });
-    assert.equal((await stream.next()).done, true);
+    assert.deepEqual((await soon(stream.next(), "the next line")).value, { closed: true });
+    assert.equal((await soon(stream.next(), "the next line")).done, true);
   });
 
   test("characters of several bytes are never cut", async () => {
@@ -57,7 +58,7 @@ describe("ndjson", () => {
     const data = { text: "héllo ✓ 🦀 ".repeat(5_000) };
     await channel.publish(data);
     const stream = objects(await fetch(`${channel.url}?offset=-1`, { headers: { accept: "application/x-ndjson" } }));
-    assert.deepEqual((await stream.next()).value.data, data);
+    assert.deepEqual((await soon(stream.next(), "the next line")).value.data, data);
     await stream.return();
   });
 
@@ -73,7 +74,7 @@ describe("ndjson", () => {
       const init = { headers: { accept: "application/x-ndjson" }, signal: abort.signal };
       const stream = objects(await fetch(`${channel.url}?offset=${offset}`, init));
       for (let taken = 0; taken < 23 && seen.length < 300; taken += 1) {
-        const { value } = await stream.next();
+        const { value } = await soon(stream.next(), "the next line");
         offset = value.offset;
         seen.push(value.data.n);
       }

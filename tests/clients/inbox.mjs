@@ -1,7 +1,17 @@
-// What arrives in its own time, to be taken in order by a test that waits for it.
+// Waiting for what comes in its own time, but not for ever.
 
 const WAIT_MS_MAX = 5_000;
 
+/** What a promise resolves to; fails after five seconds, saying what was waited for. */
+export function soon(promise, what) {
+  let timer;
+  const late = new Promise((_, failed) => {
+    timer = setTimeout(() => failed(new Error(`waited ${WAIT_MS_MAX} ms for ${what}`)), WAIT_MS_MAX);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** What arrives piece by piece, to be taken in order. */
 export class Inbox {
   #items = [];
   #waiting = null;

@@ -6,15 +6,17 @@ import WebSocket from "ws";
 import { startServer } from "../server.mjs";
 import { Channel } from "./channel.mjs";
 import { curl, curlStream } from "./curl.mjs";
+import { soon } from "./inbox.mjs";
 
 /** The status with which an upgrade is answered, 101 if the server accepts it. */
 function upgrade(url, options) {
-  return new Promise((answered) => {
+  const status = new Promise((answered) => {
     const socket = new WebSocket(url, options);
     socket.on("error", () => {});
     socket.on("unexpected-response", (_, response) => (answered(response.statusCode), socket.terminate()));
     socket.on("open", () => (answered(101), socket.terminate()));
   });
+  return soon(status, "an answer to the opening handshake");
 }
 
 function assertProblem(answer, status, name) {
@@ -191,7 +193,7 @@ describe("limits", () => {
     const { url, ws } = new Channel(server);
     const lines = [0, 1].map(() => curlStream("-H", "accept: text/event-stream", url));
     t.after(() => Promise.all(lines.map((line) => line.stop())));
-    for (const line of lines) assert.equal((await line.head).status, 200);
+    for (const line of lines) assert.equal((await line.head()).status, 200);
 
     const refused = await curl("-H", "accept: application/x-ndjson", url);
     assertProblem(refused, 429, "too-many");
@@ -210,7 +212,7 @@ describe("limits", () => {
     const { url, ws } = new Channel(server);
     const line = curlStream("-H", "accept: text/event-stream", url);
     t.after(() => line.stop());
-    assert.equal((await line.head).status, 200);
+    assert.equal((await line.head()).status, 200);
     assertProblem(await curl("-H", "accept: text/event-stream", url), 503, "overloaded");
     assert.equal(await upgrade(ws), 503);
     assert.equal((await curl("-d", "still", url)).status, 204, "what is no line is served");
