@@ -75,8 +75,13 @@ export class Connection {
   /** The next response's status and fields; its content is still to be read. */
   async head() {
     const [statusLine, ...fields] = (await this.through("\r\n\r\n")).toString("latin1").trimEnd().split("\r\n");
-    const headers = Object.fromEntries(fields.map((field) => field.split(/: */).map((part, i) => (i ? part : part.toLowerCase()))));
-    return { status: Number(statusLine.split(" ")[1]), version: statusLine.split(" ")[0], headers };
+    const [version, status] = statusLine.split(" ");
+    const headers = {};
+    for (const field of fields) {
+      const [, name, value] = /^([^:]+):\s*(.*)$/.exec(field);
+      headers[name.toLowerCase()] = value;
+    }
+    return { status: Number(status), version, headers };
   }
 
   /** The next whole response, delimited as RFC 9112, section 6.3 says. */
@@ -118,7 +123,8 @@ export class Connection {
       const have = () => JSON.stringify(this.#pending.subarray(0, 500).toString("latin1"));
       if (this.#ended && !endIsFine) throw new Error(`the connection ended before ${what}, after ${have()}`);
       await new Promise((woken, failed) => {
-        const timer = setTimeout(() => failed(new Error(`waited ${WAIT_MS_MAX} ms for ${what}, and have ${have()}`)), deadline - Date.now());
+        const fail = () => failed(new Error(`waited ${WAIT_MS_MAX} ms for ${what}, and have ${have()}`));
+        const timer = setTimeout(fail, deadline - Date.now());
         this.#wake = () => {
           clearTimeout(timer);
           woken();

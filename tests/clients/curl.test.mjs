@@ -295,7 +295,7 @@ describe("errors are problem details that say what to do", () => {
     ["an unknown live mode", "/channels/errors/json?live=telepathy", [], 400],
     ["a method that channels do not know", "/channels/errors/json", ["-X", "PATCH"], 405],
     ["a channel that must be created first", "/v1/stream/errors/absent", [], 404],
-    ["an append to a channel that must be created first", "/v1/stream/errors/absent", ["-H", "content-type: text/plain", "-d", "x"], 404],
+    ["an append to such a channel", "/v1/stream/errors/absent", ["-H", "content-type: text/plain", "-d", "x"], 404],
     ["an address that is none", "/nowhere", [], 404],
   ];
   before(async () => {

@@ -53,7 +53,8 @@ describe("events", () => {
   test("keep every line of a text, and no text can pass for a field", async (t) => {
     const channel = new Channel(server);
     const source = await open(t, channel.url, ["forged"]);
-    const texts = ["one\ntwo", "\n", " leading space", "id: 7\nevent: forged\ndata: x", ": comment", "tab\tend ", "\n\nevent: forged"];
+    const forged = ["id: 7\nevent: forged\ndata: x", "\n\nevent: forged", ": comment"];
+    const texts = ["one\ntwo", "\n", " leading space", "tab\tend ", ...forged];
     for (const text of texts) await channel.publish(text);
     const events = await source.events.take(texts.length);
     assert.deepEqual(events.map(({ type, data }) => [type, data]), texts.map((text) => ["message", text]));
