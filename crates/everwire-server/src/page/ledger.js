@@ -1,0 +1,136 @@
+/**
+ * One wire's account: what it delivered, held against the log.
+ *
+ *     owed      entries of the log between the wire's start and its cursor
+ *     ticked    those of them it delivered
+ *     lost      owed − ticked, and no gap was told
+ *     doubled   delivered again, or delivered though the log holds no such entry
+ *
+ * WebSocket, event stream and ndjson name each entry's offset. Long poll and polling answer with a range and
+ * the payloads in it, so those answers wait until the log knows the range, and are then matched one by one.
+ */
+export class Ledger {
+  received = 0;
+  doubled = 0;
+  disordered = 0;
+
+  #log;
+  #owed = 0;
+  #ticked = 0;
+  #gaps = [];
+  /** Answers whose range the log does not know yet, oldest first. */
+  #waiting = [];
+  /** Up to here deliveries have been held against the log; behind the cursor while answers wait. */
+  #checkedTo;
+
+  /** Where the wire stands: the offset to read after. */
+  cursor;
+
+  constructor(log, start) {
+    this.#log = log;
+    this.cursor = start;
+    this.#checkedTo = start;
+    this.#start = start;
+    log.onLearn((entry) => this.#onLearn(entry));
+  }
+
+  #start;
+
+  /** The wire delivered one entry and named its offset. */
+  receive(offset, data, event) {
+    this.received += 1;
+    const entry = this.#log.learn(offset, data, event);
+    if (entry.receivers.has(this)) {
+      this.doubled += 1;
+    } else {
+      this.#tick(entry);
+      if (offset <= this.cursor) this.disordered += 1;
+      else this.#advance(offset);
+    }
+    this.#log.heardUpTo(this.cursor);
+  }
+
+  /** The wire delivered all entries after its cursor up to `offset`, naming only that. */
+  receiveRange(offset, payloads) {
+    this.received += payloads.length;
+    // An answer that names one entry's offset teaches the log; of several, only the last has a name.
+    if (payloads.length === 1 && offset > this.cursor) this.#log.learn(offset, payloads[0]);
+    this.#waiting.push({ after: this.cursor, upTo: offset, payloads });
+    if (offset > this.cursor) this.cursor = offset;
+    this.#settle();
+  }
+
+  /** The server told that entries up to `oldest` are gone: they are missed openly, and so not owed. */
+  skipTo(oldest) {
+    this.#gaps.push({ after: this.cursor, oldest });
+    if (oldest > this.cursor) this.cursor = this.#checkedTo = oldest;
+  }
+
+  get lost() {
+    return this.#owed - this.#ticked;
+  }
+
+  get gaps() {
+    return this.#gaps.length;
+  }
+
+  /** Entries delivered in a range that the log does not know yet. */
+  get unchecked() {
+    return this.#waiting.reduce((sum, answer) => sum + answer.payloads.length, 0);
+  }
+
+  get inOrder() {
+    return this.disordered === 0;
+  }
+
+  #onLearn(entry) {
+    this.#settle();
+    // Another wire shows an entry that this one went past without delivering.
+    const passed = entry.offset > this.#start && entry.offset <= this.#checkedTo;
+    const told = this.#gaps.some((gap) => entry.offset > gap.after && entry.offset <= gap.oldest);
+    if (passed && !told) this.#owed += 1;
+  }
+
+  #settle() {
+    while (this.#waiting.length > 0) {
+      const { after, upTo, payloads } = this.#waiting[0];
+      const range = this.#log.between(after, upTo);
+      if (range.length < payloads.length && !this.#log.hasHeard(upTo)) return;
+      this.#waiting.shift();
+      this.#match(payloads, range);
+      if (upTo > this.#checkedTo) this.#advance(upTo);
+    }
+  }
+
+  #match(payloads, range) {
+    let next = 0;
+    for (const payload of payloads) {
+      const text = JSON.stringify(payload);
+      const same = (entry) => entry.text === text && !entry.receivers.has(this);
+      const ahead = range.findIndex((entry, index) => index >= next && same(entry));
+      if (ahead >= 0) {
+        this.#tick(range[ahead]);
+        next = ahead + 1;
+        continue;
+      }
+      const behind = range.find(same);
+      if (behind) {
+        this.#tick(behind);
+        this.disordered += 1;
+      } else {
+        this.doubled += 1;
+      }
+    }
+  }
+
+  #tick(entry) {
+    entry.receivers.add(this);
+    this.#ticked += 1;
+  }
+
+  #advance(offset) {
+    this.#owed += this.#log.between(this.#checkedTo, offset).length;
+    this.#checkedTo = offset;
+    if (offset > this.cursor) this.cursor = offset;
+  }
+}
