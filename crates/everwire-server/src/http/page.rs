@@ -9,7 +9,36 @@ use super::answer;
 /// A file of the page: its address, its media type and its content.
 struct File(&'static str, &'static str, &'static str);
 
-const FILES: &[File] = &[File("/", "text/html; charset=utf-8", include_str!("../page/index.html"))];
+/// Names a file of the page once: its address and where it lies are the same path.
+macro_rules! file {
+    ($path:literal, $kind:expr) => {
+        File(concat!("/page/", $path), $kind, include_str!(concat!("../page/", $path)))
+    };
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const FILES: &[File] = &[
+    File("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
+    file!("style.css", "text/css; charset=utf-8"),
+    file!("favicon.svg", "image/svg+xml"),
+    file!("app.js", SCRIPT),
+    file!("channel.js", SCRIPT),
+    file!("heads.js", SCRIPT),
+    file!("ledger.js", SCRIPT),
+    file!("log-strip.js", SCRIPT),
+    file!("log.js", SCRIPT),
+    file!("meter.js", SCRIPT),
+    file!("publisher.js", SCRIPT),
+    file!("wire-card.js", SCRIPT),
+    file!("wire.js", SCRIPT),
+    file!("wires/answer.js", SCRIPT),
+    file!("wires/event-stream.js", SCRIPT),
+    file!("wires/long-poll.js", SCRIPT),
+    file!("wires/ndjson.js", SCRIPT),
+    file!("wires/polling.js", SCRIPT),
+    file!("wires/websocket.js", SCRIPT),
+];
 
 /// Nothing but the page's own files runs on it.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -29,4 +58,38 @@ pub(super) fn serve(path: &str, dev: bool) -> Result<Response<Bytes>, Problem> {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// A script that imports a file which was not listed here would fail in the browser alone.
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page");
+        let mut folders = vec![root.clone()];
+        let mut count = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                let address = if name == "index.html" { "/".to_owned() } else { format!("/page/{name}") };
+                assert!(serve(&address, true).is_ok(), "{address} is not served");
+                count += 1;
+            }
+        }
+        assert_eq!(count, FILES.len());
+    }
+
+    #[test]
+    fn without_dev_there_is_no_page() {
+        assert_eq!(serve("/", false).unwrap_err().kind.status(), 404);
+    }
 }
