@@ -47,7 +47,11 @@ impl Census {
         Self {
             lines: AtomicUsize::new(0),
             lines_max: config.limits.lines_max,
-            per_address_max: if config.dev { 0 } else { config.limits.lines_per_address_max },
+            per_address_max: if config.dev {
+                0
+            } else {
+                config.limits.lines_per_address_max
+            },
             by_address: Mutex::default(),
         }
     }
@@ -61,7 +65,10 @@ impl Census {
         if self.per_address_max == 0 {
             return Ok(Seat(NOBODY));
         }
-        let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let Addresses { number_of, counts } = &mut *addresses;
         let number = match number_of.entry(address) {
             Entry::Occupied(entry) => *entry.get(),
@@ -82,7 +89,10 @@ impl Census {
         if number == NOBODY {
             return;
         }
-        let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (address, count) = &mut addresses.counts[number as usize];
         *count -= 1;
         if *count == 0 {
@@ -124,7 +134,10 @@ mod tests {
             census.leave(seat);
         }
         assert_eq!(census.lines(), 0);
-        assert!(census.by_address.lock().unwrap().number_of.is_empty(), "nobody is remembered who left");
+        assert!(
+            census.by_address.lock().unwrap().number_of.is_empty(),
+            "nobody is remembered who left"
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ use crate::{
     publish::Publisher,
     rate::Rate,
     shard::{LineRequest, Shared},
-    stop::Stopping,
+    stop::{Alive, Stopping},
 };
 
 /// What all requests are served with.
@@ -57,6 +57,8 @@ pub(crate) struct Context {
     pub shared: Shared,
     pub rate: std::sync::Arc<Rate>,
     pub stopping: Stopping,
+    /// Held by whatever serves somebody, so that the end of the last is seen.
+    pub _alive: Alive,
 }
 
 /// The outcome of a request.
@@ -101,10 +103,18 @@ impl Context {
         origin: &Origin,
     ) -> Result<Reply, Problem> {
         let target_bytes_max = self.shared.config.limits.target_bytes_max;
-        if parts.uri.path_and_query().map_or(0, |target| target.as_str().len()) > target_bytes_max {
-            let detail = format!("the request target has more than {target_bytes_max} bytes; use a shorter one");
+        if parts
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len())
+            > target_bytes_max
+        {
+            let detail = format!(
+                "the request target has more than {target_bytes_max} bytes; use a shorter one"
+            );
             return Err(Problem::new(ProblemKind::UriTooLong, detail));
         }
+        check_host(parts)?;
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
             return Ok(Reply::Response(origin.preflight()));
@@ -113,7 +123,10 @@ impl Context {
             origin.check()?;
         }
         match target {
-            Target::Channel(dialect, name) => self.channel(parts, content, peer, origin, dialect, name).await,
+            Target::Channel(dialect, name) => {
+                self.channel(parts, content, peer, origin, dialect, name)
+                    .await
+            }
             Target::Publish => self.batch(parts, content, peer).await,
             Target::Echo => self.echo(parts, content).await,
             Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
@@ -152,21 +165,31 @@ impl Context {
             }
             Method::POST => {
                 self.permit(Action::Publish, &name)?;
-                self.append(parts, content, peer, dialect, &name).await.map(Reply::Response)
+                self.append(parts, content, peer, dialect, &name)
+                    .await
+                    .map(Reply::Response)
             }
             Method::PUT => {
                 self.permit(Action::Publish, &name)?;
-                self.create(parts, content, peer, dialect, &name).await.map(Reply::Response)
+                self.create(parts, content, peer, dialect, &name)
+                    .await
+                    .map(Reply::Response)
             }
             Method::DELETE => {
                 self.permit(Action::Manage, &name)?;
                 if self.shared.hub.delete(&name) {
                     Ok(Reply::Response(answer::no_content()))
                 } else {
-                    Err(crate::publish::no_channel(&name, crate::hub::NoChannel::Missing))
+                    Err(crate::publish::no_channel(
+                        &name,
+                        crate::hub::NoChannel::Missing,
+                    ))
                 }
             }
-            _ => Err(answer::method_not_allowed(&parts.method, "GET, HEAD, POST, PUT, DELETE, OPTIONS")),
+            _ => Err(answer::method_not_allowed(
+                &parts.method,
+                "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+            )),
         }
     }
 
@@ -176,7 +199,7 @@ impl Context {
             return Ok(());
         }
         Err(Problem::new(
-            ProblemKind::Forbidden,
+            ProblemKind::Unauthorized,
             format!(
                 "`{}` is not granted on {name} to callers without a credential; \
                  grant it by `anonymous` under [channels] or in a rule",
@@ -208,7 +231,10 @@ impl Context {
     async fn echo(&self, parts: &Parts, content: Incoming) -> Result<Reply, Problem> {
         let config = &self.shared.config;
         if !config.echo.enabled && !config.dev {
-            return Err(Problem::new(ProblemKind::NotFound, "/echo is off; set echo.enabled to switch it on"));
+            return Err(Problem::new(
+                ProblemKind::NotFound,
+                "/echo is off; set echo.enabled to switch it on",
+            ));
         }
         if read::wants_websocket(parts) {
             return read::echo_line(parts).map(|line| Reply::Line(Box::new(line)));
@@ -229,4 +255,14 @@ impl Context {
             )),
         }
     }
+}
+
+/// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2).
+fn check_host(parts: &Parts) -> Result<(), Problem> {
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if parts.version == http::Version::HTTP_11 && hosts != 1 {
+        let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");
+        return Err(Problem::new(ProblemKind::BadRequest, detail));
+    }
+    Ok(())
 }

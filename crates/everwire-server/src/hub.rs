@@ -26,7 +26,7 @@ use std::{
 use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Setup};
 
 pub use channel::{Channel, State, WatchKey};
-pub use mailbox::{Mailbox, Mail};
+pub use mailbox::{Mail, Mailbox};
 pub use sweep::sweep;
 
 use crate::config::{Channels, Config, Create, Rules};
@@ -107,15 +107,22 @@ impl Hub {
     }
 
     /// A channel for an append or a read, made on that occasion where its rule says so.
-    pub fn open(&self, name: &ChannelName, occasion: Occasion, now_ms: u64) -> Result<Arc<Channel>, NoChannel> {
+    pub fn open(
+        &self,
+        name: &ChannelName,
+        occasion: Occasion,
+        now_ms: u64,
+    ) -> Result<Arc<Channel>, NoChannel> {
         if let Some(channel) = self.find(name, now_ms) {
             return Ok(channel);
         }
         let rule = self.rules.of(name);
         match (occasion, rule.create) {
-            (Occasion::Append, Create::OnPublish | Create::OnDemand) | (Occasion::LiveRead, Create::OnDemand) => {
+            (Occasion::Append, Create::OnPublish | Create::OnDemand)
+            | (Occasion::LiveRead, Create::OnDemand) => {
                 let setup = self.setup(rule, None, None);
-                self.insert(name, setup, false, now_ms).map(|(channel, _)| channel)
+                self.insert(name, setup, false, now_ms)
+                    .map(|(channel, _)| channel)
             }
             _ => Err(NoChannel::Missing),
         }
@@ -138,7 +145,9 @@ impl Hub {
 
     /// Removes a channel; its readers are told that it ended. False if it was gone already.
     pub fn delete(&self, name: &ChannelName) -> bool {
-        let Some(channel) = self.part(name).remove(name) else { return false };
+        let Some(channel) = self.part(name).remove(name) else {
+            return false;
+        };
         self.count.fetch_sub(1, Ordering::Relaxed);
         channel.remove_if(|_| true)
     }
@@ -174,7 +183,13 @@ impl Hub {
             return Err(NoChannel::TooMany);
         }
         let core = everwire_channel::Channel::new(setup, now_ms);
-        let channel = Arc::new(Channel::new(name.clone(), core, by_request, self.log_bytes.clone(), now_ms));
+        let channel = Arc::new(Channel::new(
+            name.clone(),
+            core,
+            by_request,
+            self.log_bytes.clone(),
+            now_ms,
+        ));
         part.insert(name.clone(), channel.clone());
         Ok((channel, true))
     }
@@ -183,7 +198,9 @@ impl Hub {
     /// meanwhile either comes first and is seen, or finds the channel removed.
     fn forget_if(&self, channel: &Arc<Channel>, condition: impl FnOnce(&State) -> bool) {
         let mut part = self.part(channel.name());
-        let current = part.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));
+        let current = part
+            .get(channel.name())
+            .is_some_and(|found| Arc::ptr_eq(found, channel));
         if current && channel.remove_if(condition) {
             part.remove(channel.name());
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -197,11 +214,18 @@ impl Hub {
         expiry: Option<Expiry>,
     ) -> Setup {
         let epoch = Epoch(self.epoch.fetch_add(1, Ordering::Relaxed) + 1);
-        Setup { content_type, expiry, retention: rule.retention(), ..Setup::new(epoch, self.mark) }
+        Setup {
+            content_type,
+            expiry,
+            retention: rule.retention(),
+            ..Setup::new(epoch, self.mark)
+        }
     }
 
     fn part(&self, name: &ChannelName) -> MutexGuard<'_, HashMap<ChannelName, Arc<Channel>>> {
         let part = self.hasher.hash_one(name) as usize % PARTS;
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts[part]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,20 +55,52 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("everwire");
         Self {
-            entries_published: register(&mut registry, "entries_published", "Entries appended to channels"),
+            entries_published: register(
+                &mut registry,
+                "entries_published",
+                "Entries appended to channels",
+            ),
             sends: register(&mut registry, "sends", "System calls that sent to lines"),
             bytes_sent: register(&mut registry, "bytes_sent", "Bytes sent to lines"),
-            lines_behind: register(&mut registry, "lines_behind", "Times that a line's socket took no more, so that it went on from the log"),
-            lines_stalled: register(&mut registry, "lines_stalled", "Lines cut because their peer took nothing for too long"),
+            lines_behind: register(
+                &mut registry,
+                "lines_behind",
+                "Times that a line's socket took no more, so that it went on from the log",
+            ),
+            lines_stalled: register(
+                &mut registry,
+                "lines_stalled",
+                "Lines cut because their peer took nothing for too long",
+            ),
             gaps: register(&mut registry, "gaps", "Gaps that live readers met"),
-            requests: register(&mut registry, "requests", "Answered requests by status code"),
+            requests: register(
+                &mut registry,
+                "requests",
+                "Answered requests by status code",
+            ),
             problems: register(&mut registry, "problems", "Refused requests by problem"),
-            limits_met: register(&mut registry, "limits_met", "Limits that were met, by setting"),
-            lines_failed: register(&mut registry, "lines_failed", "Lines ended with an error, by close code"),
-            connections_refused: register(&mut registry, "connections_refused", "Connections closed at once for their number"),
+            limits_met: register(
+                &mut registry,
+                "limits_met",
+                "Limits that were met, by setting",
+            ),
+            lines_failed: register(
+                &mut registry,
+                "lines_failed",
+                "Lines ended with an error, by close code",
+            ),
+            connections_refused: register(
+                &mut registry,
+                "connections_refused",
+                "Connections closed at once for their number",
+            ),
             lines: register(&mut registry, "lines", "Lines open now"),
             channels: register(&mut registry, "channels", "Channels"),
-            log_bytes: register(&mut registry, "log_bytes", "Bytes that the logs of all channels take"),
+            log_bytes: register(
+                &mut registry,
+                "log_bytes",
+                "Bytes that the logs of all channels take",
+            ),
             registry,
         }
     }
@@ -96,7 +128,11 @@ impl Metrics {
     }
 
     pub(crate) fn line_failed(&self, code: CloseCode) {
-        self.lines_failed.get_or_create(&Code { close_code: code.as_u16() }).inc();
+        self.lines_failed
+            .get_or_create(&Code {
+                close_code: code.as_u16(),
+            })
+            .inc();
     }
 
     pub(crate) fn gap_told(&self) {
@@ -104,11 +140,19 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, status: StatusCode) {
-        self.requests.get_or_create(&Status { status: status.as_u16() }).inc();
+        self.requests
+            .get_or_create(&Status {
+                status: status.as_u16(),
+            })
+            .inc();
     }
 
     pub(crate) fn refused(&self, kind: ProblemKind) {
-        self.problems.get_or_create(&Problem { r#type: kind.name() }).inc();
+        self.problems
+            .get_or_create(&Problem {
+                r#type: kind.name(),
+            })
+            .inc();
     }
 
     pub(crate) fn limit_met(&self, limit: &'static str) {

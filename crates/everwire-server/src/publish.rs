@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
-    Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft, EventName,
-    IdempotencyKey, split,
+    Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft,
+    EventName, IdempotencyKey, split,
 };
 use everwire_websocket::{MessageKind, encode_message};
-use everwire_wire::{Command, CommandError, Framing, Operation, Problem, ProblemKind, encode_error, encode_ok};
+use everwire_wire::{
+    Command, CommandError, Framing, Operation, Problem, ProblemKind, encode_error, encode_ok,
+};
 
 use crate::{
     hub::{Channel, Hub, NoChannel, Occasion},
@@ -38,7 +40,11 @@ impl Publisher<'_> {
     }
 
     /// Appends to a channel; `None` if it is removed.
-    pub fn append_to(&self, channel: &Channel, append: Append<'_>) -> Option<Result<Appended, Problem>> {
+    pub fn append_to(
+        &self,
+        channel: &Channel,
+        append: Append<'_>,
+    ) -> Option<Result<Appended, Problem>> {
         let entries = append.entries.len() as u64;
         if entries > 0 && self.hub.is_full() {
             self.metrics.limit_met("log_bytes");
@@ -55,13 +61,19 @@ impl Publisher<'_> {
     }
 
     /// Appends one message of a raw WebSocket.
-    pub fn raw_message(&self, channel: &Channel, kind: MessageKind, payload: Bytes) -> Result<(), Problem> {
+    pub fn raw_message(
+        &self,
+        channel: &Channel,
+        kind: MessageKind,
+        payload: Bytes,
+    ) -> Result<(), Problem> {
         let known = channel.lock().core().content_type().cloned();
         let content_type = known.unwrap_or_else(|| match kind {
             MessageKind::Text => guess(&payload),
             MessageKind::Binary => ContentType::octet_stream(),
         });
-        let payload = one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
+        let payload =
+            one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
         self.append_to(channel, one(payload, None, Some(&content_type), None))
             .unwrap_or_else(|| Err(removed(channel.name())))
             .map(drop)
@@ -80,7 +92,9 @@ pub(crate) fn line_message(
     replies: &mut BytesMut,
 ) -> Result<(), Problem> {
     match framing {
-        Framing::Session { .. } => session_message(publisher, channel, may_publish, kind, payload, replies),
+        Framing::Session { .. } => {
+            session_message(publisher, channel, may_publish, kind, payload, replies)
+        }
         _ if !may_publish => Err(may_not(channel.name())),
         _ => publisher.raw_message(channel, kind, Bytes::copy_from_slice(payload)),
     }
@@ -96,24 +110,40 @@ fn session_message(
 ) -> Result<(), Problem> {
     let mut reply = BytesMut::new();
     let (MessageKind::Text, Ok(text)) = (kind, std::str::from_utf8(payload)) else {
-        return Err(bad("a session's messages are JSON objects, as text".to_owned()));
+        return Err(bad(
+            "a session's messages are JSON objects, as text".to_owned()
+        ));
     };
     match Command::parse(text) {
         Err(error @ CommandError::NotAnObject(_)) => {
             return Err(Problem::new(ProblemKind::BadRequest, error.to_string()));
         }
         Err(CommandError::Refused { id, problem }) => {
-            encode_error(id.as_deref(), &Problem::new(ProblemKind::BadRequest, problem), &mut reply);
+            encode_error(
+                id.as_deref(),
+                &Problem::new(ProblemKind::BadRequest, problem),
+                &mut reply,
+            );
         }
         Ok(Command { id, operation }) => {
             let id = id.map(serde_json::value::RawValue::get);
             let done = match operation {
                 Operation::Ping => Ok(None),
                 Operation::Publish { .. } if !may_publish => Err(may_not(channel.name())),
-                Operation::Publish { channel: name, data, event, key } => {
-                    session_publish(publisher, channel, name.as_deref(), data.get(), event.as_deref(), key.as_deref())
-                        .map(|appended| Some(appended.next()))
-                }
+                Operation::Publish {
+                    channel: name,
+                    data,
+                    event,
+                    key,
+                } => session_publish(
+                    publisher,
+                    channel,
+                    name.as_deref(),
+                    data.get(),
+                    event.as_deref(),
+                    key.as_deref(),
+                )
+                .map(|appended| Some(appended.next())),
             };
             match done {
                 Ok(offset) => encode_ok(id, offset.as_ref(), &mut reply),
@@ -136,13 +166,24 @@ fn session_publish(
     if name.is_some_and(|name| name != channel.name().as_str()) {
         return Err(Problem::new(
             ProblemKind::BadRequest,
-            format!("this line publishes to its own channel, {}; leave `channel` out", channel.name()),
+            format!(
+                "this line publishes to its own channel, {}; leave `channel` out",
+                channel.name()
+            ),
         ));
     }
-    let content_type = channel.lock().core().content_type().cloned().unwrap_or_else(ContentType::json);
+    let content_type = channel
+        .lock()
+        .core()
+        .content_type()
+        .cloned()
+        .unwrap_or_else(ContentType::json);
     let payload = json_payload(content_type.kind(), data)?;
     let event = event.map(event_name).transpose()?;
-    let key = key.map(IdempotencyKey::new).transpose().map_err(|error| bad(error.to_string()))?;
+    let key = key
+        .map(IdempotencyKey::new)
+        .transpose()
+        .map_err(|error| bad(error.to_string()))?;
     publisher
         .append_to(channel, one(payload, event, Some(&content_type), key))
         .unwrap_or_else(|| Err(removed(channel.name())))
@@ -151,15 +192,15 @@ fn session_publish(
 /// A JSON value as the payload of an entry: itself for JSON, what a string says for text.
 pub(crate) fn json_payload(kind: ContentKind, data: &str) -> Result<Bytes, Problem> {
     match kind {
-        ContentKind::Json => {
-            one_entry(kind, Bytes::copy_from_slice(data.as_bytes())).map_err(|error| content_problem(&error))
-        }
+        ContentKind::Json => one_entry(kind, Bytes::copy_from_slice(data.as_bytes()))
+            .map_err(|error| content_problem(&error)),
         ContentKind::Text => serde_json::from_str::<String>(data)
             .map(Bytes::from)
             .map_err(|_| bad("this channel holds text: `data` has to be a JSON string".to_owned())),
-        ContentKind::Binary => {
-            Err(bad("this channel holds bytes; publish to it by POST with the channel's media type".to_owned()))
-        }
+        ContentKind::Binary => Err(bad(
+            "this channel holds bytes; publish to it by POST with the channel's media type"
+                .to_owned(),
+        )),
     }
 }
 
@@ -170,15 +211,27 @@ pub(crate) fn one<'a>(
     content_type: Option<&'a ContentType>,
     idempotency_key: Option<IdempotencyKey<'a>>,
 ) -> Append<'a> {
-    let entries = vec![Draft { payload, event, publisher: None }];
-    Append { entries, content_type, idempotency_key, ..Append::default() }
+    let entries = vec![Draft {
+        payload,
+        event,
+        publisher: None,
+    }];
+    Append {
+        entries,
+        content_type,
+        idempotency_key,
+        ..Append::default()
+    }
 }
 
 /// What a body is whose type nobody said: JSON if it is JSON, else text, else bytes.
 pub(crate) fn guess(body: &[u8]) -> ContentType {
     match std::str::from_utf8(body) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => ContentType::json(),
-        Ok(_) => ContentType::text(),
+        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => {
+            ContentType::json()
+        }
+        // Text is UTF-8 here, and a browser has to be told so.
+        Ok(_) => "text/plain; charset=utf-8".parse().expect("a media type"),
         Err(_) => ContentType::octet_stream(),
     }
 }
@@ -202,7 +255,9 @@ fn one_entry(kind: ContentKind, payload: Bytes) -> Result<Bytes, ContentError> {
 /// An event's name. Those that a wire says by itself are reserved, so that no publisher can fake an end.
 pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
     if ["gap", "closed", "error", "open"].contains(&name) {
-        return Err(bad(format!("the event name {name:?} is reserved; choose another")));
+        return Err(bad(format!(
+            "the event name {name:?} is reserved; choose another"
+        )));
     }
     EventName::new(name).map_err(|error| bad(format!("the event name: {error}")))
 }
@@ -218,9 +273,10 @@ pub(crate) fn may_not(name: &ChannelName) -> Problem {
 /// There is no such channel for this caller.
 pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
     match none {
-        NoChannel::Missing => {
-            Problem::new(ProblemKind::NotFound, format!("there is no channel {name}; create it with PUT"))
-        }
+        NoChannel::Missing => Problem::new(
+            ProblemKind::NotFound,
+            format!("there is no channel {name}; create it with PUT"),
+        ),
         NoChannel::TooMany => Problem::new(
             ProblemKind::Overloaded,
             "this server has as many channels as it takes; raise limits.channels_max",
@@ -229,7 +285,10 @@ pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
 }
 
 fn removed(name: &ChannelName) -> Problem {
-    Problem::new(ProblemKind::NotFound, format!("the channel {name} was deleted"))
+    Problem::new(
+        ProblemKind::NotFound,
+        format!("the channel {name} was deleted"),
+    )
 }
 
 fn bad(detail: String) -> Problem {
@@ -240,14 +299,18 @@ fn bad(detail: String) -> Problem {
 pub(crate) fn content_problem(error: &ContentError) -> Problem {
     let detail = error.to_string();
     match error {
-        ContentError::Json { line, column, .. } => {
-            Problem::new(ProblemKind::BadContent, detail).with("line", *line).with("column", *column)
+        ContentError::Json { line, column, .. } => Problem::new(ProblemKind::BadContent, detail)
+            .with("line", *line)
+            .with("column", *column),
+        ContentError::Utf8 { position } => {
+            Problem::new(ProblemKind::BadContent, detail).with("position", *position)
         }
-        ContentError::Utf8 { position } => Problem::new(ProblemKind::BadContent, detail).with("position", *position),
         ContentError::TooManyEntries { entries_max } => {
             Problem::new(ProblemKind::TooLarge, detail).with("entries_max", *entries_max)
         }
-        ContentError::Empty | ContentError::EmptyBatch => Problem::new(ProblemKind::BadContent, detail),
+        ContentError::Empty | ContentError::EmptyBatch => {
+            Problem::new(ProblemKind::BadContent, detail)
+        }
     }
 }
 
@@ -255,21 +318,29 @@ pub(crate) fn content_problem(error: &ContentError) -> Problem {
 pub(crate) fn append_problem(error: &AppendError) -> Problem {
     let detail = error.to_string();
     match error {
-        AppendError::Empty | AppendError::ContentTypeMissing | AppendError::EpochMustStartAtZero { .. } => {
-            Problem::new(ProblemKind::BadRequest, detail)
-        }
+        AppendError::Empty
+        | AppendError::ContentTypeMissing
+        | AppendError::EpochMustStartAtZero { .. } => Problem::new(ProblemKind::BadRequest, detail),
         AppendError::KeyReused => Problem::new(ProblemKind::Conflict, detail),
         AppendError::Closed { tail } => {
             Problem::new(ProblemKind::Closed, detail).with("offset", tail.to_token().to_string())
         }
-        AppendError::ContentTypeMismatch { channel, received } => Problem::new(ProblemKind::TypeMismatch, detail)
-            .with("channel", channel.as_str())
-            .with("received", received.as_str()),
-        AppendError::StaleEpoch { current } => Problem::new(ProblemKind::StaleEpoch, detail).with("current", *current),
-        AppendError::ProducerGap { expected, received } => Problem::new(ProblemKind::ProducerGap, detail)
-            .with("expected", *expected)
-            .with("received", *received),
-        AppendError::StreamSeqNotRising { .. } => Problem::new(ProblemKind::SequenceRegression, detail),
+        AppendError::ContentTypeMismatch { channel, received } => {
+            Problem::new(ProblemKind::TypeMismatch, detail)
+                .with("channel", channel.as_str())
+                .with("received", received.as_str())
+        }
+        AppendError::StaleEpoch { current } => {
+            Problem::new(ProblemKind::StaleEpoch, detail).with("current", *current)
+        }
+        AppendError::ProducerGap { expected, received } => {
+            Problem::new(ProblemKind::ProducerGap, detail)
+                .with("expected", *expected)
+                .with("received", *received)
+        }
+        AppendError::StreamSeqNotRising { .. } => {
+            Problem::new(ProblemKind::SequenceRegression, detail)
+        }
     }
 }
 
@@ -287,7 +358,8 @@ mod tests {
 
     #[test]
     fn a_message_is_one_entry_even_if_it_is_an_array() {
-        let entry = |body: &'static str| one_entry(ContentKind::Json, Bytes::from_static(body.as_bytes()));
+        let entry =
+            |body: &'static str| one_entry(ContentKind::Json, Bytes::from_static(body.as_bytes()));
         assert_eq!(entry("[1,2]").unwrap(), "[1,2]");
         assert_eq!(entry("{\"a\":\n1}").unwrap(), "{\"a\": 1}");
         for refused in ["", "1,2", "1],[2", "nope"] {

@@ -24,8 +24,15 @@ const REMEMBERED: usize = 10_000;
 impl Rate {
     /// So many a second; 0 means no limit.
     pub fn per_second(count: u32) -> Self {
-        let interval = if count == 0 { Duration::ZERO } else { Duration::from_secs(1) / count };
-        Self { interval, used_until: Mutex::default() }
+        let interval = if count == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1) / count
+        };
+        Self {
+            interval,
+            used_until: Mutex::default(),
+        }
     }
 
     /// Admits one, or tells how many seconds to wait.
@@ -37,7 +44,10 @@ impl Rate {
     }
 
     fn admit_at(&self, address: IpAddr, now: Instant) -> Result<(), u64> {
-        let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used_until = self
+            .used_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if used_until.len() >= REMEMBERED {
             used_until.retain(|_, until| *until > now);
         }
@@ -61,12 +71,17 @@ mod tests {
         let rate = Rate::per_second(10);
         let (ada, bob) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let start = Instant::now();
-        let burst = (0..100).take_while(|_| rate.admit_at(ada, start).is_ok()).count();
+        let burst = (0..100)
+            .take_while(|_| rate.admit_at(ada, start).is_ok())
+            .count();
         assert_eq!(burst, 21, "what two seconds hold, and the one that is due");
         assert_eq!(rate.admit_at(ada, start), Err(1));
         assert!(rate.admit_at(bob, start).is_ok(), "nobody pays for another");
         let admitted = (1..=50)
-            .filter(|tenth| rate.admit_at(ada, start + Duration::from_millis(tenth * 100)).is_ok())
+            .filter(|tenth| {
+                rate.admit_at(ada, start + Duration::from_millis(tenth * 100))
+                    .is_ok()
+            })
             .count();
         assert_eq!(admitted, 50, "the sustained rate goes on");
     }

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use everwire_channel::Mark;
@@ -21,7 +21,7 @@ use crate::{
     metrics::Metrics,
     rate::Rate,
     shard::Shared,
-    stop::{Stop, Stopping},
+    stop::{AllGone, Stop, Stopping},
 };
 
 /// Threads for what must not hold up lines: HTTP/2, the sweep.
@@ -36,6 +36,7 @@ pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
     mailboxes: Vec<Arc<Mailbox>>,
     stop: Stop,
+    all_gone: AllGone,
     workers: Runtime,
     drain: Duration,
 }
@@ -44,7 +45,9 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen")]
+    #[error(
+        "cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -61,13 +64,21 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let count = config.threads_effective();
-        let listeners = front::listen(config.listen, count)
-            .map_err(|error| StartError::Listen { address: config.listen, error })?;
+        let listeners =
+            front::listen(config.listen, count).map_err(|error| StartError::Listen {
+                address: config.listen,
+                error,
+            })?;
         let address = listeners[0].local_addr()?;
         let now_ms = clock::unix_ms();
         let hub = Arc::new(Hub::new(&config, Mark(fastrand::u32(..)), now_ms));
         let (stop, stopping) = Stop::new();
-        let appends = if config.dev { 0 } else { config.limits.appends_per_second_max };
+        let (all_gone, alive) = AllGone::new();
+        let appends = if config.dev {
+            0
+        } else {
+            config.limits.appends_per_second_max
+        };
         let context = Context {
             shared: Shared {
                 config: config.clone(),
@@ -77,9 +88,13 @@ impl Server {
             },
             rate: Arc::new(Rate::per_second(appends)),
             stopping: stopping.clone(),
+            _alive: alive,
         };
-        let workers =
-            Builder::new_multi_thread().worker_threads(WORKERS).thread_name("everwire-worker").enable_all().build()?;
+        let workers = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("everwire-worker")
+            .enable_all()
+            .build()?;
         workers.spawn(sweep(hub, stopping));
         let mut threads = Vec::new();
         let mut mailboxes = Vec::new();
@@ -93,7 +108,16 @@ impl Server {
             threads.push(thread);
         }
         let drain = Duration::from_millis(config.stop.drain_ms);
-        Ok(Self { address, threads, mailboxes, stop, workers, drain })
+        drop(context);
+        Ok(Self {
+            address,
+            threads,
+            mailboxes,
+            stop,
+            all_gone,
+            workers,
+            drain,
+        })
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -103,18 +127,25 @@ impl Server {
 
     /// Stops: no new lines, open ones are told to go and when to come back, requests are finished. Returns once
     /// all is done, or after `stop.drain_ms` with what is left cut.
-    pub fn stop(self) -> io::Result<()> {
+    pub fn stop(mut self) -> io::Result<()> {
+        let began = Instant::now();
         self.stop.stop();
         for mailbox in &self.mailboxes {
             mailbox.post(Mail::Drain);
         }
         let mut outcome = Ok(());
         for thread in self.threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
             outcome = outcome.and(ended);
         }
-        // The workers have had the same time as the core threads.
-        self.workers.shutdown_timeout(self.drain.min(Duration::from_millis(500)));
+        // What is left is served by the workers, within the same time.
+        let left = self.drain.saturating_sub(began.elapsed());
+        let _ = self
+            .workers
+            .block_on(async { tokio::time::timeout(left, self.all_gone.gone()).await });
+        self.workers.shutdown_background();
         outcome
     }
 }

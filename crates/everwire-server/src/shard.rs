@@ -167,7 +167,10 @@ impl Shard {
         for key in self.vacant.drain(..) {
             self.lines.remove(key as usize);
         }
-        Ok(count == EVENTS || !self.walking.is_empty() || !self.again.is_empty() || self.is_draining())
+        Ok(count == EVENTS
+            || !self.walking.is_empty()
+            || !self.again.is_empty()
+            || self.is_draining())
     }
 
     /// A descriptor that is readable when the shard has events.
@@ -221,7 +224,9 @@ impl Shard {
     /// Brings what is new in a channel to its readers on this shard.
     fn pull(&mut self, local: u32) {
         // The number may have been given back since the mail was posted.
-        let Some(Local { channel, feeds, .. }) = self.locals.get(local as usize) else { return };
+        let Some(Local { channel, feeds, .. }) = self.locals.get(local as usize) else {
+            return;
+        };
         let (channel, feeds) = (channel.clone(), feeds.clone());
         let mut state = channel.lock();
         state.looked(&self.mailbox);
@@ -263,7 +268,15 @@ impl Shard {
         let head = feed.channel.lock().core().log().head_sequence();
         feed.tail = everwire_wire::Tail::new(head);
         for (line, sequence) in lines {
-            self.fall_behind(line, line::Behind { sequence, skip: 0, cursor: None });
+            self.fall_behind(
+                line,
+                line::Behind {
+                    sequence,
+                    skip: 0,
+                    cursor: None,
+                    told: true,
+                },
+            );
             self.send_side(line);
         }
         let local = self.feeds[key as usize].local;
@@ -279,9 +292,13 @@ impl Shard {
         let mut budget = SLICE;
         let mut met = std::mem::take(&mut self.met);
         while budget > 0 {
-            let Some(key) = self.walking.pop_front() else { break };
+            let Some(key) = self.walking.pop_front() else {
+                break;
+            };
             // A feed that lost its last line is gone.
-            let Some(feed) = self.feeds.get_mut(key as usize) else { continue };
+            let Some(feed) = self.feeds.get_mut(key as usize) else {
+                continue;
+            };
             feed.walk(&mut budget, &mut met);
             for line in met.blocked.drain(..) {
                 self.on_blocked(line);
@@ -292,7 +309,9 @@ impl Shard {
             for line in met.finished.drain(..) {
                 self.finish(line);
             }
-            let Some(feed) = self.feeds.get_mut(key as usize) else { continue };
+            let Some(feed) = self.feeds.get_mut(key as usize) else {
+                continue;
+            };
             if feed.is_walking() {
                 self.walking.push_back(key);
             } else {
@@ -331,9 +350,15 @@ impl Shard {
 
     /// Waits for a socket to become writable, or no longer. Input is always waited for.
     fn wait_for_writable(&mut self, key: LineKey, wait: bool) {
-        let interest = if wait { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let interest = if wait {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
         let registry = self.queue.registry();
-        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        let Some(line) = self.lines.get_mut(key as usize) else {
+            return;
+        };
         let socket = match &mut line.seat {
             Seat::Feed { feed, index } => {
                 &mut self.feeds[*feed as usize].subscribers[*index as usize].socket
@@ -353,7 +378,10 @@ impl Shard {
         match std::mem::replace(&mut line.seat, Seat::Vacant) {
             Seat::Feed { feed, index } => {
                 let subscriber = self.leave_feed(feed, index);
-                let alone = Alone { socket: subscriber.socket, role };
+                let alone = Alone {
+                    socket: subscriber.socket,
+                    role,
+                };
                 self.lines[key as usize].seat = Seat::Alone(Box::new(alone));
             }
             Seat::Alone(mut alone) => {
@@ -369,12 +397,17 @@ impl Shard {
         let feed = &mut self.feeds[feed_key as usize];
         let (subscriber, moved) = feed.remove(index);
         if let Some(moved) = moved {
-            self.lines[moved as usize].seat = Seat::Feed { feed: feed_key, index };
+            self.lines[moved as usize].seat = Seat::Feed {
+                feed: feed_key,
+                index,
+            };
         }
         if feed.subscribers.is_empty() {
             let local = feed.local;
             self.feeds.remove(feed_key as usize);
-            self.locals[local as usize].feeds.retain(|key| *key != feed_key);
+            self.locals[local as usize]
+                .feeds
+                .retain(|key| *key != feed_key);
             self.leave_channel(local);
         }
         subscriber
@@ -392,7 +425,9 @@ impl Shard {
 
     /// Closes a line at once.
     fn close(&mut self, key: LineKey) {
-        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        let Some(line) = self.lines.get_mut(key as usize) else {
+            return;
+        };
         let seat = std::mem::replace(&mut line.seat, Seat::Vacant);
         let address = line.address.take();
         match seat {

@@ -1,6 +1,8 @@
 //! The order to stop, known to all threads.
 
-use tokio::sync::watch;
+use std::convert::Infallible;
+
+use tokio::sync::{mpsc, watch};
 
 /// Whether the server stops. Clones share it.
 #[derive(Clone)]
@@ -36,5 +38,26 @@ impl Stopping {
         let mut receiver = self.receiver.clone();
         // The sender lives as long as the server; if it is gone, so is the server.
         let _ = receiver.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Proof that somebody is still served; clones are the same proof.
+pub(crate) type Alive = mpsc::Sender<Infallible>;
+
+/// Sees the end of the last [`Alive`].
+pub(crate) struct AllGone {
+    receiver: mpsc::Receiver<Infallible>,
+}
+
+impl AllGone {
+    pub fn new() -> (Self, Alive) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self { receiver }, sender)
+    }
+
+    /// Resolves when nobody is served any more.
+    pub async fn gone(&mut self) {
+        // Nothing is ever sent, so this resolves when the last sender is dropped.
+        let _ = self.receiver.recv().await;
     }
 }

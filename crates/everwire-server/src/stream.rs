@@ -47,10 +47,17 @@ pub(crate) async fn open(
 ) -> Response<Body> {
     let census = context.shared.census.clone();
     let counted = match census.enter(peer.ip()) {
-        Ok(seat) => Counted { census, seat: Some(seat) },
+        Ok(seat) => Counted {
+            census,
+            seat: Some(seat),
+        },
         Err(full) => return problem_response(&too_many_lines(full)).map(Body::from),
     };
-    let LineRequest { response, opening, wire } = line;
+    let LineRequest {
+        response,
+        opening,
+        wire,
+    } = line;
     match wire {
         Wire::Poll(request) => wait(&context, &request, counted).await.map(Body::from),
         Wire::Entries(entries) if !entries.framing.is_websocket() => {
@@ -76,8 +83,13 @@ async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Re
         // Enabled before the look: what changes after the look wakes it.
         let mut changed = std::pin::pin!(request.channel.changed());
         changed.as_mut().enable();
-        let answer =
-            poll_answer(&request.shape, &request.channel.lock(), occasion, page_bytes_max, clock::unix_ms());
+        let answer = poll_answer(
+            &request.shape,
+            &request.channel.lock(),
+            occasion,
+            page_bytes_max,
+            clock::unix_ms(),
+        );
         if let Some(response) = answer {
             break response;
         }

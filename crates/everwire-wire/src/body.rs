@@ -43,5 +43,9 @@ pub fn page<'a>(
     if let ContentKind::Json = kind {
         body.put_slice(b"]");
     }
-    Page { body: body.freeze(), sequence, reached_head: left == 0 }
+    Page {
+        body: body.freeze(),
+        sequence,
+        reached_head: left == 0,
+    }
 }

@@ -35,11 +35,23 @@ mod tests {
     #[test]
     fn a_cursor_rises_with_time_and_never_repeats_what_was_asked() {
         let now = ORIGIN_MS + 1000 * CURSOR_INTERVAL_MS + 7;
-        for (asked, random, expected) in
-            [(None, 9, 1000), (Some(3), 9, 1000), (Some(1000), 0, 1001), (Some(1000), 179, 1180), (Some(2000), 180, 2001)]
-        {
-            assert_eq!(StreamCursor::answer(now, asked, random).0, expected, "asked {asked:?}");
+        for (asked, random, expected) in [
+            (None, 9, 1000),
+            (Some(3), 9, 1000),
+            (Some(1000), 0, 1001),
+            (Some(1000), 179, 1180),
+            (Some(2000), 180, 2001),
+        ] {
+            assert_eq!(
+                StreamCursor::answer(now, asked, random).0,
+                expected,
+                "asked {asked:?}"
+            );
         }
-        assert_eq!(StreamCursor::at(0).0, 0, "a clock before the origin is no error");
+        assert_eq!(
+            StreamCursor::at(0).0,
+            0,
+            "a clock before the origin is no error"
+        );
     }
 }

@@ -63,7 +63,9 @@ pub(crate) fn number(n: u64, out: &mut BytesMut) {
 pub(crate) fn base64(bytes: &[u8], out: &mut BytesMut) {
     let start = out.len();
     out.put_bytes(b'=', bytes.len().div_ceil(3) * 4);
-    BASE64_STANDARD.encode_slice(bytes, &mut out[start..]).expect("the room is exactly what base64 takes");
+    BASE64_STANDARD
+        .encode_slice(bytes, &mut out[start..])
+        .expect("the room is exactly what base64 takes");
 }
 
 /// The payload of a text entry. It was checked to be UTF-8 when it was appended.

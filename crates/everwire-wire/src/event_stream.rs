@@ -39,7 +39,9 @@ pub(crate) fn entry_bytes_max(kind: ContentKind, entry: &Entry) -> usize {
         + match kind {
             ContentKind::Json => data,
             // Each line break becomes one and `data: ` before the next line.
-            ContentKind::Text => data + 6 * memchr::memchr2_iter(b'\n', b'\r', &entry.payload).count(),
+            ContentKind::Text => {
+                data + 6 * memchr::memchr2_iter(b'\n', b'\r', &entry.payload).count()
+            }
             ContentKind::Binary => data.div_ceil(3) * 4,
         }
 }
@@ -79,11 +81,26 @@ pub(crate) fn durable_entry(kind: ContentKind, entry: &Entry, out: &mut BytesMut
     match kind {
         // Readers of a JSON stream expect arrays (section 9.1.5 there).
         ContentKind::Json => {
-            out.put_slice(b"data: [");
+            out.put_slice(b"data:[");
             out.put_slice(&entry.payload);
             out.put_slice(b"]\n");
         }
-        ContentKind::Text | ContentKind::Binary => data(kind, &entry.payload, out),
+        ContentKind::Text => lines(&entry.payload, |line| {
+            // Readers of this dialect expect no space after the colon; one that belongs to the text is doubled,
+            // since a parser takes the first away.
+            out.put_slice(if line.starts_with(b" ") {
+                b"data: "
+            } else {
+                b"data:"
+            });
+            out.put_slice(line);
+            out.put_slice(b"\n");
+        }),
+        ContentKind::Binary => {
+            out.put_slice(b"data:");
+            envelope::base64(&entry.payload, out);
+            out.put_slice(b"\n");
+        }
     }
     out.put_slice(b"\n");
 }
@@ -101,7 +118,7 @@ pub(crate) const CONTROL_BYTES_MAX: usize = 160;
 
 /// The control event of the Durable Streams dialect.
 pub(crate) fn control(offset: &Offset, control: &Control, out: &mut BytesMut) {
-    out.put_slice(b"event: control\ndata: {\"streamNextOffset\":\"");
+    out.put_slice(b"event: control\ndata:{\"streamNextOffset\":\"");
     out.put_slice(offset.to_token().as_bytes());
     out.put_slice(b"\"");
     let (cursor, flags): (_, &[u8]) = match control {
@@ -137,7 +154,7 @@ fn id(offset: &Offset, out: &mut BytesMut) {
 fn data(kind: ContentKind, payload: &[u8], out: &mut BytesMut) {
     match kind {
         ContentKind::Json => data_line(payload, out),
-        ContentKind::Text => data_lines(payload, out),
+        ContentKind::Text => lines(payload, |line| data_line(line, out)),
         ContentKind::Binary => {
             out.put_slice(b"data: ");
             envelope::base64(payload, out);
@@ -146,14 +163,14 @@ fn data(kind: ContentKind, payload: &[u8], out: &mut BytesMut) {
     }
 }
 
-fn data_lines(mut text: &[u8], out: &mut BytesMut) {
+/// Each line of a text; CR LF, LF and CR end one, as the reader's parser has it.
+fn lines(mut text: &[u8], mut each: impl FnMut(&[u8])) {
     while let Some(at) = memchr::memchr2(b'\n', b'\r', text) {
-        data_line(&text[..at], out);
-        // CR LF is one line break, as the reader's parser has it.
+        each(&text[..at]);
         let pair = text[at..].starts_with(b"\r\n");
         text = &text[at + 1 + usize::from(pair)..];
     }
-    data_line(text, out);
+    each(text);
 }
 
 fn data_line(line: &[u8], out: &mut BytesMut) {

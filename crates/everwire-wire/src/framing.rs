@@ -3,7 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, Entry, Gap, Offset};
 use everwire_websocket::{
-    CloseCode, ContextTakeover, Deflater, Level, MessageKind, WindowBits, encode_close, encode_message, encode_ping,
+    CloseCode, ContextTakeover, Deflater, Level, MessageKind, WindowBits, encode_close,
+    encode_message, encode_ping,
 };
 
 use crate::{
@@ -46,6 +47,15 @@ pub struct Source<'a> {
     pub kind: ContentKind,
 }
 
+/// Where a reader stands after an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// It has all there is.
+    pub up_to_date: bool,
+    /// The cursor to come back with.
+    pub cursor: StreamCursor,
+}
+
 /// What a reader is told besides entries.
 #[derive(Clone, Copy, Debug)]
 pub enum Notice<'a> {
@@ -53,7 +63,7 @@ pub enum Notice<'a> {
     Gap(&'a Gap),
     /// The channel is closed, at this offset; the framing's own end is included.
     Closed(&'a Offset),
-    /// The reader has all there is. Only the Durable Streams dialect says so.
+    /// The reader has all there is, and no entry said so. Only the Durable Streams dialect does.
     UpToDate(&'a Offset, StreamCursor),
 }
 
@@ -68,7 +78,9 @@ impl Deflaters {
     /// The compressor of a window.
     pub fn of(&mut self, window: WindowBits<9>) -> &mut Deflater {
         let slot = &mut self.by_window[usize::from(window.bits() - 9)];
-        slot.get_or_insert_with(|| Box::new(Deflater::new(window, Level::FASTEST, ContextTakeover::No)))
+        slot.get_or_insert_with(|| {
+            Box::new(Deflater::new(window, Level::FASTEST, ContextTakeover::No))
+        })
     }
 }
 
@@ -99,37 +111,56 @@ impl Framing {
         }
     }
 
-    /// Writes an entry; `offset` is the position after it.
+    /// Writes an entry; `offset` is the position after it. The same entry is always written in the same bytes,
+    /// but for what the Durable Streams dialect says after it by `standing`.
     pub fn encode_entry(
         self,
         source: &Source<'_>,
         offset: &Offset,
         entry: &Entry,
+        standing: Standing,
         deflaters: &mut Deflaters,
         out: &mut BytesMut,
     ) {
         match self {
             Self::Raw { window } => websocket::raw_entry(source, entry, window, deflaters, out),
-            Self::Session { window } => websocket::session_entry(source, offset, entry, window, deflaters, out),
+            Self::Session { window } => {
+                websocket::session_entry(source, offset, entry, window, deflaters, out)
+            }
             Self::EventStream(transfer) => {
-                transfer.piece(out, event_stream::entry_bytes_max(source.kind, entry), |out| {
-                    event_stream::entry(source.kind, offset, entry, out);
-                });
+                transfer.piece(
+                    out,
+                    event_stream::entry_bytes_max(source.kind, entry),
+                    |out| {
+                        event_stream::entry(source.kind, offset, entry, out);
+                    },
+                );
             }
             Self::DurableEventStream(transfer) => {
-                transfer.piece(out, event_stream::entry_bytes_max(source.kind, entry), |out| {
-                    event_stream::durable_entry(source.kind, entry, out);
-                });
-                // Its own piece, after the data, and with the entry's own time: the same entry is always
-                // encoded in the same bytes.
+                transfer.piece(
+                    out,
+                    event_stream::entry_bytes_max(source.kind, entry),
+                    |out| {
+                        event_stream::durable_entry(source.kind, entry, out);
+                    },
+                );
+                // Its own piece: what varies stands after what does not.
                 transfer.piece(out, event_stream::CONTROL_BYTES_MAX, |out| {
-                    event_stream::control(offset, &Control::Behind(StreamCursor::at(entry.time_ms)), out);
+                    let control = match standing.up_to_date {
+                        true => Control::UpToDate(standing.cursor),
+                        false => Control::Behind(standing.cursor),
+                    };
+                    event_stream::control(offset, &control, out);
                 });
             }
             Self::Ndjson(transfer) => {
-                transfer.piece(out, envelope::entry_bytes_max(source.kind, entry) + 3, |out| {
-                    ndjson::entry(source.kind, offset, entry, out);
-                });
+                transfer.piece(
+                    out,
+                    envelope::entry_bytes_max(source.kind, entry) + 3,
+                    |out| {
+                        ndjson::entry(source.kind, offset, entry, out);
+                    },
+                );
             }
         }
     }
@@ -137,8 +168,13 @@ impl Framing {
     /// What stands before everything else in the stream: the reconnection time for an event stream.
     pub fn encode_preamble(self, retry_ms: u64, out: &mut BytesMut) {
         match self {
-            Self::EventStream(transfer) => transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out)),
-            Self::Raw { .. } | Self::Session { .. } | Self::DurableEventStream(_) | Self::Ndjson(_) => {}
+            Self::EventStream(transfer) => {
+                transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out))
+            }
+            Self::Raw { .. }
+            | Self::Session { .. }
+            | Self::DurableEventStream(_)
+            | Self::Ndjson(_) => {}
         }
     }
 
@@ -147,20 +183,26 @@ impl Framing {
         match self {
             Self::Raw { .. } => raw_notice(notice, out),
             Self::Session { .. } => session_notice(source, notice, out),
-            Self::EventStream(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
-                Notice::Gap(gap) => event_stream::gap(gap, out),
-                Notice::Closed(offset) => event_stream::closed(offset, out),
-                Notice::UpToDate(..) => event_stream::heartbeat(out),
-            }),
-            Self::DurableEventStream(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
-                // This dialect has no gap notice: such a reader is refused with 410, or ended.
-                Notice::Gap(_) => event_stream::heartbeat(out),
-                Notice::Closed(offset) => event_stream::control(offset, &Control::Closed, out),
-                Notice::UpToDate(offset, cursor) => event_stream::control(offset, &Control::UpToDate(cursor), out),
-            }),
+            Self::EventStream(transfer) => {
+                transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
+                    Notice::Gap(gap) => event_stream::gap(gap, out),
+                    Notice::Closed(offset) => event_stream::closed(offset, out),
+                    Notice::UpToDate(..) => event_stream::heartbeat(out),
+                })
+            }
+            Self::DurableEventStream(transfer) => {
+                transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
+                    // This dialect has no gap notice: such a reader is refused with 410, or ended.
+                    Notice::Gap(_) => event_stream::heartbeat(out),
+                    Notice::Closed(offset) => event_stream::control(offset, &Control::Closed, out),
+                    Notice::UpToDate(offset, cursor) => {
+                        event_stream::control(offset, &Control::UpToDate(cursor), out)
+                    }
+                })
+            }
             Self::Ndjson(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
                 Notice::Gap(gap) => ndjson::gap(gap, out),
-                Notice::Closed(offset) => ndjson::closed(offset, out),
+                Notice::Closed(_) => ndjson::closed(out),
                 Notice::UpToDate(..) => ndjson::heartbeat(out),
             }),
         }
@@ -190,7 +232,9 @@ impl Framing {
                 encode_message(MessageKind::Text, &text, out);
                 drain_close(after_ms, out);
             }
-            Self::EventStream(transfer) => transfer.piece(out, 64, |out| event_stream::retry(after_ms, out)),
+            Self::EventStream(transfer) => {
+                transfer.piece(out, 64, |out| event_stream::retry(after_ms, out))
+            }
             Self::DurableEventStream(_) => {}
             Self::Ndjson(transfer) => transfer.piece(out, 64, |out| ndjson::drain(after_ms, out)),
         }
@@ -221,16 +265,19 @@ impl Framing {
     fn transfer(self) -> Option<Transfer> {
         match self {
             Self::Raw { .. } | Self::Session { .. } => None,
-            Self::EventStream(transfer) | Self::DurableEventStream(transfer) | Self::Ndjson(transfer) => {
-                Some(transfer)
-            }
+            Self::EventStream(transfer)
+            | Self::DurableEventStream(transfer)
+            | Self::Ndjson(transfer) => Some(transfer),
         }
     }
 }
 
 fn raw_notice(notice: Notice<'_>, out: &mut BytesMut) {
     match notice {
-        Notice::Gap(_) => encode_close(Some((codes::GAP, "entries are gone that this line needed")), out),
+        Notice::Gap(_) => encode_close(
+            Some((codes::GAP, "entries are gone that this line needed")),
+            out,
+        ),
         Notice::Closed(_) => encode_close(Some((CloseCode::NORMAL, CLOSED)), out),
         Notice::UpToDate(..) => {}
     }

@@ -26,8 +26,10 @@ mod websocket;
 
 pub use body::{Page, page};
 pub use cursor::{CURSOR_INTERVAL_MS, StreamCursor};
-pub use framing::{Deflaters, Framing, Notice, Source};
+pub use framing::{Deflaters, Framing, Notice, Source, Standing};
 pub use problem::{Problem, ProblemKind};
-pub use session::{Command, CommandError, Operation, SUBPROTOCOL, encode_error, encode_ok, encode_welcome};
+pub use session::{
+    Command, CommandError, Operation, SUBPROTOCOL, encode_error, encode_ok, encode_welcome,
+};
 pub use tail::{Place, Tail};
 pub use transfer::{LAST_CHUNK, Transfer};

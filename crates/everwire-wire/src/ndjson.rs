@@ -19,11 +19,9 @@ pub(crate) fn gap(gap: &Gap, out: &mut BytesMut) {
     out.put_slice(b"}\n");
 }
 
-/// `{"closed":true,"offset":"…"}`
-pub(crate) fn closed(offset: &Offset, out: &mut BytesMut) {
-    out.put_slice(b"{\"closed\":true,\"offset\":\"");
-    out.put_slice(offset.to_token().as_bytes());
-    out.put_slice(b"\"}\n");
+/// `{"closed":true}`
+pub(crate) fn closed(out: &mut BytesMut) {
+    out.put_slice(b"{\"closed\":true}\n");
 }
 
 /// `{"drain":{"after_ms":…}}`

@@ -23,7 +23,11 @@ pub struct Problem {
 impl Problem {
     /// A problem without further members.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), members: Vec::new() }
+        Self {
+            kind,
+            detail: detail.into(),
+            members: Vec::new(),
+        }
     }
 
     /// Adds a member for programs.
@@ -154,7 +158,9 @@ mod tests {
 
     #[test]
     fn problem_details_have_the_members_of_rfc_9457() {
-        let problem = Problem::new(ProblemKind::Gap, "read again").with("oldest", "a").with("newest", "b");
+        let problem = Problem::new(ProblemKind::Gap, "read again")
+            .with("oldest", "a")
+            .with("newest", "b");
         let json: Value = serde_json::from_str(&problem.to_json()).unwrap();
         assert_eq!(
             json,

@@ -68,14 +68,22 @@ impl<'a> Command<'a> {
         let fields: Fields<'a> = match serde_json::from_str(text) {
             Ok(fields) => fields,
             Err(error) if error.is_data() && text.trim_start().starts_with('{') => {
-                let id = serde_json::from_str::<IdOnly<'_>>(text).ok().and_then(|only| only.id);
+                let id = serde_json::from_str::<IdOnly<'_>>(text)
+                    .ok()
+                    .and_then(|only| only.id);
                 let id = id.map(|id| id.get().to_owned());
-                return Err(CommandError::Refused { id, problem: error.to_string() });
+                return Err(CommandError::Refused {
+                    id,
+                    problem: error.to_string(),
+                });
             }
             Err(error) => return Err(CommandError::NotAnObject(error)),
         };
         let refused = |problem: String| {
-            Err(CommandError::Refused { id: fields.id.map(|id| id.get().to_owned()), problem })
+            Err(CommandError::Refused {
+                id: fields.id.map(|id| id.get().to_owned()),
+                problem,
+            })
         };
         let operation = match fields.op.as_deref() {
             Some("publish") => match fields.data {
@@ -89,11 +97,18 @@ impl<'a> Command<'a> {
             },
             Some("ping") => Operation::Ping,
             Some(other) => {
-                return refused(format!("`{other}` is no operation of this line; it takes publish and ping"));
+                return refused(format!(
+                    "`{other}` is no operation of this line; it takes publish and ping"
+                ));
             }
-            None => return refused("the member `op` names the operation: publish or ping".to_owned()),
+            None => {
+                return refused("the member `op` names the operation: publish or ping".to_owned());
+            }
         };
-        Ok(Self { id: fields.id, operation })
+        Ok(Self {
+            id: fields.id,
+            operation,
+        })
     }
 }
 
@@ -168,7 +183,11 @@ pub fn encode_error(id: Option<&str>, problem: &Problem, out: &mut BytesMut) {
     envelope::string(problem.kind.title(), out);
     out.put_slice(b",\"detail\":");
     envelope::string(&problem.detail, out);
-    out.put_slice(if problem.kind.retry() { b",\"retry\":true}}" } else { b",\"retry\":false}}" });
+    out.put_slice(if problem.kind.retry() {
+        b",\"retry\":true}}"
+    } else {
+        b",\"retry\":false}}"
+    });
 }
 
 fn reply(id: Option<&str>, out: &mut BytesMut) {

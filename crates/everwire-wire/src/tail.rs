@@ -53,7 +53,10 @@ impl Tail {
     pub fn new(sequence: u64) -> Self {
         Self {
             pieces: VecDeque::new(),
-            ends: VecDeque::from([End { sequence, position: 0 }]),
+            ends: VecDeque::from([End {
+                sequence,
+                position: 0,
+            }]),
             end: 0,
             scratch: BytesMut::new(),
         }
@@ -81,7 +84,11 @@ impl Tail {
 
     /// Encodes the entry with the next sequence.
     pub fn push_entry(&mut self, sequence: u64, encode: impl FnOnce(&mut BytesMut)) {
-        debug_assert_eq!(sequence, self.sequence() + 1, "entries are encoded in order");
+        debug_assert_eq!(
+            sequence,
+            self.sequence() + 1,
+            "entries are encoded in order"
+        );
         let position = self.write(encode);
         self.ends.push_back(End { sequence, position });
     }
@@ -107,8 +114,14 @@ impl Tail {
     /// What lies behind `position`, as slices for one vectored write; at most `slices.len()` pieces.
     /// Returns how many were filled in and the number of their bytes.
     pub fn after<'a>(&'a self, position: u64, slices: &mut [IoSlice<'a>]) -> (usize, usize) {
-        debug_assert!(self.scratch.is_empty(), "a batch is sealed before it is sent");
-        assert!(position >= self.start(), "a line never stands before what its tail still holds");
+        debug_assert!(
+            self.scratch.is_empty(),
+            "a batch is sealed before it is sent"
+        );
+        assert!(
+            position >= self.start(),
+            "a line never stands before what its tail still holds"
+        );
         let first = self.pieces.partition_point(|piece| piece.end() <= position);
         let (mut count, mut bytes) = (0, 0);
         for (slot, piece) in slices.iter_mut().zip(self.pieces.range(first..)) {
@@ -123,14 +136,20 @@ impl Tail {
     /// Which entry a position belongs to.
     pub fn place(&self, position: u64) -> Place {
         let next = self.ends.partition_point(|end| end.position <= position);
-        let before = &self.ends[next.checked_sub(1).expect("a position is not before the first kept boundary")];
+        let before = &self.ends[next
+            .checked_sub(1)
+            .expect("a position is not before the first kept boundary")];
         match self.ends.get(next) {
             Some(after) if before.position < position => Place {
                 sequence: before.sequence,
                 skip: (position - before.position) as usize,
                 rest: (after.position - position) as usize,
             },
-            _ => Place { sequence: before.sequence, skip: 0, rest: 0 },
+            _ => Place {
+                sequence: before.sequence,
+                skip: 0,
+                rest: 0,
+            },
         }
     }
 
@@ -152,7 +171,11 @@ impl Tail {
 
     /// Gives back whole pieces that lie before `position`, which every line has passed.
     pub fn release(&mut self, position: u64) {
-        while self.pieces.front().is_some_and(|piece| piece.end() <= position) {
+        while self
+            .pieces
+            .front()
+            .is_some_and(|piece| piece.end() <= position)
+        {
             self.pieces.pop_front();
         }
         if self.pieces.is_empty() {
@@ -173,7 +196,8 @@ impl Tail {
     fn write(&mut self, encode: impl FnOnce(&mut BytesMut)) -> u64 {
         if self.scratch.capacity() == self.scratch.len() {
             // Pieces share one allocation: it grows with what is in flight, so that a quiet channel's is small.
-            self.scratch.reserve(self.len().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX));
+            self.scratch
+                .reserve(self.len().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX));
         }
         let before = self.scratch.len();
         encode(&mut self.scratch);
@@ -186,7 +210,9 @@ impl Tail {
     }
 
     fn last(&self) -> &End {
-        self.ends.back().expect("the newest boundary is never released")
+        self.ends
+            .back()
+            .expect("the newest boundary is never released")
     }
 }
 
@@ -209,7 +235,10 @@ mod tests {
     fn read(tail: &Tail, position: u64) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
         let (count, bytes) = tail.after(position, &mut slices);
-        let read: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+        let read: Vec<u8> = slices[..count]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect();
         assert_eq!(read.len(), bytes);
         read
     }
@@ -229,17 +258,34 @@ mod tests {
     fn a_line_reads_on_from_any_byte() {
         let tail = tail_of(&[&["abc", "de"], &["f"], &["ghij"]]);
         for position in 0..=10 {
-            assert_eq!(read(&tail, position), b"abcdefghij"[position as usize..], "from {position}");
+            assert_eq!(
+                read(&tail, position),
+                b"abcdefghij"[position as usize..],
+                "from {position}"
+            );
         }
     }
 
     #[test]
     fn a_position_names_its_entry_and_the_way_to_its_end() {
         let tail = tail_of(&[&["abc", "de"], &["f"]]);
-        for (position, sequence, skip, rest) in
-            [(0, 10, 0, 0), (1, 10, 1, 2), (3, 11, 0, 0), (4, 11, 1, 1), (5, 12, 0, 0), (6, 13, 0, 0)]
-        {
-            assert_eq!(tail.place(position), Place { sequence, skip, rest }, "position {position}");
+        for (position, sequence, skip, rest) in [
+            (0, 10, 0, 0),
+            (1, 10, 1, 2),
+            (3, 11, 0, 0),
+            (4, 11, 1, 1),
+            (5, 12, 0, 0),
+            (6, 13, 0, 0),
+        ] {
+            assert_eq!(
+                tail.place(position),
+                Place {
+                    sequence,
+                    skip,
+                    rest
+                },
+                "position {position}"
+            );
         }
     }
 
@@ -248,16 +294,41 @@ mod tests {
         let mut tail = tail_of(&[&["abc"]]);
         tail.push_notice(|out| out.put_slice(b"ping"));
         tail.seal();
-        assert_eq!(tail.place(3), Place { sequence: 11, skip: 0, rest: 0 });
-        assert_eq!(tail.place(5), Place { sequence: 11, skip: 2, rest: 2 });
-        assert_eq!(tail.place(7), Place { sequence: 11, skip: 0, rest: 0 });
+        assert_eq!(
+            tail.place(3),
+            Place {
+                sequence: 11,
+                skip: 0,
+                rest: 0
+            }
+        );
+        assert_eq!(
+            tail.place(5),
+            Place {
+                sequence: 11,
+                skip: 2,
+                rest: 2
+            }
+        );
+        assert_eq!(
+            tail.place(7),
+            Place {
+                sequence: 11,
+                skip: 0,
+                rest: 0
+            }
+        );
     }
 
     #[test]
     fn what_all_have_passed_is_given_back_in_whole_pieces() {
         let mut tail = tail_of(&[&["abc", "de"], &["f"]]);
         tail.release(4);
-        assert_eq!(tail.len(), 6, "a piece that somebody still needs stays whole");
+        assert_eq!(
+            tail.len(),
+            6,
+            "a piece that somebody still needs stays whole"
+        );
         tail.release(5);
         assert_eq!(tail.len(), 1);
         assert_eq!(tail.place(5).sequence, 12);

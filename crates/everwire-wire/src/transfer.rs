@@ -18,7 +18,12 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 impl Transfer {
     /// Writes what `write` writes as one piece. `bytes_max` is at least its length; a closer bound only
     /// saves leading zeros in the chunk's size.
-    pub(crate) fn piece(self, out: &mut BytesMut, bytes_max: usize, write: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn piece(
+        self,
+        out: &mut BytesMut,
+        bytes_max: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
         match self {
             Self::Bare => write(out),
             Self::Chunked => {
@@ -60,11 +65,19 @@ mod tests {
             ("hello", 5, "5\r\nhello\r\n"),
             ("hello", 15, "5\r\nhello\r\n"),
             ("hello", 16, "05\r\nhello\r\n"),
-            ("hello there, my friend", 22, "16\r\nhello there, my friend\r\n"),
+            (
+                "hello there, my friend",
+                22,
+                "16\r\nhello there, my friend\r\n",
+            ),
         ] {
             let mut out = BytesMut::from("before");
             Transfer::Chunked.piece(&mut out, bound, |out| out.put_slice(body.as_bytes()));
-            assert_eq!(out, format!("before{expected}"), "{body:?} announced as at most {bound}");
+            assert_eq!(
+                out,
+                format!("before{expected}"),
+                "{body:?} announced as at most {bound}"
+            );
         }
     }
 

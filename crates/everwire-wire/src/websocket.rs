@@ -36,7 +36,8 @@ pub(crate) fn session_entry(
     deflaters: &mut Deflaters,
     out: &mut BytesMut,
 ) {
-    let mut text = BytesMut::with_capacity(envelope::entry_bytes_max(source.kind, entry).min(64 * 1024) + 64);
+    let mut text =
+        BytesMut::with_capacity(envelope::entry_bytes_max(source.kind, entry).min(64 * 1024) + 64);
     text.put_slice(b"{\"ev\":\"entry\",\"channel\":");
     envelope::string(source.name.as_str(), &mut text);
     text.put_slice(b",");

@@ -48,7 +48,8 @@ pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
         // Read whole first: the errors of this reading tell line and column.
-        Config::from_toml(&text).with_context(|| format!("the configuration file {}", path.display()))?;
+        Config::from_toml(&text)
+            .with_context(|| format!("the configuration file {}", path.display()))?;
         table = text.parse()?;
     }
     for setting in settings() {
@@ -56,17 +57,25 @@ pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
             Some(ValueSource::CommandLine | ValueSource::EnvVariable) => said(matches, &setting),
             _ => continue,
         };
-        let value = value(&setting, &said).with_context(|| format!("--{}", flag_name(&setting.path)))?;
+        let value =
+            value(&setting, &said).with_context(|| format!("--{}", flag_name(&setting.path)))?;
         insert(&mut table, &setting.path, value);
     }
     Ok(Config::from_table(table)?)
 }
 
 fn flag(setting: Setting) -> Arg {
-    let help = format!("{} [default: {}]", setting.doc.trim_end_matches('.'), shown(&setting.default));
+    let help = format!(
+        "{} [default: {}]",
+        setting.doc.trim_end_matches('.'),
+        shown(&setting.default)
+    );
     let arg = Arg::new(setting.path.clone())
         .long(flag_name(&setting.path))
-        .env(format!("EVERWIRE_{}", setting.path.to_uppercase().replace('.', "__")))
+        .env(format!(
+            "EVERWIRE_{}",
+            setting.path.to_uppercase().replace('.', "__")
+        ))
         .hide_env(true)
         .help(first_sentence(&setting.doc))
         .long_help(help);
@@ -81,12 +90,21 @@ fn flag(setting: Setting) -> Arg {
             .value_name("BOOL"),
         Value::Array(_) => arg.value_delimiter(',').value_name("LIST"),
         Value::Integer(_) => arg.value_name("N").allow_negative_numbers(true),
-        _ => arg.value_name(if setting.path == "listen" { "ADDRESS" } else { "VALUE" }),
+        _ => arg.value_name(if setting.path == "listen" {
+            "ADDRESS"
+        } else {
+            "VALUE"
+        }),
     }
 }
 
 fn said(matches: &ArgMatches, setting: &Setting) -> Vec<String> {
-    matches.get_many::<String>(&setting.path).into_iter().flatten().cloned().collect()
+    matches
+        .get_many::<String>(&setting.path)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 fn value(setting: &Setting, said: &[String]) -> anyhow::Result<Value> {
@@ -97,8 +115,15 @@ fn value(setting: &Setting, said: &[String]) -> anyhow::Result<Value> {
             "false" | "0" | "no" | "" => Value::Boolean(false),
             other => bail!("is {other:?}; write true or false"),
         },
-        Value::Integer(_) => Value::Integer(one.parse().with_context(|| format!("is {one:?}; write a whole number"))?),
-        Value::Array(_) => Value::Array(said.iter().map(|item| Value::String(item.clone())).collect()),
+        Value::Integer(_) => Value::Integer(
+            one.parse()
+                .with_context(|| format!("is {one:?}; write a whole number"))?,
+        ),
+        Value::Array(_) => Value::Array(
+            said.iter()
+                .map(|item| Value::String(item.clone()))
+                .collect(),
+        ),
         _ => Value::String(one.to_owned()),
     })
 }
@@ -109,7 +134,9 @@ fn insert(table: &mut Table, path: &str, value: Value) {
             table.insert(path.to_owned(), value);
         }
         Some((section, rest)) => {
-            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let section = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(section) = section {
                 insert(section, rest, value);
             }
@@ -145,7 +172,14 @@ mod tests {
 
     #[test]
     fn a_flag_overrides_the_default() {
-        let config = read(&["--listen", "127.0.0.1:9", "--limits.lines-max", "7", "--dev", "--http.origins=a://b,c://d"]);
+        let config = read(&[
+            "--listen",
+            "127.0.0.1:9",
+            "--limits.lines-max",
+            "7",
+            "--dev",
+            "--http.origins=a://b,c://d",
+        ]);
         let config = config.unwrap();
         assert_eq!(config.listen.port(), 9);
         assert_eq!(config.limits.lines_max, 7);
@@ -158,7 +192,10 @@ mod tests {
         for (args, expected) in [
             (&["--limits.lines-max", "many"][..], "--limits.lines-max"),
             (&["--dev", "--listen", "0.0.0.0:80"][..], "loopback"),
-            (&["--config", "/nowhere/everwire.toml"][..], "/nowhere/everwire.toml cannot be read"),
+            (
+                &["--config", "/nowhere/everwire.toml"][..],
+                "/nowhere/everwire.toml cannot be read",
+            ),
         ] {
             let error = format!("{:#}", read(args).unwrap_err());
             assert!(error.contains(expected), "{args:?} gave {error}");

@@ -32,13 +32,18 @@ pub struct Setting {
 
 /// All settings that are a single value, in the order of the sample file.
 pub fn settings() -> Vec<Setting> {
-    let defaults = Table::try_from(Config::default()).expect("the default configuration can be written");
+    let defaults =
+        Table::try_from(Config::default()).expect("the default configuration can be written");
     let mut settings = Vec::new();
     for doc in Config::DOCS {
         match (section(doc.name), &defaults[doc.name]) {
             (Some(fields), Value::Table(section)) => {
                 for field in fields {
-                    settings.push(setting(format!("{}.{}", doc.name, field.name), field, &section[field.name]));
+                    settings.push(setting(
+                        format!("{}.{}", doc.name, field.name),
+                        field,
+                        &section[field.name],
+                    ));
                 }
             }
             _ if doc.name == "rules" => {}
@@ -52,7 +57,10 @@ pub fn settings() -> Vec<Setting> {
 pub fn to_documented_toml(config: &Config) -> String {
     let values = Table::try_from(config).expect("a configuration can be written");
     let mut out = String::new();
-    for doc in Config::DOCS.iter().filter(|doc| section(doc.name).is_none() && doc.name != "rules") {
+    for doc in Config::DOCS
+        .iter()
+        .filter(|doc| section(doc.name).is_none() && doc.name != "rules")
+    {
         assignment(doc, &values[doc.name], &mut out);
     }
     for doc in Config::DOCS {
@@ -64,12 +72,22 @@ pub fn to_documented_toml(config: &Config) -> String {
             }
         }
     }
-    let rules = Config::DOCS.iter().find(|doc| doc.name == "rules").expect("rules are documented");
+    let rules = Config::DOCS
+        .iter()
+        .find(|doc| doc.name == "rules")
+        .expect("rules are documented");
     comment(rules, &mut out);
-    let _ = writeln!(out, "# [[rules]]\n# match = \"chat/**\"\n# anonymous = [\"read\"]\n# retain_entries = 100");
+    let _ = writeln!(
+        out,
+        "# [[rules]]\n# match = \"chat/**\"\n# anonymous = [\"read\"]\n# retain_entries = 100"
+    );
     if let Value::Array(rules) = &values["rules"] {
         for rule in rules {
-            let _ = write!(out, "\n[[rules]]\n{}", toml::to_string(rule).expect("a rule can be written"));
+            let _ = write!(
+                out,
+                "\n[[rules]]\n{}",
+                toml::to_string(rule).expect("a rule can be written")
+            );
         }
     }
     out
@@ -87,7 +105,11 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
 }
 
 fn setting(path: String, doc: &SettingDoc, default: &Value) -> Setting {
-    Setting { path, doc: doc.doc.concat().trim().to_owned(), default: default.clone() }
+    Setting {
+        path,
+        doc: doc.doc.concat().trim().to_owned(),
+        default: default.clone(),
+    }
 }
 
 fn assignment(doc: &SettingDoc, value: &Value, out: &mut String) {
@@ -115,13 +137,20 @@ mod tests {
     fn a_configuration_written_with_its_comments_reads_back_as_itself() {
         let text = "threads = 3\n[limits]\nlines_max = 7\n[[rules]]\nmatch = \"a/**\"\nanonymous = [\"read\"]\n";
         let config = Config::from_toml(text).unwrap();
-        assert_eq!(Config::from_toml(&to_documented_toml(&config)).unwrap(), config);
+        assert_eq!(
+            Config::from_toml(&to_documented_toml(&config)).unwrap(),
+            config
+        );
     }
 
     #[test]
     fn each_setting_is_listed_with_its_comment() {
         let settings = settings();
-        assert!(settings.iter().any(|setting| setting.path == "limits.message_bytes_max"));
+        assert!(
+            settings
+                .iter()
+                .any(|setting| setting.path == "limits.message_bytes_max")
+        );
         for setting in settings {
             assert!(setting.doc.len() > 10, "{} has no comment", setting.path);
         }
@@ -131,10 +160,19 @@ mod tests {
     fn an_unknown_setting_and_a_senseless_one_are_refused_with_their_place() {
         for (text, expected) in [
             ("[limits]\nlines = 1\n", "unknown field `lines`"),
-            ("listen = \"0.0.0.0:80\"\ndev = true\n", "works on loopback only"),
-            ("[channels]\nretain_entries = 0\n", "`channels.retain_entries` must be at least 1"),
+            (
+                "listen = \"0.0.0.0:80\"\ndev = true\n",
+                "works on loopback only",
+            ),
+            (
+                "[channels]\nretain_entries = 0\n",
+                "`channels.retain_entries` must be at least 1",
+            ),
             ("[[rules]]\nmatch = \"a/**/b\"\n", "is no pattern"),
-            ("[http]\norigins = [\"example.org\"]\n", "an origin is a scheme and a host"),
+            (
+                "[http]\norigins = [\"example.org\"]\n",
+                "an origin is a scheme and a host",
+            ),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?} gave {error:?}");

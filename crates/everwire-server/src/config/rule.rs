@@ -45,7 +45,11 @@ impl Action {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Which channels: `*` is one segment, `**` as the last segment any number of them.
-    #[serde(rename = "match", serialize_with = "write_pattern", deserialize_with = "read_pattern")]
+    #[serde(
+        rename = "match",
+        serialize_with = "write_pattern",
+        deserialize_with = "read_pattern"
+    )]
     pub pattern: Pattern,
     /// As `channels.create`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,7 +86,10 @@ impl Rules {
             let base = &config.channels;
             let channels = Channels {
                 create: rule.create.unwrap_or(base.create),
-                anonymous: rule.anonymous.clone().unwrap_or_else(|| base.anonymous.clone()),
+                anonymous: rule
+                    .anonymous
+                    .clone()
+                    .unwrap_or_else(|| base.anonymous.clone()),
                 retain_entries: rule.retain_entries.unwrap_or(base.retain_entries),
                 retain_bytes: rule.retain_bytes.unwrap_or(base.retain_bytes),
                 retain_ms: rule.retain_ms.unwrap_or(base.retain_ms),
@@ -113,7 +120,8 @@ impl Rules {
 
 fn read_pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|error| serde::de::Error::custom(format!("`{text}` is no pattern: {error}")))
+    text.parse()
+        .map_err(|error| serde::de::Error::custom(format!("`{text}` is no pattern: {error}")))
 }
 
 fn write_pattern<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {

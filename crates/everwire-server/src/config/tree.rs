@@ -191,13 +191,19 @@ impl Config {
             );
         }
         if self.threads > 1024 {
-            return value("threads", format!("is {}; at most 1024 make sense", self.threads));
+            return value(
+                "threads",
+                format!("is {}; at most 1024 make sense", self.threads),
+            );
         }
         if self.limits.head_bytes_max < 8192 {
             return value("limits.head_bytes_max", "must be at least 8192".to_owned());
         }
         if self.channels.retain_entries == 0 {
-            return value("channels.retain_entries", "must be at least 1: the newest entry is always kept".to_owned());
+            return value(
+                "channels.retain_entries",
+                "must be at least 1: the newest entry is always kept".to_owned(),
+            );
         }
         if self.http.heartbeat_ms < 1_000 {
             return value("http.heartbeat_ms", "must be at least 1000".to_owned());
@@ -206,7 +212,9 @@ impl Config {
             if origin != "*" && !origin.contains("://") {
                 return value(
                     "http.origins",
-                    format!("has `{origin}`; an origin is a scheme and a host, such as `https://example.org`"),
+                    format!(
+                        "has `{origin}`; an origin is a scheme and a host, such as `https://example.org`"
+                    ),
                 );
             }
         }

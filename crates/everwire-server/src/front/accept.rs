@@ -46,7 +46,9 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     let idle = Duration::from_millis(core.context.shared.config.http.idle_ms);
     // Until the first byte comes, a connection costs no more than this task.
     match tokio::time::timeout(idle, first_bytes(&stream)).await {
-        Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => h2::hand_over(&core, stream, first, peer),
+        Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
+            h2::hand_over(&core, stream, first, peer)
+        }
         Ok(Ok(first)) => h1::serve(core, stream, first, peer).await,
         Ok(Err(_)) | Err(_) => {}
     }
@@ -59,7 +61,9 @@ async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
         stream.readable().await?;
         match read_some(stream, &mut first) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if first.len() >= TELLING || !PREFACE.starts_with(&first) => return Ok(first.freeze()),
+            Ok(_) if first.len() >= TELLING || !PREFACE.starts_with(&first) => {
+                return Ok(first.freeze());
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -79,6 +83,8 @@ fn read_some(stream: &TcpStream, into: &mut BytesMut) -> io::Result<usize> {
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }

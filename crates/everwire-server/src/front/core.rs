@@ -61,10 +61,17 @@ pub(crate) fn run(
     workers: Handle,
     threads: usize,
 ) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let shard = Shard::new(context.shared.clone(), mailbox.clone(), Instant::now())?;
-        let connections_max = context.shared.config.limits.connections_max.div_ceil(threads);
+        let connections_max = context
+            .shared
+            .config
+            .limits
+            .connections_max
+            .div_ceil(threads);
         let core = Rc::new(Core {
             context,
             shard: RefCell::new(shard),
@@ -72,7 +79,10 @@ pub(crate) fn run(
             connections: Cell::new(0),
             connections_max,
         });
-        tokio::task::spawn_local(accept::accept(core.clone(), TcpListener::from_std(listener)?));
+        tokio::task::spawn_local(accept::accept(
+            core.clone(),
+            TcpListener::from_std(listener)?,
+        ));
         serve_lines(core, &mailbox).await
     })
 }
@@ -80,7 +90,10 @@ pub(crate) fn run(
 /// Turns the shard for as long as there is something to do, and sleeps in between.
 async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
     // Deprecated because a type may lie about its descriptor, which an `OwnedFd` cannot; the successor is unsafe.
-    #[expect(deprecated, reason = "sound for an OwnedFd, and the crate forbids unsafe code")]
+    #[expect(
+        deprecated,
+        reason = "sound for an OwnedFd, and the crate forbids unsafe code"
+    )]
     let queue = AsyncFd::with_interest(core.shard.borrow().descriptor()?, Interest::READABLE)?;
     let mut events = Shard::events();
     let mut drain_until = None;
@@ -110,7 +123,9 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
         }
         let deadline = [wake_at, drain_until].into_iter().flatten().min();
         // While it drains, the end of the last connection is looked for often enough.
-        let deadline = drain_until.map(|_| now + Duration::from_millis(20)).or(deadline);
+        let deadline = drain_until
+            .map(|_| now + Duration::from_millis(20))
+            .or(deadline);
         sleep(&queue, mailbox, deadline, &core).await?;
     }
 }
@@ -145,15 +160,23 @@ async fn sleep(
         let awake = mail.as_mut().poll(cx).is_ready()
             || timer.as_mut().poll(cx).is_ready()
             || stopped.as_mut().poll(cx).is_ready();
-        if awake { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if awake {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
 
 fn serve_returned(core: &Rc<Core>, connection: crate::shard::Returned) {
-    let Ok(stream) = TcpStream::from_std(connection.socket) else { return };
+    let Ok(stream) = TcpStream::from_std(connection.socket) else {
+        return;
+    };
     let Ok(peer) = stream.peer_addr() else { return };
-    let Some(permit) = core.connection() else { return };
+    let Some(permit) = core.connection() else {
+        return;
+    };
     let (core, peer): (_, SocketAddr) = (core.clone(), peer);
     tokio::task::spawn_local(async move {
         let _permit = permit;

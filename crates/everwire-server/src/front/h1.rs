@@ -43,7 +43,11 @@ struct Asked {
 pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer: SocketAddr) {
     let slot: Slot = Rc::default();
     let blocked = Blocked::default();
-    let service = Requests { context: core.context.clone(), slot: slot.clone(), peer };
+    let service = Requests {
+        context: core.context.clone(),
+        slot: slot.clone(),
+        peer,
+    };
     let config = &core.context.shared.config;
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -61,7 +65,10 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
             Poll::Ready(_) => Poll::Ready(None),
             // Not while bytes of an earlier response may still wait in hyper's buffer.
             Poll::Pending if blocked.is_set() => Poll::Pending,
-            Poll::Pending => slot.borrow_mut().take().map_or(Poll::Pending, |asked| Poll::Ready(Some(asked))),
+            Poll::Pending => slot
+                .borrow_mut()
+                .take()
+                .map_or(Poll::Pending, |asked| Poll::Ready(Some(asked))),
         }
     })
     .await;
@@ -76,20 +83,32 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
     hand_over(&core, stream, &unread, asked, peer).await;
 }
 
-async fn hand_over(core: &Core, mut stream: TcpStream, unread: &[u8], asked: Asked, peer: SocketAddr) {
+async fn hand_over(
+    core: &Core,
+    mut stream: TcpStream,
+    unread: &[u8],
+    asked: Asked,
+    peer: SocketAddr,
+) {
     let shared = &core.context.shared;
     let address = match shared.census.enter(peer.ip()) {
         Ok(address) => address,
         Err(full) => {
             let problem = too_many_lines(full);
-            shared.metrics.limit_met(if full == Full::Server { "lines_max" } else { "lines_per_address_max" });
+            shared.metrics.limit_met(if full == Full::Server {
+                "lines_max"
+            } else {
+                "lines_per_address_max"
+            });
             let response = head::encode_response(problem_response(&problem), false);
             let _ = stream.write_all(&response).await;
             let _ = stream.shutdown().await;
             return;
         }
     };
-    let Ok(socket) = stream.into_std() else { return };
+    let Ok(socket) = stream.into_std() else {
+        return;
+    };
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();
     if let Err(error) = shard.join(socket, unread, &head, *asked.line, address, Instant::now()) {
@@ -101,13 +120,17 @@ async fn hand_over(core: &Core, mut stream: TcpStream, unread: &[u8], asked: Ask
 fn line_head(asked: &Asked) -> Bytes {
     let transfer = match (&asked.line.wire, asked.version) {
         (Wire::Poll(_), _) => return Bytes::new(),
-        (Wire::Entries(entries), Version::HTTP_11) if !entries.framing.is_websocket() => Some(Transfer::Chunked),
+        (Wire::Entries(entries), Version::HTTP_11) if !entries.framing.is_websocket() => {
+            Some(Transfer::Chunked)
+        }
         (Wire::Entries(entries), _) if !entries.framing.is_websocket() => Some(Transfer::Bare),
         (Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended, _) => None,
     };
     let mut response = Response::new(());
     *response.status_mut() = asked.line.response.status();
-    response.headers_mut().clone_from(asked.line.response.headers());
+    response
+        .headers_mut()
+        .clone_from(asked.line.response.headers());
     head::encode_stream_head(response, transfer)
 }
 

@@ -20,7 +20,9 @@ const STREAMS_MAX: u32 = 1024;
 
 /// Moves a connection to the workers.
 pub(super) fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer: SocketAddr) {
-    let Ok(socket) = stream.into_std() else { return };
+    let Ok(socket) = stream.into_std() else {
+        return;
+    };
     let context = core.context.clone();
     core.workers.spawn(async move {
         if let Ok(stream) = TcpStream::from_std(socket) {

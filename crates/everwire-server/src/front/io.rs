@@ -34,7 +34,11 @@ pub(super) struct Io {
 
 impl Io {
     pub fn new(stream: TcpStream, unread: Bytes, blocked: Blocked) -> Self {
-        Self { unread, stream: TokioIo::new(stream), blocked }
+        Self {
+            unread,
+            stream: TokioIo::new(stream),
+            blocked,
+        }
     }
 
     /// The socket, and the bytes that hyper has not taken yet.
@@ -44,7 +48,11 @@ impl Io {
 }
 
 impl Read for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.unread.is_empty() {
             return Pin::new(&mut this.stream).poll_read(cx, buffer);
@@ -61,7 +69,11 @@ impl Read for Io {
 }
 
 impl Write for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.blocked.0.set(written.is_pending());

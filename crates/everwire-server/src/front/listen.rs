@@ -29,7 +29,11 @@ pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpLis
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;
@@ -53,7 +57,14 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = listen(any, 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
-        assert_eq!(listen(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(
+            listeners
+                .iter()
+                .all(|listener| listener.local_addr().unwrap() == address)
+        );
+        assert_eq!(
+            listen(address, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 }

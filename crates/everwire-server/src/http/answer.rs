@@ -9,13 +9,19 @@ use crate::census::Full;
 /// The problem as its response (RFC 9457), with the fields that its status asks for.
 pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(problem.to_json()));
-    *response.status_mut() = StatusCode::from_u16(problem.kind.status()).expect("the table holds status codes");
+    *response.status_mut() =
+        StatusCode::from_u16(problem.kind.status()).expect("the table holds status codes");
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     never_store(headers);
     for (name, value) in &problem.members {
         // What a program reads from the body, an old client reads from the fields.
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         let field: &[HeaderName] = match (problem.kind, *name) {
             (ProblemKind::Closed, "offset") => &[STREAM_NEXT_OFFSET],
             (ProblemKind::StaleEpoch, "current") => &[PRODUCER_EPOCH],
@@ -33,13 +39,21 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
         ProblemKind::Closed => {
             headers.insert(STREAM_CLOSED, TRUE);
         }
+        ProblemKind::Unauthorized => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         ProblemKind::UpgradeRequired => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
         }
         ProblemKind::Overloaded | ProblemKind::Stopping | ProblemKind::TooMany => {
-            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+            headers
+                .entry(header::RETRY_AFTER)
+                .or_insert(HeaderValue::from_static("1"));
         }
         _ => {}
     }
@@ -56,8 +70,11 @@ pub(crate) fn no_content() -> Response<Bytes> {
 
 /// The address does not take this method.
 pub(crate) fn method_not_allowed(method: &Method, allow: &'static str) -> Problem {
-    Problem::new(ProblemKind::MethodNotAllowed, format!("{method} is not taken here; use one of {allow}"))
-        .with("allow", allow)
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        format!("{method} is not taken here; use one of {allow}"),
+    )
+    .with("allow", allow)
 }
 
 /// What is told when there is no room for one more line.
@@ -76,7 +93,10 @@ pub(crate) fn too_many_lines(full: Full) -> Problem {
 
 /// Adds what keeps browsers from taking a response for something else than it is.
 pub(crate) fn safe<T>(mut response: Response<T>) -> Response<T> {
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
@@ -89,7 +109,9 @@ pub(crate) fn never_store(headers: &mut HeaderMap) {
 pub(crate) fn remove_content(response: &mut Response<Bytes>) {
     let length = HeaderValue::from(response.body().len());
     if response.status() != StatusCode::NO_CONTENT && !response.body().is_empty() {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
     }
     *response.body_mut() = Bytes::new();
 }
@@ -105,12 +127,15 @@ pub(crate) const STREAM_SEQ: HeaderName = HeaderName::from_static("stream-seq");
 pub(crate) const STREAM_TTL: HeaderName = HeaderName::from_static("stream-ttl");
 pub(crate) const STREAM_EXPIRES_AT: HeaderName = HeaderName::from_static("stream-expires-at");
 pub(crate) const STREAM_FORKED_FROM: HeaderName = HeaderName::from_static("stream-forked-from");
-pub(crate) const STREAM_SSE_DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
+pub(crate) const STREAM_SSE_DATA_ENCODING: HeaderName =
+    HeaderName::from_static("stream-sse-data-encoding");
 pub(crate) const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
 pub(crate) const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("producer-epoch");
 pub(crate) const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
-pub(crate) const PRODUCER_EXPECTED_SEQ: HeaderName = HeaderName::from_static("producer-expected-seq");
-pub(crate) const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-received-seq");
+pub(crate) const PRODUCER_EXPECTED_SEQ: HeaderName =
+    HeaderName::from_static("producer-expected-seq");
+pub(crate) const PRODUCER_RECEIVED_SEQ: HeaderName =
+    HeaderName::from_static("producer-received-seq");
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const EVERWIRE_EVENT: HeaderName = HeaderName::from_static("everwire-event");
 pub(crate) const EVERWIRE_PUBLISHER: HeaderName = HeaderName::from_static("everwire-publisher");

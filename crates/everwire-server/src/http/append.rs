@@ -39,7 +39,9 @@ impl Context {
         let publisher_id = fields::publisher(headers)?;
         let body = collect(content, headers, &self.shared.config).await?;
         let publisher = self.publisher();
-        if dialect == Dialect::DurableStreams && self.shared.hub.find(name, publisher.now_ms).is_none() {
+        if dialect == Dialect::DurableStreams
+            && self.shared.hub.find(name, publisher.now_ms).is_none()
+        {
             return Err(no_channel(name, NoChannel::Missing));
         }
         let (content_type, payloads) = if body.is_empty() && close {
@@ -47,17 +49,35 @@ impl Context {
             (None, Vec::new())
         } else {
             let content_type = self.content_type(said, dialect, name, &body, publisher.now_ms)?;
-            let payloads = split(content_type.kind(), own(body), self.shared.config.limits.entries_per_append_max)
-                .map_err(|error| content_problem(&error))?;
+            let payloads = split(
+                content_type.kind(),
+                own(body),
+                self.shared.config.limits.entries_per_append_max,
+            )
+            .map_err(|error| content_problem(&error))?;
             (Some(content_type), payloads)
         };
         let entries = payloads
             .into_iter()
-            .map(|payload| Draft { payload, event: event.clone(), publisher: publisher_id.clone() })
+            .map(|payload| Draft {
+                payload,
+                event: event.clone(),
+                publisher: publisher_id.clone(),
+            })
             .collect();
-        let append = Append { entries, content_type: content_type.as_ref(), close, producer, idempotency_key, stream_seq };
+        let append = Append {
+            entries,
+            content_type: content_type.as_ref(),
+            close,
+            producer,
+            idempotency_key,
+            stream_seq,
+        };
         let appended = publisher.append(name, &append)?;
-        Ok(append_response(&appended, producer.is_some() && !append.entries.is_empty()))
+        Ok(append_response(
+            &appended,
+            producer.is_some() && !append.entries.is_empty(),
+        ))
     }
 
     /// The type of an append's content: what is said, else the channel's, else what it looks like.
@@ -112,5 +132,9 @@ pub(super) fn offset_value(offset: &everwire_channel::Offset) -> HeaderValue {
 /// A body that keeps no more memory alive than its own: a small one is a slice of the connection's read buffer.
 pub(super) fn own(body: Bytes) -> Bytes {
     const COPIED_BYTES_MAX: usize = 64 * 1024;
-    if body.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&body) } else { body }
+    if body.len() <= COPIED_BYTES_MAX {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
 }

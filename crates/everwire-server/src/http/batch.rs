@@ -35,7 +35,12 @@ struct Item<'a> {
 }
 
 impl Context {
-    pub(super) async fn batch(&self, parts: &Parts, content: Incoming, peer: SocketAddr) -> Result<Reply, Problem> {
+    pub(super) async fn batch(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Reply, Problem> {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
         }
@@ -44,15 +49,22 @@ impl Context {
         let items: Vec<Item<'_>> = serde_json::from_slice(&body).map_err(|error| {
             Problem::new(
                 ProblemKind::BadContent,
-                format!("{error}; the content is a JSON array of objects with `channel` and `data`"),
+                format!(
+                    "{error}; the content is a JSON array of objects with `channel` and `data`"
+                ),
             )
             .with("line", error.line())
             .with("column", error.column())
         })?;
         let entries_max = self.shared.config.limits.entries_per_append_max;
         if items.len() > entries_max {
-            let detail = format!("the batch has {} items, and at most {entries_max} are taken", items.len());
-            return Err(Problem::new(ProblemKind::TooLarge, detail).with("entries_max", entries_max));
+            let detail = format!(
+                "the batch has {} items, and at most {entries_max} are taken",
+                items.len()
+            );
+            return Err(
+                Problem::new(ProblemKind::TooLarge, detail).with("entries_max", entries_max)
+            );
         }
         let publisher = self.publisher();
         let mut out = String::from("{\"results\":[");
@@ -77,7 +89,10 @@ impl Context {
         out.push_str("]}");
         let mut response = answer::safe(Response::new(Bytes::from(out)));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         headers.insert(answer::EVERWIRE_ACK, HeaderValue::from_static("memory"));
         answer::never_store(headers);
         Ok(Reply::Response(response))
@@ -87,7 +102,11 @@ impl Context {
 fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem> {
     let name = ChannelName::new(&item.channel)
         .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
-    if !publisher.hub.rules().permits_anybody(Action::Publish, &name) {
+    if !publisher
+        .hub
+        .rules()
+        .permits_anybody(Action::Publish, &name)
+    {
         return Err(may_not(&name));
     }
     let event = item.event.as_deref().map(event_name).transpose()?;
@@ -101,5 +120,7 @@ fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem
     let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
     let content_type = known.unwrap_or_else(ContentType::json);
     let payload = json_payload(content_type.kind(), item.data.get())?;
-    publisher.append(&name, &one(payload, event, Some(&content_type), key)).map(|appended| appended.next())
+    publisher
+        .append(&name, &one(payload, event, Some(&content_type), key))
+        .map(|appended| appended.next())
 }

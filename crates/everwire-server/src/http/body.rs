@@ -15,7 +15,11 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use crate::{config::Config, stream::EntryStream};
 
 /// A request's content, whole. Larger than the limit is 413, slower than the limit 408.
-pub(crate) async fn collect(content: Incoming, headers: &HeaderMap, config: &Config) -> Result<Bytes, Problem> {
+pub(crate) async fn collect(
+    content: Incoming,
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<Bytes, Problem> {
     let bytes_max = config.limits.content_bytes_max;
     let too_large = || {
         Problem::new(
@@ -24,22 +28,52 @@ pub(crate) async fn collect(content: Incoming, headers: &HeaderMap, config: &Con
         )
         .with("bytes_max", bytes_max)
     };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let limit = Duration::from_millis(config.http.content_ms);
     if announced.is_some_and(|length| length > bytes_max as u64) {
+        // Who asks first is told before it sends anything (RFC 9110, section 10.1.1).
+        if !headers.contains_key(header::EXPECT) {
+            let _ = tokio::time::timeout(limit, discard(content)).await;
+        }
         return Err(too_large());
     }
     if content.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let collected = Limited::new(content, bytes_max).collect();
-    match tokio::time::timeout(Duration::from_millis(config.http.content_ms), collected).await {
+    let mut content = content;
+    let collected = Limited::new(&mut content, bytes_max).collect();
+    match tokio::time::timeout(limit, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(ProblemKind::BadRequest, "the content broke off before its end")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let _ = tokio::time::timeout(limit, discard(content)).await;
+            Err(too_large())
+        }
+        Ok(Err(_)) => Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the content broke off before its end",
+        )),
         Err(_) => Err(Problem::new(
             ProblemKind::TimedOut,
-            format!("the content did not arrive within {} ms (http.content_ms)", config.http.content_ms),
+            format!(
+                "the content did not arrive within {} ms (http.content_ms)",
+                config.http.content_ms
+            ),
         )),
+    }
+}
+
+/// Takes the rest of a content that is too large, within reason: a client that is cut off while it sends sees a
+/// broken connection instead of the answer.
+async fn discard(mut content: Incoming) {
+    const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+    let mut discarded = 0;
+    while let Some(Ok(frame)) = content.frame().await {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+        if discarded > DISCARDED_BYTES_MAX {
+            return;
+        }
     }
 }
 
@@ -67,7 +101,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Entries(stream) => stream.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Entries(stream) => stream
+                .poll_bytes(cx)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -77,7 +113,9 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Entries(_) => SizeHint::default(),
         }
     }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use everwire_channel::{Append, ChannelName, Confirmed, ContentError, ContentType, Draft, Expiry, split};
+use everwire_channel::{
+    Append, ChannelName, Confirmed, ContentError, ContentType, Draft, Expiry, split,
+};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -32,7 +34,10 @@ impl Context {
         self.admit(peer)?;
         let headers = &parts.headers;
         if headers.contains_key(answer::STREAM_FORKED_FROM) {
-            return Err(Problem::new(ProblemKind::BadRequest, "forks are not supported by this version"));
+            return Err(Problem::new(
+                ProblemKind::BadRequest,
+                "forks are not supported by this version",
+            ));
         }
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
@@ -43,7 +48,11 @@ impl Context {
             (Said::Nothing, Dialect::Everwire) if !body.is_empty() => guess(&body),
             (Said::Nothing, _) => ContentType::octet_stream(),
         };
-        let payloads = match split(content_type.kind(), own(body), self.shared.config.limits.entries_per_append_max) {
+        let payloads = match split(
+            content_type.kind(),
+            own(body),
+            self.shared.config.limits.entries_per_append_max,
+        ) {
             Ok(payloads) => payloads,
             // Nothing, and an empty batch, is a channel without content.
             Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
@@ -62,21 +71,40 @@ impl Context {
             match state.confirm(&content_type, expiry, closed, now_ms) {
                 Ok(Confirmed::Adopted) => true,
                 Ok(Confirmed::Same) => false,
-                Err(mismatch) => return Err(Problem::new(ProblemKind::Conflict, mismatch.to_string())),
+                Err(mismatch) => {
+                    return Err(Problem::new(ProblemKind::Conflict, mismatch.to_string()));
+                }
             }
         };
         if created && (!payloads.is_empty() || closed) {
-            let entries = payloads.into_iter().map(|payload| Draft { payload, event: None, publisher: None }).collect();
-            let append = Append { entries, content_type: Some(&content_type), close: closed, ..Append::default() };
+            let entries = payloads
+                .into_iter()
+                .map(|payload| Draft {
+                    payload,
+                    event: None,
+                    publisher: None,
+                })
+                .collect();
+            let append = Append {
+                entries,
+                content_type: Some(&content_type),
+                close: closed,
+                ..Append::default()
+            };
             if let Some(Err(error)) = channel.append(append, now_ms) {
                 return Err(append_problem(&error));
             }
         }
         let mut response = answer::no_content();
-        *response.status_mut() = if created { StatusCode::CREATED } else { StatusCode::OK };
+        *response.status_mut() = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         describe(&channel.lock(), response.headers_mut());
         if created {
-            let location = HeaderValue::from_str(&location(parts)).expect("a request target is visible ASCII");
+            let location =
+                HeaderValue::from_str(&location(parts)).expect("a request target is visible ASCII");
             response.headers_mut().insert(header::LOCATION, location);
         }
         Ok(response)
@@ -86,8 +114,15 @@ impl Context {
 /// What a channel is, as fields of a response.
 pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
     let core = state.core();
-    let content_type = core.content_type().map_or("application/octet-stream", |content_type| content_type.as_str());
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).expect("a media type is ASCII"));
+    let content_type = core
+        .content_type()
+        .map_or("application/octet-stream", |content_type| {
+            content_type.as_str()
+        });
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_str(content_type).expect("a media type is ASCII"),
+    );
     headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&core.log().head()));
     if core.is_closed() {
         headers.insert(answer::STREAM_CLOSED, answer::TRUE);
@@ -107,7 +142,10 @@ pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
 /// The address of what was created: the request's own, absolute where the client named the host.
 fn location(parts: &Parts) -> String {
     let path = parts.uri.path();
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     match host.or(parts.uri.authority().map(http::uri::Authority::as_str)) {
         Some(host) => format!("http://{host}{path}"),
         None => path.to_owned(),

@@ -1,6 +1,8 @@
 //! The request fields of appends and creations, parsed into types that cannot be wrong.
 
-use everwire_channel::{ContentType, EventName, Expiry, IdempotencyKey, Producer, PublisherId, StreamSeq};
+use everwire_channel::{
+    ContentType, EventName, Expiry, IdempotencyKey, Producer, PublisherId, StreamSeq,
+};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderName, header};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -18,26 +20,37 @@ pub(crate) enum Said {
 }
 
 /// The one value of a field, as text; an error if it is repeated or not ASCII.
-pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn one<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(bad(format!("the field {name} is repeated; send it once")));
     }
     match value.to_str() {
         Ok(text) => Ok(Some(text.trim())),
-        Err(_) => Err(bad(format!("the field {name} has bytes that are not visible ASCII"))),
+        Err(_) => Err(bad(format!(
+            "the field {name} has bytes that are not visible ASCII"
+        ))),
     }
 }
 
 /// `Stream-Closed`: only `true` counts, anything else is as if it were not there.
 pub(crate) fn closes(headers: &HeaderMap) -> bool {
-    headers.get(answer::STREAM_CLOSED).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+    headers
+        .get(answer::STREAM_CLOSED)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// `Content-Type`.
 pub(crate) fn content_type(headers: &HeaderMap) -> Result<Said, Problem> {
-    let Some(text) = one(headers, &header::CONTENT_TYPE)? else { return Ok(Said::Nothing) };
+    let Some(text) = one(headers, &header::CONTENT_TYPE)? else {
+        return Ok(Said::Nothing);
+    };
     let content_type: ContentType = text.parse().map_err(|error| bad(format!("{error}")))?;
     if content_type.essence() == "application/x-www-form-urlencoded" {
         return Ok(Said::Nothing);
@@ -52,10 +65,13 @@ pub(crate) fn producer(headers: &HeaderMap) -> Result<Option<Producer<'_>>, Prob
     let seq = one(headers, &answer::PRODUCER_SEQ)?;
     match (id, epoch, seq) {
         (None, None, None) => Ok(None),
-        (Some(id), Some(epoch), Some(seq)) => {
-            Producer::from_fields(id, epoch, seq).map(Some).map_err(|error| bad(error.to_string()))
-        }
-        _ => Err(bad("Producer-Id, Producer-Epoch and Producer-Seq belong together; send all three".to_owned())),
+        (Some(id), Some(epoch), Some(seq)) => Producer::from_fields(id, epoch, seq)
+            .map(Some)
+            .map_err(|error| bad(error.to_string())),
+        _ => Err(bad(
+            "Producer-Id, Producer-Epoch and Producer-Seq belong together; send all three"
+                .to_owned(),
+        )),
     }
 }
 
@@ -77,7 +93,9 @@ pub(crate) fn stream_seq(headers: &HeaderMap) -> Result<Option<StreamSeq<'_>>, P
 
 /// `Everwire-Event`.
 pub(crate) fn event(headers: &HeaderMap) -> Result<Option<EventName>, Problem> {
-    one(headers, &answer::EVERWIRE_EVENT)?.map(event_name).transpose()
+    one(headers, &answer::EVERWIRE_EVENT)?
+        .map(event_name)
+        .transpose()
 }
 
 /// `Everwire-Publisher`.
@@ -90,13 +108,16 @@ pub(crate) fn publisher(headers: &HeaderMap) -> Result<Option<PublisherId>, Prob
 
 /// `Stream-TTL` or `Stream-Expires-At`, not both.
 pub(crate) fn expiry(headers: &HeaderMap) -> Result<Option<Expiry>, Problem> {
-    match (one(headers, &answer::STREAM_TTL)?, one(headers, &answer::STREAM_EXPIRES_AT)?) {
-        (Some(_), Some(_)) => {
-            Err(bad("Stream-TTL and Stream-Expires-At exclude each other; send one".to_owned()))
-        }
-        (Some(ttl), None) => {
-            Expiry::from_ttl_seconds(ttl).map(Some).map_err(|error| bad(format!("Stream-TTL: {error}")))
-        }
+    match (
+        one(headers, &answer::STREAM_TTL)?,
+        one(headers, &answer::STREAM_EXPIRES_AT)?,
+    ) {
+        (Some(_), Some(_)) => Err(bad(
+            "Stream-TTL and Stream-Expires-At exclude each other; send one".to_owned(),
+        )),
+        (Some(ttl), None) => Expiry::from_ttl_seconds(ttl)
+            .map(Some)
+            .map_err(|error| bad(format!("Stream-TTL: {error}"))),
         (None, Some(at)) => {
             let time = OffsetDateTime::parse(at, &Rfc3339).map_err(|_| {
                 bad(format!("Stream-Expires-At is {at:?}; write a time as RFC 3339 has it, 2030-01-31T12:00:00Z"))
@@ -143,7 +164,12 @@ mod tests {
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect()
     }
 
@@ -166,15 +192,34 @@ mod tests {
     fn an_expiry_is_a_number_of_seconds_or_a_time() {
         for (pairs, expected) in [
             (&[][..], Ok(None)),
-            (&[("stream-ttl", "60")][..], Ok(Some(Expiry::Sliding { ttl_ms: 60_000 }))),
-            (&[("stream-expires-at", "1970-01-01T00:01:00Z")][..], Ok(Some(Expiry::At { unix_ms: 60_000 }))),
-            (&[("stream-expires-at", "1970-01-01T01:01:00.5+01:00")][..], Ok(Some(Expiry::At { unix_ms: 60_500 }))),
+            (
+                &[("stream-ttl", "60")][..],
+                Ok(Some(Expiry::Sliding { ttl_ms: 60_000 })),
+            ),
+            (
+                &[("stream-expires-at", "1970-01-01T00:01:00Z")][..],
+                Ok(Some(Expiry::At { unix_ms: 60_000 })),
+            ),
+            (
+                &[("stream-expires-at", "1970-01-01T01:01:00.5+01:00")][..],
+                Ok(Some(Expiry::At { unix_ms: 60_500 })),
+            ),
             (&[("stream-ttl", "060")][..], Err(400)),
             (&[("stream-ttl", "6e1")][..], Err(400)),
             (&[("stream-expires-at", "tomorrow")][..], Err(400)),
-            (&[("stream-ttl", "60"), ("stream-expires-at", "2030-01-01T00:00:00Z")][..], Err(400)),
+            (
+                &[
+                    ("stream-ttl", "60"),
+                    ("stream-expires-at", "2030-01-01T00:00:00Z"),
+                ][..],
+                Err(400),
+            ),
         ] {
-            assert_eq!(expiry(&fields(pairs)).map_err(|problem| problem.kind.status()), expected, "{pairs:?}");
+            assert_eq!(
+                expiry(&fields(pairs)).map_err(|problem| problem.kind.status()),
+                expected,
+                "{pairs:?}"
+            );
         }
         assert_eq!(rfc3339(60_500), "1970-01-01T00:01:00.5Z");
     }
@@ -182,10 +227,19 @@ mod tests {
     #[test]
     fn producer_fields_come_together() {
         assert!(producer(&fields(&[])).unwrap().is_none());
-        let all = [("producer-id", "a"), ("producer-epoch", "0"), ("producer-seq", "7")];
+        let all = [
+            ("producer-id", "a"),
+            ("producer-epoch", "0"),
+            ("producer-seq", "7"),
+        ];
         assert_eq!(producer(&fields(&all)).unwrap().unwrap().seq(), 7);
         for missing in 0..3 {
-            let some: Vec<_> = all.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, pair)| *pair).collect();
+            let some: Vec<_> = all
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != missing)
+                .map(|(_, pair)| *pair)
+                .collect();
             assert_eq!(producer(&fields(&some)).unwrap_err().kind.status(), 400);
         }
     }

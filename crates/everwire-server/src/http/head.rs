@@ -11,10 +11,14 @@ use http::{
 pub(crate) fn encode_response(response: Response<Bytes>, keep_alive: bool) -> Bytes {
     let (mut parts, body) = response.into_parts();
     if parts.status != StatusCode::NO_CONTENT {
-        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        parts
+            .headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     if !keep_alive {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let mut out = BytesMut::with_capacity(512 + body.len());
     encode_head(parts.status, parts.headers, &mut out);
@@ -27,12 +31,18 @@ pub(crate) fn encode_stream_head(response: Response<()>, transfer: Option<Transf
     let (mut parts, ()) = response.into_parts();
     match transfer {
         Some(Transfer::Chunked) => {
-            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            parts
+                .headers
+                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             // The line serves this one response and ends with it.
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            parts
+                .headers
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Some(Transfer::Bare) => {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            parts
+                .headers
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         None => {}
     }
@@ -43,7 +53,10 @@ pub(crate) fn encode_stream_head(response: Response<()>, transfer: Option<Transf
 
 fn encode_head(status: StatusCode, mut headers: HeaderMap, out: &mut BytesMut) {
     let now = httpdate::fmt_http_date(std::time::SystemTime::now());
-    headers.insert(DATE, HeaderValue::try_from(now).expect("a date is visible ASCII"));
+    headers.insert(
+        DATE,
+        HeaderValue::try_from(now).expect("a date is visible ASCII"),
+    );
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");
@@ -68,19 +81,31 @@ mod tests {
 
     fn text(bytes: &Bytes) -> String {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        text.lines().filter(|line| !line.starts_with("date: ")).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .filter(|line| !line.starts_with("date: "))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
     fn a_whole_response_has_its_length() {
-        let response = Response::builder().header("x-a", "b").body(Bytes::from("hello")).unwrap();
-        assert_eq!(text(&encode_response(response, true)), "HTTP/1.1 200 OK\nx-a: b\ncontent-length: 5\n\nhello");
+        let response = Response::builder()
+            .header("x-a", "b")
+            .body(Bytes::from("hello"))
+            .unwrap();
+        assert_eq!(
+            text(&encode_response(response, true)),
+            "HTTP/1.1 200 OK\nx-a: b\ncontent-length: 5\n\nhello"
+        );
     }
 
     #[test]
     fn no_content_has_no_length_and_the_last_answer_says_so() {
         let response = Response::builder().status(204).body(Bytes::new()).unwrap();
-        assert_eq!(text(&encode_response(response, false)), "HTTP/1.1 204 No Content\nconnection: close\n");
+        assert_eq!(
+            text(&encode_response(response, false)),
+            "HTTP/1.1 204 No Content\nconnection: close\n"
+        );
     }
 
     #[test]
@@ -90,7 +115,10 @@ mod tests {
             head(Some(Transfer::Chunked)),
             "HTTP/1.1 200 OK\ntransfer-encoding: chunked\nconnection: close\n"
         );
-        assert_eq!(head(Some(Transfer::Bare)), "HTTP/1.1 200 OK\nconnection: close\n");
+        assert_eq!(
+            head(Some(Transfer::Bare)),
+            "HTTP/1.1 200 OK\nconnection: close\n"
+        );
         assert_eq!(head(None), "HTTP/1.1 200 OK\n");
     }
 }

@@ -25,14 +25,18 @@ pub(super) fn ready(stopping: &Stopping) -> Response<Bytes> {
 pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
     let body = shared.metrics.encode(&shared.hub, &shared.census);
     let mut response = text(body);
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
 fn text(body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = answer::safe(Response::new(body.into()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     answer::never_store(response.headers_mut());
     response
 }

@@ -30,9 +30,15 @@ const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-k
 impl Origin {
     /// Judges a request's origin.
     pub fn of(headers: &HeaderMap, config: &Config) -> Self {
-        let Some(origin) = headers.get(header::ORIGIN) else { return Self::Own };
-        let Ok(text) = origin.to_str() else { return Self::Denied("an origin that is no text".to_owned()) };
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Self::Own;
+        };
+        let Ok(text) = origin.to_str() else {
+            return Self::Denied("an origin that is no text".to_owned());
+        };
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         let authority = text.split_once("://").map(|(_, authority)| authority);
         if authority.is_some() && authority == host {
             return Self::Own;
@@ -40,7 +46,11 @@ impl Origin {
         if config.http.origins.iter().any(|allowed| allowed == "*") {
             return Self::Allowed(HeaderValue::from_static("*"));
         }
-        let listed = config.http.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text));
+        let listed = config
+            .http
+            .origins
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(text));
         if listed || (config.dev && authority.is_some_and(is_loopback)) {
             return Self::Allowed(origin.clone());
         }
@@ -53,7 +63,9 @@ impl Origin {
             Self::Own | Self::Allowed(_) => Ok(()),
             Self::Denied(origin) => Err(Problem::new(
                 ProblemKind::BadOrigin,
-                format!("pages of {origin} may not use this server; add it to http.origins if they should"),
+                format!(
+                    "pages of {origin} may not use this server; add it to http.origins if they should"
+                ),
             )),
         }
     }
@@ -77,7 +89,10 @@ impl Origin {
         if self.allowed().is_some() {
             let headers = response.headers_mut();
             let fixed = HeaderValue::from_static;
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                fixed("GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+            );
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(ALLOWED_FIELDS));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("600"));
         }
@@ -87,11 +102,21 @@ impl Origin {
 
 /// Lets a page of this origin read a response; without one, only the server's own pages may embed it.
 pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-    let policy = if origin.is_some() { "cross-origin" } else { "same-origin" };
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static(policy));
+    let policy = if origin.is_some() {
+        "cross-origin"
+    } else {
+        "same-origin"
+    };
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static(policy),
+    );
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
         if origin != "*" {
             headers.append(header::VARY, HeaderValue::from_static("origin"));
         }
@@ -103,7 +128,10 @@ fn is_loopback(authority: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => authority.split(':').next().unwrap_or(""),
     };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -112,7 +140,10 @@ mod tests {
 
     fn judged(config: &Config, origin: Option<&str>) -> String {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("live.example.org:8080"));
+        headers.insert(
+            header::HOST,
+            HeaderValue::from_static("live.example.org:8080"),
+        );
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
@@ -129,16 +160,27 @@ mod tests {
         listed.http.origins = vec!["https://example.org".to_owned()];
         let mut any = Config::default();
         any.http.origins = vec!["*".to_owned()];
-        let dev = Config { dev: true, ..Config::default() };
+        let dev = Config {
+            dev: true,
+            ..Config::default()
+        };
         for (config, origin, expected) in [
             (&listed, None, "own"),
             (&listed, Some("http://live.example.org:8080"), "own"),
-            (&listed, Some("https://example.org"), "allowed https://example.org"),
+            (
+                &listed,
+                Some("https://example.org"),
+                "allowed https://example.org",
+            ),
             (&listed, Some("https://example.org.evil.net"), "denied"),
             (&listed, Some("http://live.example.org"), "denied"),
             (&listed, Some("null"), "denied"),
             (&any, Some("https://anything.net"), "allowed *"),
-            (&dev, Some("http://localhost:3000"), "allowed http://localhost:3000"),
+            (
+                &dev,
+                Some("http://localhost:3000"),
+                "allowed http://localhost:3000",
+            ),
             (&dev, Some("http://[::1]:3000"), "allowed http://[::1]:3000"),
             (&dev, Some("http://127.0.0.1"), "allowed http://127.0.0.1"),
             (&dev, Some("http://localhost.evil.net"), "denied"),

@@ -12,14 +12,22 @@ struct File(&'static str, &'static str, &'static str);
 /// Names a file of the page once: its address and where it lies are the same path.
 macro_rules! file {
     ($path:literal, $kind:expr) => {
-        File(concat!("/page/", $path), $kind, include_str!(concat!("../page/", $path)))
+        File(
+            concat!("/page/", $path),
+            $kind,
+            include_str!(concat!("../page/", $path)),
+        )
     };
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 const FILES: &[File] = &[
-    File("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
+    File(
+        "/",
+        "text/html; charset=utf-8",
+        include_str!("../page/index.html"),
+    ),
     file!("style.css", "text/css; charset=utf-8"),
     file!("favicon.svg", "image/svg+xml"),
     file!("app.js", SCRIPT),
@@ -41,11 +49,15 @@ const FILES: &[File] = &[
 ];
 
 /// Nothing but the page's own files runs on it.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Serves a file of the page.
 pub(super) fn serve(path: &str, dev: bool) -> Result<Response<Bytes>, Problem> {
-    let Some(File(_, kind, content)) = FILES.iter().find(|File(address, ..)| dev && *address == path) else {
+    let Some(File(_, kind, content)) = FILES
+        .iter()
+        .find(|File(address, ..)| dev && *address == path)
+    else {
         return Err(Problem::new(
             ProblemKind::NotFound,
             "there is nothing at this address; channels are at /channels/{name}, and the page is served with --dev",
@@ -54,8 +66,14 @@ pub(super) fn serve(path: &str, dev: bool) -> Result<Response<Bytes>, Problem> {
     let mut response = answer::safe(Response::new(Bytes::from_static(content.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
@@ -80,7 +98,11 @@ mod tests {
                     continue;
                 }
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                let address = if name == "index.html" { "/".to_owned() } else { format!("/page/{name}") };
+                let address = if name == "index.html" {
+                    "/".to_owned()
+                } else {
+                    format!("/page/{name}")
+                };
                 assert!(serve(&address, true).is_ok(), "{address} is not served");
                 count += 1;
             }

@@ -31,11 +31,18 @@ impl Query {
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut parsed = Self::default();
         let (mut offset, mut last) = (None, None);
-        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        for pair in query
+            .unwrap_or("")
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "offset" if offset.is_some() => {
-                    return Err(Problem::new(ProblemKind::BadOffset, "`offset` is given twice; give it once"));
+                    return Err(Problem::new(
+                        ProblemKind::BadOffset,
+                        "`offset` is given twice; give it once",
+                    ));
                 }
                 "offset" => offset = Some(decode(value)?),
                 "last" => last = Some(decode(value)?),
@@ -48,11 +55,17 @@ impl Query {
         }
         parsed.start = match (offset, last) {
             (Some(_), Some(_)) => {
-                return Err(Problem::new(ProblemKind::BadOffset, "`offset` and `last` exclude each other; give one"));
+                return Err(Problem::new(
+                    ProblemKind::BadOffset,
+                    "`offset` and `last` exclude each other; give one",
+                ));
             }
             (Some(offset), None) => Some(start(&offset)?),
             (None, Some(last)) => Some(Start::Last(last.parse().map_err(|_| {
-                Problem::new(ProblemKind::BadOffset, format!("`last` is {last:?}; it is a number of entries"))
+                Problem::new(
+                    ProblemKind::BadOffset,
+                    format!("`last` is {last:?}; it is a number of entries"),
+                )
             })?)),
             (None, None) => None,
         };
@@ -71,9 +84,12 @@ pub(crate) fn start(offset: &str) -> Result<Start, Problem> {
 }
 
 fn decode(value: &str) -> Result<Cow<'_, str>, Problem> {
-    percent_decode_str(value)
-        .decode_utf8()
-        .map_err(|_| Problem::new(ProblemKind::BadRequest, "a parameter is not UTF-8 after percent-decoding"))
+    percent_decode_str(value).decode_utf8().map_err(|_| {
+        Problem::new(
+            ProblemKind::BadRequest,
+            "a parameter is not UTF-8 after percent-decoding",
+        )
+    })
 }
 
 fn live(value: &str) -> Result<Live, Problem> {
@@ -92,7 +108,10 @@ fn on_gap(value: &str) -> Result<bool, Problem> {
     match value {
         "fail" => Ok(true),
         "tell" => Ok(false),
-        other => Err(Problem::new(ProblemKind::BadRequest, format!("`on_gap` is {other:?}; it is tell or fail"))),
+        other => Err(Problem::new(
+            ProblemKind::BadRequest,
+            format!("`on_gap` is {other:?}; it is tell or fail"),
+        )),
     }
 }
 
@@ -131,7 +150,11 @@ mod tests {
             ("on_gap=cry", "tell or fail"),
         ] {
             let problem = Query::parse(Some(query)).unwrap_err();
-            assert!(problem.detail.contains(expected), "{query} gave {:?}", problem.detail);
+            assert!(
+                problem.detail.contains(expected),
+                "{query} gave {:?}",
+                problem.detail
+            );
             assert_eq!(problem.kind.status(), 400);
         }
     }

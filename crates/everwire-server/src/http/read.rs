@@ -17,7 +17,8 @@ use everwire_websocket::{
     handshake::{self, Accepted, Policy},
 };
 use everwire_wire::{
-    Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, StreamCursor, Transfer, codes, encode_welcome, page,
+    Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, StreamCursor, Transfer, codes,
+    encode_welcome, page,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 
@@ -67,14 +68,22 @@ impl Context {
         };
         let now_ms = self.publisher().now_ms;
         if occasion == Occasion::LiveRead && self.stopping.is_stopping() {
-            return Err(Problem::new(ProblemKind::Stopping, "the server is stopping; reconnect elsewhere or later"));
+            return Err(Problem::new(
+                ProblemKind::Stopping,
+                "the server is stopping; reconnect elsewhere or later",
+            ));
         }
-        let channel =
-            self.shared.hub.open(name, occasion, now_ms).map_err(|none| no_channel(name, none))?;
+        let channel = self
+            .shared
+            .hub
+            .open(name, occasion, now_ms)
+            .map_err(|none| no_channel(name, none))?;
         let mut state = channel.lock();
         state.touch(now_ms);
         match asked {
-            Asked::CatchUp => self.catch_up(parts, name, &query, &state).map(Reply::Response),
+            Asked::CatchUp => self
+                .catch_up(parts, name, &query, &state)
+                .map(Reply::Response),
             Asked::LongPoll => self.long_poll(parts, &channel, &query, origin, &state, now_ms),
             Asked::WebSocket => self.websocket(parts, &channel, &query, &state),
             Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
@@ -85,7 +94,11 @@ impl Context {
 
     fn metadata(&self, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
         let none = crate::hub::NoChannel::Missing;
-        let channel = self.shared.hub.find(name, self.publisher().now_ms).ok_or_else(|| no_channel(name, none))?;
+        let channel = self
+            .shared
+            .hub
+            .find(name, self.publisher().now_ms)
+            .ok_or_else(|| no_channel(name, none))?;
         let mut response = answer::no_content();
         *response.status_mut() = StatusCode::OK;
         describe(&channel.lock(), response.headers_mut());
@@ -110,7 +123,10 @@ impl Context {
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
         let headers = response.headers_mut();
         let tag = entity_tag(state, after, headers);
-        let cache = match (reached_head, self.shared.hub.rules().permits_anybody(Action::Read, name)) {
+        let cache = match (
+            reached_head,
+            self.shared.hub.rules().permits_anybody(Action::Read, name),
+        ) {
             // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
             (true, _) => "no-cache",
             (false, true) => "public, max-age=60, stale-while-revalidate=300",
@@ -124,7 +140,9 @@ impl Context {
         }
         response.headers_mut().insert(header::ETAG, tag);
         // The same URL is also an event stream and ndjson.
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        response
+            .headers_mut()
+            .insert(header::VARY, HeaderValue::from_static("accept"));
         Ok(response)
     }
 
@@ -153,9 +171,20 @@ impl Context {
         if let Some(response) = poll_answer(&shape, state, now, limits.page_bytes_max, now_ms) {
             return Ok(Reply::Response(response));
         }
-        let wait_ms = fields::prefer_wait_ms(&parts.headers).unwrap_or(u64::MAX).min(limits.long_poll_ms_max);
-        let poll = PollRequest { channel: channel.clone(), shape, wait_ms, keep_alive: keeps_alive(parts) };
-        let line = LineRequest { response: Response::new(()), opening: Bytes::new(), wire: Wire::Poll(poll) };
+        let wait_ms = fields::prefer_wait_ms(&parts.headers)
+            .unwrap_or(u64::MAX)
+            .min(limits.long_poll_ms_max);
+        let poll = PollRequest {
+            channel: channel.clone(),
+            shape,
+            wait_ms,
+            keep_alive: keeps_alive(parts),
+        };
+        let line = LineRequest {
+            response: Response::new(()),
+            opening: Bytes::new(),
+            wire: Wire::Poll(poll),
+        };
         Ok(Reply::Line(Box::new(line)))
     }
 
@@ -178,7 +207,10 @@ impl Context {
         };
         // A reconnecting EventSource knows better than its URL, which is from its first connection.
         let last_event_id = match asked {
-            Asked::EventStream => fields::one(&parts.headers, &header::HeaderName::from_static("last-event-id"))?,
+            Asked::EventStream => fields::one(
+                &parts.headers,
+                &header::HeaderName::from_static("last-event-id"),
+            )?,
             _ => None,
         };
         let start = match (last_event_id.filter(|id| !id.is_empty()), query.start) {
@@ -201,7 +233,10 @@ impl Context {
                 gap.oldest.sequence
             }
         };
-        if asked == Asked::EventStream && state.is_ended() && sequence >= state.core().log().head_sequence() {
+        if asked == Asked::EventStream
+            && state.is_ended()
+            && sequence >= state.core().log().head_sequence()
+        {
             // To an EventSource 204 means: do not reconnect (WHATWG HTML, section 9.2.2).
             let mut response = answer::no_content();
             describe(state, response.headers_mut());
@@ -212,13 +247,19 @@ impl Context {
         let headers = response.headers_mut();
         let content_type = framing.content_type().unwrap_or("application/octet-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-transform"),
+        );
         // nginx passes a stream on at once only if it is told to.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(header::VARY, HeaderValue::from_static("accept"));
         let kind = state.core().content_type().map(ContentType::kind);
         if asked != Asked::Ndjson && kind == Some(ContentKind::Binary) {
-            headers.insert(answer::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
+            headers.insert(
+                answer::STREAM_SSE_DATA_ENCODING,
+                HeaderValue::from_static("base64"),
+            );
         }
         let durable = asked == Asked::DurableEventStream;
         let entries = Entries {
@@ -231,7 +272,11 @@ impl Context {
             cursor: query.cursor,
             lifetime_ms: durable.then_some(self.shared.config.http.durable_stream_ms),
         };
-        Ok(Reply::Line(Box::new(LineRequest { response, opening: opening.freeze(), wire: Wire::Entries(entries) })))
+        Ok(Reply::Line(Box::new(LineRequest {
+            response,
+            opening: opening.freeze(),
+            wire: Wire::Entries(entries),
+        })))
     }
 
     fn websocket(
@@ -242,7 +287,9 @@ impl Context {
         state: &State,
     ) -> Result<Reply, Problem> {
         let accepted = accept(parts, &[SUBPROTOCOL])?;
-        let window = accepted.deflate.and_then(|deflate| deflate.outbound_window(Role::Server));
+        let window = accepted
+            .deflate
+            .and_then(|deflate| deflate.outbound_window(Role::Server));
         let framing = match accepted.subprotocol {
             Some(_) => Framing::Session { window },
             None => Framing::Raw { window },
@@ -251,7 +298,9 @@ impl Context {
         let start = query.start.unwrap_or(Start::Now);
         let mut opening = BytesMut::new();
         let welcome = |sequence, opening: &mut BytesMut| {
-            if let (Framing::Session { .. }, Some(offset)) = (framing, state.core().log().offset_at(sequence)) {
+            if let (Framing::Session { .. }, Some(offset)) =
+                (framing, state.core().log().offset_at(sequence))
+            {
                 let mut text = BytesMut::new();
                 encode_welcome(channel.name(), &offset, &mut text);
                 encode_message(MessageKind::Text, &text, opening);
@@ -273,9 +322,16 @@ impl Context {
             }
             Place::Gap(gap) => {
                 // A browser is not shown the status of a refused handshake, but it is shown a close code.
-                let reason = format!("entries after this offset are gone; the oldest kept are after {}", gap.oldest);
+                let reason = format!(
+                    "entries after this offset are gone; the oldest kept are after {}",
+                    gap.oldest
+                );
                 encode_close(Some((codes::GAP, &reason)), &mut opening);
-                let line = LineRequest { response, opening: opening.freeze(), wire: Wire::Ended };
+                let line = LineRequest {
+                    response,
+                    opening: opening.freeze(),
+                    wire: Wire::Ended,
+                };
                 return Ok(Reply::Line(Box::new(line)));
             }
         };
@@ -284,12 +340,20 @@ impl Context {
             framing,
             sequence,
             deflate: accepted.deflate,
-            publish: self.shared.hub.rules().permits_anybody(Action::Publish, channel.name()),
+            publish: self
+                .shared
+                .hub
+                .rules()
+                .permits_anybody(Action::Publish, channel.name()),
             fail_on_gap: query.fail_on_gap,
             cursor: None,
             lifetime_ms: None,
         };
-        Ok(Reply::Line(Box::new(LineRequest { response, opening: opening.freeze(), wire: Wire::Entries(entries) })))
+        Ok(Reply::Line(Box::new(LineRequest {
+            response,
+            opening: opening.freeze(),
+            wire: Wire::Entries(entries),
+        })))
     }
 }
 
@@ -301,8 +365,14 @@ pub(crate) fn wants_websocket(parts: &Parts) -> bool {
 /// `/echo` as a line.
 pub(super) fn echo_line(parts: &Parts) -> Result<LineRequest, Problem> {
     let accepted = accept(parts, &[])?;
-    let wire = Wire::Echo { deflate: accepted.deflate };
-    Ok(LineRequest { response: switching(&accepted), opening: Bytes::new(), wire })
+    let wire = Wire::Echo {
+        deflate: accepted.deflate,
+    };
+    Ok(LineRequest {
+        response: switching(&accepted),
+        opening: Bytes::new(),
+        wire,
+    })
 }
 
 /// The answer to a live reader that is not left waiting: what there is, or that there is nothing yet.
@@ -313,7 +383,10 @@ pub(crate) fn live_answer(
     now_ms: u64,
 ) -> Response<Bytes> {
     if state.is_removed() {
-        let mut response = answer::problem_response(&Problem::new(ProblemKind::NotFound, "the channel was deleted"));
+        let mut response = answer::problem_response(&Problem::new(
+            ProblemKind::NotFound,
+            "the channel was deleted",
+        ));
         origin::allow_in(shape.allow_origin.as_ref(), response.headers_mut());
         return response;
     }
@@ -359,7 +432,11 @@ fn asked(parts: &Parts, query: &Query) -> Asked {
     if fields::prefer_wait_ms(&parts.headers).is_some() {
         return Asked::LongPoll;
     }
-    match parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) {
+    match parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+    {
         Some(accept) if accepts(accept, "text/event-stream") => Asked::EventStream,
         Some(accept) if accepts(accept, "application/x-ndjson") => Asked::Ndjson,
         Some(_) | None => Asked::CatchUp,
@@ -368,11 +445,21 @@ fn asked(parts: &Parts, query: &Query) -> Asked {
 
 /// Whether a media type is named in `Accept`, by itself and not by a wildcard.
 fn accepts(accept: &str, media_type: &str) -> bool {
-    accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(media_type))
+    accept.split(',').any(|range| {
+        range
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .eq_ignore_ascii_case(media_type)
+    })
 }
 
 fn accept<'p>(parts: &Parts, subprotocols: &'p [&'p str]) -> Result<Accepted<'p>, Problem> {
-    let policy = Policy { subprotocols, deflate: Some(DeflatePolicy::default()) };
+    let policy = Policy {
+        subprotocols,
+        deflate: Some(DeflatePolicy::default()),
+    };
     handshake::accept(&handshake_request(parts), &policy).map_err(|refusal| {
         let kind = match refusal.status() {
             StatusCode::UPGRADE_REQUIRED => ProblemKind::UpgradeRequired,
@@ -388,7 +475,10 @@ fn handshake_request(parts: &Parts) -> handshake::Request<'_> {
         method: &parts.method,
         version: parts.version,
         headers: &parts.headers,
-        protocol: parts.extensions.get::<hyper::ext::Protocol>().map(hyper::ext::Protocol::as_str),
+        protocol: parts
+            .extensions
+            .get::<hyper::ext::Protocol>()
+            .map(hyper::ext::Protocol::as_str),
     }
 }
 
@@ -400,10 +490,19 @@ fn switching(accepted: &Accepted<'_>) -> Response<()> {
 }
 
 fn locate(state: &State, start: &Start) -> Result<u64, Problem> {
-    state.core().log().locate(start).map_err(|gap| gap_problem(&gap))
+    state
+        .core()
+        .log()
+        .locate(start)
+        .map_err(|gap| gap_problem(&gap))
 }
 
-fn locate_live(state: &State, start: &Start, framing: Framing, fail_on_gap: bool) -> Result<Place, Problem> {
+fn locate_live(
+    state: &State,
+    start: &Start,
+    framing: Framing,
+    fail_on_gap: bool,
+) -> Result<Place, Problem> {
     match state.core().log().locate(start) {
         Ok(sequence) => Ok(Place::At(sequence)),
         Err(gap) if fail_on_gap || !framing.tells_gaps() => Err(gap_problem(&gap)),
@@ -422,11 +521,17 @@ fn gap_problem(gap: &Gap) -> Problem {
 }
 
 fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
-    Source { name: channel.name(), kind: kind_of(state) }
+    Source {
+        name: channel.name(),
+        kind: kind_of(state),
+    }
 }
 
 fn kind_of(state: &State) -> ContentKind {
-    state.core().content_type().map_or(ContentKind::Binary, ContentType::kind)
+    state
+        .core()
+        .content_type()
+        .map_or(ContentKind::Binary, ContentType::kind)
 }
 
 /// The entries after a place, as a response without anything about caches.
@@ -456,9 +561,17 @@ fn content(state: &State, after: u64, page_bytes_max: usize) -> Response<Bytes> 
 fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
     let log = state.core().log();
     let from: Offset = log.offset_at(after).unwrap_or_else(|| log.oldest());
-    let to = headers.get(answer::STREAM_NEXT_OFFSET).and_then(|next| next.to_str().ok()).unwrap_or("");
-    let closed = if headers.contains_key(answer::STREAM_CLOSED) { ":c" } else { "" };
-    HeaderValue::try_from(format!("\"{from}:{to}{closed}\"")).expect("offsets are letters and digits")
+    let to = headers
+        .get(answer::STREAM_NEXT_OFFSET)
+        .and_then(|next| next.to_str().ok())
+        .unwrap_or("");
+    let closed = if headers.contains_key(answer::STREAM_CLOSED) {
+        ":c"
+    } else {
+        ""
+    };
+    HeaderValue::try_from(format!("\"{from}:{to}{closed}\""))
+        .expect("offsets are letters and digits")
 }
 
 /// Whether the client has this very page (RFC 9110, section 13.1.2).
@@ -489,4 +602,3 @@ fn keeps_alive(parts: &Parts) -> bool {
         _ => false,
     }
 }
-

@@ -65,9 +65,18 @@ mod tests {
     fn each_address_is_known_and_nothing_else() {
         let name = |name: &str| ChannelName::new(name).unwrap();
         for (path, expected) in [
-            ("/channels/chat/lobby", Ok(Target::Channel(Dialect::Everwire, name("chat/lobby")))),
-            ("/channels/a%20b", Ok(Target::Channel(Dialect::Everwire, name("a b")))),
-            ("/v1/stream/jobs/7", Ok(Target::Channel(Dialect::DurableStreams, name("jobs/7")))),
+            (
+                "/channels/chat/lobby",
+                Ok(Target::Channel(Dialect::Everwire, name("chat/lobby"))),
+            ),
+            (
+                "/channels/a%20b",
+                Ok(Target::Channel(Dialect::Everwire, name("a b"))),
+            ),
+            (
+                "/v1/stream/jobs/7",
+                Ok(Target::Channel(Dialect::DurableStreams, name("jobs/7"))),
+            ),
             ("/publish", Ok(Target::Publish)),
             ("/", Ok(Target::Page("/"))),
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),

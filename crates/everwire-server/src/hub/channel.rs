@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use everwire_channel::{
-    Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Expiry, Mismatch,
+    Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Expiry,
+    Mismatch,
 };
 use tokio::sync::Notify;
 
@@ -66,7 +67,11 @@ impl Channel {
             bytes_counted: 0,
             bytes_of_all,
         };
-        Self { name, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            name,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
     }
 
     /// The channel's name.
@@ -156,19 +161,26 @@ impl State {
         closed: bool,
         now_ms: u64,
     ) -> Result<Confirmed, Mismatch> {
-        let confirmed = self.core.confirm(Some(content_type), expiry, closed, now_ms)?;
+        let confirmed = self
+            .core
+            .confirm(Some(content_type), expiry, closed, now_ms)?;
         self.by_request = true;
         Ok(confirmed)
     }
 
     /// Starts to tell a shard of changes. What is in the log now is not told.
     pub fn watch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
-        self.watchers.push(Watcher { mailbox: mailbox.clone(), key, told: false });
+        self.watchers.push(Watcher {
+            mailbox: mailbox.clone(),
+            key,
+            told: false,
+        });
     }
 
     /// Ends it.
     pub fn unwatch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
-        self.watchers.retain(|watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox));
+        self.watchers
+            .retain(|watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox));
     }
 
     /// The shard looks now: the next change is told again.
@@ -212,9 +224,11 @@ impl State {
     fn count_bytes(&mut self) {
         let bytes = self.core.log().bytes();
         if bytes >= self.bytes_counted {
-            self.bytes_of_all.fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
+            self.bytes_of_all
+                .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
         } else {
-            self.bytes_of_all.fetch_sub(self.bytes_counted - bytes, Ordering::Relaxed);
+            self.bytes_of_all
+                .fetch_sub(self.bytes_counted - bytes, Ordering::Relaxed);
         }
         self.bytes_counted = bytes;
     }

@@ -37,7 +37,10 @@ impl Mailbox {
     /// Takes all messages into `taken`, which is empty; its capacity is kept.
     pub fn take(&self, taken: &mut Vec<Mail>) {
         debug_assert!(taken.is_empty());
-        std::mem::swap(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner), taken);
+        std::mem::swap(
+            &mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner),
+            taken,
+        );
     }
 
     /// Resolves when there is mail that was not taken.

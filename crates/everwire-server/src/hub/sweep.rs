@@ -7,13 +7,19 @@ use super::{Channel, Hub, State};
 /// Walks over all channels once, part by part, so that no lock is held for long.
 pub fn sweep(hub: &Hub, now_ms: u64) {
     for part in &hub.parts {
-        let channels: Vec<Arc<Channel>> =
-            part.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let channels: Vec<Arc<Channel>> = part
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         for channel in channels {
             let mut state = channel.lock();
             state.trim(now_ms);
             let forget_ms = hub.rules.of(channel.name()).forget_ms;
-            let gone = |state: &State| state.core().is_expired(now_ms) || state.is_forgettable(forget_ms, now_ms);
+            let gone = |state: &State| {
+                state.core().is_expired(now_ms) || state.is_forgettable(forget_ms, now_ms)
+            };
             let now_gone = gone(&state);
             drop(state);
             if now_gone {

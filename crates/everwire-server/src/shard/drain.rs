@@ -13,7 +13,9 @@ impl Shard {
 
     /// Whether lines are left to be told.
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.as_ref().is_some_and(|lines| !lines.is_empty())
+        self.draining
+            .as_ref()
+            .is_some_and(|lines| !lines.is_empty())
     }
 
     /// Whether the server stops: new lines are refused.
@@ -25,8 +27,12 @@ impl Shard {
     /// same second.
     pub(super) fn drain_some(&mut self) {
         for _ in 0..SLICE {
-            let Some(key) = self.draining.as_mut().and_then(Vec::pop) else { return };
-            let Some(line) = self.lines.get(key as usize) else { continue };
+            let Some(key) = self.draining.as_mut().and_then(Vec::pop) else {
+                return;
+            };
+            let Some(line) = self.lines.get(key as usize) else {
+                continue;
+            };
             let framing = match &line.seat {
                 Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
                 Seat::Alone(alone) => match &alone.role {

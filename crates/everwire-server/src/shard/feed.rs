@@ -15,7 +15,7 @@ use std::{
 };
 
 use everwire_channel::{ContentKind, Offset};
-use everwire_wire::{Deflaters, Framing, Notice, Source, StreamCursor, Tail};
+use everwire_wire::{Deflaters, Framing, Notice, Source, Standing, StreamCursor, Tail};
 use mio::net::TcpStream;
 
 use crate::hub::{Channel, State};
@@ -90,7 +90,13 @@ pub(crate) enum Pulled {
 
 impl Feed {
     /// A feed that starts at the log's head.
-    pub fn new(channel: Arc<Channel>, local: u32, framing: Framing, generation: u32, state: &State) -> Self {
+    pub fn new(
+        channel: Arc<Channel>,
+        local: u32,
+        framing: Framing,
+        generation: u32,
+        state: &State,
+    ) -> Self {
         Self {
             tail: Tail::new(state.core().log().head_sequence()),
             ended: state.is_ended(),
@@ -103,7 +109,10 @@ impl Feed {
             queued: false,
             place: 0,
             left: 0,
-            lap: Lap { end: 0, whole: true },
+            lap: Lap {
+                end: 0,
+                whole: true,
+            },
         }
     }
 
@@ -112,7 +121,8 @@ impl Feed {
         let log = state.core().log();
         let source = source(&self.channel, state);
         let before = self.tail.end();
-        let epoch = log.head().epoch;
+        let head = log.head();
+        let epoch = head.epoch;
         let mut pulled = Pulled::All;
         match log.after(self.tail.sequence()) {
             everwire_channel::Read::Gap(_) => return Pulled::Lost,
@@ -123,22 +133,29 @@ impl Feed {
                         pulled = Pulled::More;
                         break;
                     }
-                    let offset = Offset { epoch, sequence, mark: entry.mark };
+                    let offset = Offset {
+                        epoch,
+                        sequence,
+                        mark: entry.mark,
+                    };
+                    let up_to_date = sequence == head.sequence;
+                    let standing = Standing {
+                        up_to_date,
+                        cursor: StreamCursor::at(now_ms),
+                    };
                     self.tail.push_entry(sequence, |out| {
-                        self.framing.encode_entry(&source, &offset, entry, deflaters, out);
+                        self.framing
+                            .encode_entry(&source, &offset, entry, standing, deflaters, out);
                     });
                 }
             }
         }
-        if pulled == Pulled::All {
-            let head = log.head();
-            if state.is_ended() && !self.ended {
-                self.ended = true;
-                self.tail.push_notice(|out| self.framing.encode_notice(&source, Notice::Closed(&head), out));
-            } else if self.tail.end() > before && matches!(self.framing, Framing::DurableEventStream(_)) {
-                let notice = Notice::UpToDate(&head, StreamCursor::at(now_ms));
-                self.tail.push_notice(|out| self.framing.encode_notice(&source, notice, out));
-            }
+        if pulled == Pulled::All && state.is_ended() && !self.ended {
+            self.ended = true;
+            self.tail.push_notice(|out| {
+                self.framing
+                    .encode_notice(&source, Notice::Closed(&head), out)
+            });
         }
         self.tail.seal();
         if self.tail.end() > before {
@@ -150,7 +167,8 @@ impl Feed {
 
     /// Shows all lines that they are alive.
     pub fn push_heartbeat(&mut self) {
-        self.tail.push_notice(|out| self.framing.encode_heartbeat(out));
+        self.tail
+            .push_notice(|out| self.framing.encode_heartbeat(out));
         self.tail.seal();
         self.left = self.subscribers.len();
     }
@@ -211,7 +229,10 @@ impl Feed {
     pub fn release_if_walked(&mut self) {
         if self.left == 0 {
             self.tail.release(self.tail.end());
-            self.lap = Lap { end: self.tail.end(), whole: true };
+            self.lap = Lap {
+                end: self.tail.end(),
+                whole: true,
+            };
         }
     }
 
@@ -233,15 +254,24 @@ impl Feed {
             self.left = self.subscribers.len();
             self.lap.whole = false;
         }
-        let moved = self.subscribers.get(index as usize).map(|subscriber| subscriber.line);
+        let moved = self
+            .subscribers
+            .get(index as usize)
+            .map(|subscriber| subscriber.line);
         (removed, moved)
     }
 }
 
 /// What an encoder must know of a channel. The kind of a channel that has no entry yet does not matter.
 pub(crate) fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
-    let kind = state.core().content_type().map_or(ContentKind::Binary, everwire_channel::ContentType::kind);
-    Source { name: channel.name(), kind }
+    let kind = state
+        .core()
+        .content_type()
+        .map_or(ContentKind::Binary, everwire_channel::ContentType::kind);
+    Source {
+        name: channel.name(),
+        kind,
+    }
 }
 
 fn write_slices(mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {

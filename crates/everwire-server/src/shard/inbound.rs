@@ -21,7 +21,10 @@ const UNREAD_BYTES_MAX: usize = 16 * 1024;
 /// What kind of line something came in on.
 enum Kind {
     /// A WebSocket of a channel.
-    Socket { framing: Framing, feed: u32 },
+    Socket {
+        framing: Framing,
+        feed: u32,
+    },
     Echo,
     /// A response stream, whose client has nothing to say.
     Stream,
@@ -51,7 +54,9 @@ impl Shard {
                 self.again.push_back(key);
                 break;
             }
-            let Some(mut socket) = self.socket(key) else { break };
+            let Some(mut socket) = self.socket(key) else {
+                break;
+            };
             match socket.read(&mut buffer) {
                 Ok(0) => {
                     self.close(key);
@@ -78,11 +83,16 @@ impl Shard {
     /// Takes what a line's peer sent.
     pub(super) fn on_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let second = self.second();
-        let Some(line) = self.lines.get_mut(key as usize) else { return };
+        let Some(line) = self.lines.get_mut(key as usize) else {
+            return;
+        };
         line.heard_s = second;
         let kind = match &mut line.seat {
             Seat::Feed { feed, .. } => match self.feeds[*feed as usize].framing {
-                framing if framing.is_websocket() => Kind::Socket { framing, feed: *feed },
+                framing if framing.is_websocket() => Kind::Socket {
+                    framing,
+                    feed: *feed,
+                },
                 _ => Kind::Stream,
             },
             Seat::Alone(alone) => match &mut alone.role {
@@ -116,7 +126,11 @@ impl Shard {
         let line = &self.lines[key as usize];
         let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
-        let publisher = Publisher { hub: &shared.hub, metrics: &shared.metrics, now_ms };
+        let publisher = Publisher {
+            hub: &shared.hub,
+            metrics: &shared.metrics,
+            now_ms,
+        };
         let channel = self.feeds[feed as usize].channel.clone();
         let may_publish = line.rights.publish;
         let mut replies = BytesMut::new();
@@ -125,8 +139,16 @@ impl Shard {
             if refused.is_some() {
                 return;
             }
-            refused =
-                publish::line_message(&publisher, &channel, framing, may_publish, kind, payload, replies).err();
+            refused = publish::line_message(
+                &publisher,
+                &channel,
+                framing,
+                may_publish,
+                kind,
+                payload,
+                replies,
+            )
+            .err();
         };
         let outcome = self.decode(key, &rules, bytes, &mut replies, &mut on_message);
         if let Some(problem) = refused {
@@ -144,10 +166,18 @@ impl Shard {
         let window = deflate.and_then(|deflate| deflate.outbound_window(Side::Server));
         let mut deflaters = std::mem::take(&mut self.deflaters);
         let mut replies = BytesMut::new();
-        let outcome = self.decode(key, &rules, bytes, &mut replies, &mut |kind, payload, replies| match window {
-            Some(window) => encode_compressed_message(kind, payload, deflaters.of(window), replies),
-            None => encode_message(kind, payload, replies),
-        });
+        let outcome = self.decode(
+            key,
+            &rules,
+            bytes,
+            &mut replies,
+            &mut |kind, payload, replies| match window {
+                Some(window) => {
+                    encode_compressed_message(kind, payload, deflaters.of(window), replies)
+                }
+                None => encode_message(kind, payload, replies),
+            },
+        );
         self.deflaters = deflaters;
         self.after_input(key, outcome, replies);
     }
@@ -161,18 +191,28 @@ impl Shard {
         replies: &mut BytesMut,
         on_message: &mut dyn FnMut(MessageKind, &[u8], &mut BytesMut),
     ) -> Result<bool, Failure> {
-        let mut inbound = self.sides.get_mut(&key).map(|side| std::mem::take(&mut side.inbound)).unwrap_or_default();
+        let mut inbound = self
+            .sides
+            .get_mut(&key)
+            .map(|side| std::mem::take(&mut side.inbound))
+            .unwrap_or_default();
         let mut closing = false;
-        let outcome = inbound.handle_bytes(rules, &mut self.inflating, bytes, &mut |event| match event {
-            Event::Message(kind, payload) => on_message(kind, payload, replies),
-            Event::Ping(payload) => encode_pong(payload, replies),
-            Event::Pong(_) => {}
-            Event::Close(close) => {
-                // Whoever did not start the closing handshake echoes its code (RFC 6455, section 5.5.1).
-                closing = true;
-                encode_close(close.map(|(code, _)| (code, "")), replies);
-            }
-        });
+        let outcome =
+            inbound.handle_bytes(
+                rules,
+                &mut self.inflating,
+                bytes,
+                &mut |event| match event {
+                    Event::Message(kind, payload) => on_message(kind, payload, replies),
+                    Event::Ping(payload) => encode_pong(payload, replies),
+                    Event::Pong(_) => {}
+                    Event::Close(close) => {
+                        // Whoever did not start the closing handshake echoes its code (RFC 6455, section 5.5.1).
+                        closing = true;
+                        encode_close(close.map(|(code, _)| (code, "")), replies);
+                    }
+                },
+            );
         if !inbound.is_idle() && outcome.is_ok() && !closing {
             self.side(key).inbound = inbound;
         }
@@ -186,7 +226,10 @@ impl Shard {
             Ok(true) => self.end_socket(key, &replies, Then::Close),
             Err(failure) => {
                 self.shared.metrics.line_failed(failure.close_code());
-                encode_close(Some((failure.close_code(), &failure.reason())), &mut replies);
+                encode_close(
+                    Some((failure.close_code(), &failure.reason())),
+                    &mut replies,
+                );
                 self.end_socket(key, &replies, Then::Linger);
             }
         }
@@ -194,7 +237,12 @@ impl Shard {
 
     /// Sends the last frames of a WebSocket, and ends it.
     fn end_socket(&mut self, key: LineKey, replies: &[u8], then: Then) {
-        if self.sides.get(&key).and_then(|side| side.behind).is_some_and(|behind| behind.skip > 0) {
+        if self
+            .sides
+            .get(&key)
+            .and_then(|side| side.behind)
+            .is_some_and(|behind| behind.skip > 0)
+        {
             // Inside a large message: the Close frame would land in its middle.
             return self.close(key);
         }
@@ -206,8 +254,15 @@ impl Shard {
         self.send_side(key);
     }
 
-    fn rules(&self, deflate: Option<everwire_websocket::Deflate>, message_bytes_max: usize) -> Rules {
-        Rules { role: Side::Server, message_bytes_max, deflate }
+    fn rules(
+        &self,
+        deflate: Option<everwire_websocket::Deflate>,
+        message_bytes_max: usize,
+    ) -> Rules {
+        Rules {
+            role: Side::Server,
+            message_bytes_max,
+            deflate,
+        }
     }
 }
-

@@ -69,7 +69,9 @@ impl Shard {
         let mut socket = TcpStream::from_std(socket);
         self.generation = self.generation.wrapping_add(1);
         let key = self.lines.vacant_key();
-        self.queue.registry().register(&mut socket, Token(key), Interest::READABLE)?;
+        self.queue
+            .registry()
+            .register(&mut socket, Token(key), Interest::READABLE)?;
         let key = key as LineKey;
         let line = Line {
             seat: Seat::Vacant,
@@ -87,14 +89,27 @@ impl Shard {
             Wire::Echo { deflate } => {
                 self.lines[key as usize].deflate = deflate;
                 self.seat_alone(key, socket, Role::Echo);
-                self.sides.insert(key, Box::new(Side { out, ..Side::default() }));
+                self.sides.insert(
+                    key,
+                    Box::new(Side {
+                        out,
+                        ..Side::default()
+                    }),
+                );
                 self.send_side(key);
             }
             Wire::Entries(entries) => self.join_feed(key, socket, out, &entries),
             Wire::Poll(poll) => self.park(key, socket, poll),
             Wire::Ended => {
                 self.seat_alone(key, socket, Role::Lingering);
-                self.sides.insert(key, Box::new(Side { out, then: Then::Linger, ..Side::default() }));
+                self.sides.insert(
+                    key,
+                    Box::new(Side {
+                        out,
+                        then: Then::Linger,
+                        ..Side::default()
+                    }),
+                );
                 self.send_side(key);
             }
         }
@@ -109,16 +124,38 @@ impl Shard {
     fn join_feed(&mut self, key: LineKey, socket: TcpStream, out: BytesMut, entries: &Entries) {
         let local = self.local_channel(&entries.channel);
         let feed_key = self.feed_of(local, entries.framing);
-        let subscriber = Subscriber { position: BEHIND, socket, line: key };
+        let subscriber = Subscriber {
+            position: BEHIND,
+            socket,
+            line: key,
+        };
         let index = self.feeds[feed_key as usize].add(subscriber);
         let line = &mut self.lines[key as usize];
-        line.seat = Seat::Feed { feed: feed_key, index };
+        line.seat = Seat::Feed {
+            feed: feed_key,
+            index,
+        };
         line.deflate = entries.deflate;
-        line.rights = Rights { publish: entries.publish, fail_on_gap: entries.fail_on_gap };
+        line.rights = Rights {
+            publish: entries.publish,
+            fail_on_gap: entries.fail_on_gap,
+        };
         // Every line starts behind, at its own place in the log; one at the head joins the tail at once. So
         // whatever is published from now on, by this very line even, reaches it.
-        let behind = Behind { sequence: entries.sequence, skip: 0, cursor: entries.cursor };
-        self.sides.insert(key, Box::new(Side { out, behind: Some(behind), ..Side::default() }));
+        let behind = Behind {
+            sequence: entries.sequence,
+            skip: 0,
+            cursor: entries.cursor,
+            told: false,
+        };
+        self.sides.insert(
+            key,
+            Box::new(Side {
+                out,
+                behind: Some(behind),
+                ..Side::default()
+            }),
+        );
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
@@ -135,7 +172,16 @@ impl Shard {
         polls.push(key);
         let wait_ms = request.wait_ms;
         let channel = request.channel.clone();
-        self.seat_alone(key, socket, Role::Poll(Poll { local, index, request, unread: BytesMut::new() }));
+        self.seat_alone(
+            key,
+            socket,
+            Role::Poll(Poll {
+                local,
+                index,
+                request,
+                unread: BytesMut::new(),
+            }),
+        );
         self.arm_line(key, wait_ms, Timer::poll);
         // Something may have come between the look that found nothing and this watch.
         let answer = self.poll_answer_now(key, &channel.lock());
@@ -154,7 +200,11 @@ impl Shard {
         if let Some(key) = self.local_by_channel.get(&address) {
             return *key;
         }
-        let local = Local { channel: channel.clone(), feeds: Vec::new(), polls: Vec::new() };
+        let local = Local {
+            channel: channel.clone(),
+            feeds: Vec::new(),
+            polls: Vec::new(),
+        };
         let key = self.locals.insert(local) as u32;
         self.local_by_channel.insert(address, key);
         channel.lock().watch(&self.mailbox, WatchKey(key));
@@ -164,7 +214,10 @@ impl Shard {
     /// The feed of a channel in a framing; a new one starts at the log's head.
     fn feed_of(&mut self, local: u32, framing: Framing) -> u32 {
         let feeds = &self.locals[local as usize].feeds;
-        if let Some(key) = feeds.iter().find(|key| self.feeds[**key as usize].framing == framing) {
+        if let Some(key) = feeds
+            .iter()
+            .find(|key| self.feeds[**key as usize].framing == framing)
+        {
             return *key;
         }
         self.generation = self.generation.wrapping_add(1);
@@ -186,7 +239,9 @@ impl Shard {
         if let Some(address) = line.address.take() {
             self.shared.census.leave(address);
         }
-        let Seat::Alone(mut alone) = std::mem::replace(&mut line.seat, Seat::Vacant) else { return };
+        let Seat::Alone(mut alone) = std::mem::replace(&mut line.seat, Seat::Vacant) else {
+            return;
+        };
         self.vacant.push(key);
         if self.queue.registry().deregister(&mut alone.socket).is_err() {
             return;
@@ -195,7 +250,10 @@ impl Shard {
             Role::Answering { unread } => unread.freeze(),
             Role::Poll(_) | Role::Echo | Role::Lingering => Bytes::new(),
         };
-        self.returned.push(super::Returned { socket: alone.socket.into(), unread });
+        self.returned.push(super::Returned {
+            socket: alone.socket.into(),
+            unread,
+        });
     }
 
     /// Sends bytes that may only go out between two entries: a pong, a reply, a Close frame.
@@ -212,7 +270,12 @@ impl Shard {
                 // Until the bytes are out the line reads for itself; nearly always that is this very call.
                 let place = feed.tail.place(subscriber.position);
                 subscriber.position = BEHIND;
-                self.side(key).behind = Some(Behind { sequence: place.sequence, skip: 0, cursor: None });
+                self.side(key).behind = Some(Behind {
+                    sequence: place.sequence,
+                    skip: 0,
+                    cursor: None,
+                    told: true,
+                });
             }
         }
         let side = self.side(key);

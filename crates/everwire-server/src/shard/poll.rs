@@ -75,7 +75,9 @@ impl Shard {
         let mut made: Option<(PollShape, bool, Bytes)> = None;
         let mut answers = Vec::new();
         for key in &self.locals[local as usize].polls {
-            let Some(poll) = self.poll(*key) else { continue };
+            let Some(poll) = self.poll(*key) else {
+                continue;
+            };
             let (shape, keep_alive) = (&poll.request.shape, poll.request.keep_alive);
             if let Some((made_shape, made_keep_alive, bytes)) = &made
                 && made_shape == shape
@@ -99,17 +101,26 @@ impl Shard {
 
     /// Answers a poll, and gives its connection back once the answer is out.
     pub(super) fn answer_poll(&mut self, key: LineKey, answer: &[u8]) {
-        let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat) else { return };
+        let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat)
+        else {
+            return;
+        };
         let role = std::mem::replace(&mut alone.role, Role::Lingering);
         let Role::Poll(poll) = role else {
             alone.role = role;
             return;
         };
-        alone.role = Role::Answering { unread: poll.unread };
+        alone.role = Role::Answering {
+            unread: poll.unread,
+        };
         self.leave_polls(poll.local, poll.index);
         let side = self.side(key);
         side.out.extend_from_slice(answer);
-        side.then = if poll.request.keep_alive { Then::Return } else { Then::Linger };
+        side.then = if poll.request.keep_alive {
+            Then::Return
+        } else {
+            Then::Linger
+        };
         self.send_side(key);
     }
 
@@ -128,7 +139,10 @@ impl Shard {
         let polls = &mut self.locals[local as usize].polls;
         polls.swap_remove(index as usize);
         if let Some(moved) = polls.get(index as usize).copied()
-            && let Some(Seat::Alone(alone)) = self.lines.get_mut(moved as usize).map(|line| &mut line.seat)
+            && let Some(Seat::Alone(alone)) = self
+                .lines
+                .get_mut(moved as usize)
+                .map(|line| &mut line.seat)
             && let Role::Poll(poll) = &mut alone.role
         {
             poll.index = index;
@@ -148,7 +162,16 @@ impl Shard {
 
     fn encode_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Bytes> {
         let page_bytes_max = self.shared.config.limits.page_bytes_max;
-        let answer = poll_answer(&poll.request.shape, state, occasion, page_bytes_max, self.now_ms)?;
-        Some(head::encode_response(answer, poll.request.keep_alive && !self.is_stopping()))
+        let answer = poll_answer(
+            &poll.request.shape,
+            state,
+            occasion,
+            page_bytes_max,
+            self.now_ms,
+        )?;
+        Some(head::encode_response(
+            answer,
+            poll.request.keep_alive && !self.is_stopping(),
+        ))
     }
 }

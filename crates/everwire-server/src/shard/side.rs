@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use bytes::{Buf, BytesMut};
 use everwire_channel::{Gap, Offset, Read as LogRead};
 use everwire_websocket::{CloseCode, encode_close};
-use everwire_wire::{Notice, StreamCursor, codes};
+use everwire_wire::{Notice, Standing, StreamCursor, codes};
 
 use super::{
     BEHIND, LineKey, Seat, Shard, Side, Then,
@@ -56,18 +56,31 @@ impl Shard {
 
     /// A walk found that a line's socket takes no more: the line leaves the tail where it stands.
     pub(super) fn on_blocked(&mut self, key: LineKey) {
-        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat) else { return };
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
+        else {
+            return;
+        };
         let feed = &mut self.feeds[*feed as usize];
         let subscriber = &mut feed.subscribers[*index as usize];
         let position = std::mem::replace(&mut subscriber.position, BEHIND);
         let place = feed.tail.place(position);
-        let mut behind = Behind { sequence: place.sequence, skip: place.skip, cursor: None };
+        let mut behind = Behind {
+            sequence: place.sequence,
+            skip: place.skip,
+            cursor: None,
+            told: true,
+        };
         let mut rest = Vec::new();
         if place.rest > 0 && place.rest <= REST_BYTES_MAX {
             feed.tail.rest(position, &mut rest);
             // With its rest kept, the entry counts as sent. A rest of a notice leaves the entry before it as it was.
             let after = feed.tail.place(position + rest.len() as u64);
-            behind = Behind { sequence: after.sequence, skip: 0, cursor: None };
+            behind = Behind {
+                sequence: after.sequence,
+                skip: 0,
+                cursor: None,
+                told: true,
+            };
         }
         self.shared.metrics.line_fell_behind();
         self.fall_behind(key, behind);
@@ -84,7 +97,9 @@ impl Shard {
     pub(super) fn send_side(&mut self, key: LineKey) {
         let mut batches = BATCHES;
         loop {
-            let Some(side) = self.sides.get_mut(&key) else { return };
+            let Some(side) = self.sides.get_mut(&key) else {
+                return;
+            };
             if side.blocked_since.is_some() {
                 return;
             }
@@ -128,7 +143,9 @@ impl Shard {
 
     /// The socket takes bytes again.
     pub(super) fn on_writable(&mut self, key: LineKey) {
-        let Some(side) = self.sides.get_mut(&key) else { return };
+        let Some(side) = self.sides.get_mut(&key) else {
+            return;
+        };
         if side.blocked_since.take().is_none() {
             return;
         }
@@ -156,7 +173,9 @@ impl Shard {
 
     /// Fails a WebSocket line with a close code, or ends another line as its framing does.
     pub(super) fn fail(&mut self, key: LineKey, code: CloseCode, reason: &str) {
-        let Some(line) = self.lines.get(key as usize) else { return };
+        let Some(line) = self.lines.get(key as usize) else {
+            return;
+        };
         let websocket = match &line.seat {
             Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing.is_websocket(),
             Seat::Alone(alone) => matches!(alone.role, Role::Echo),
@@ -175,7 +194,8 @@ impl Shard {
 
     /// Sends one batch from the log. True if the line may go on at once.
     fn send_behind(&mut self, key: LineKey, behind: Behind) -> bool {
-        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat) else {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
+        else {
             self.side(key).behind = None;
             return true;
         };
@@ -199,14 +219,29 @@ impl Shard {
                 let sent = self.write(key, &mut batch);
                 let place = total - batch.len();
                 let whole = ends.partition_point(|(_, end)| *end <= place);
-                let (sequence, start) = whole.checked_sub(1).map_or((behind.sequence, 0), |at| ends[at]);
+                let (sequence, start) = whole
+                    .checked_sub(1)
+                    .map_or((behind.sequence, 0), |at| ends[at]);
                 let side = self.side(key);
-                side.behind = Some(Behind { sequence, skip: place - start, cursor: behind.cursor });
+                // An entry is behind it: its control event tells, or the next one's does.
+                let behind = Behind {
+                    told: behind.told || whole > 0,
+                    ..behind
+                };
+                side.behind = Some(Behind {
+                    sequence,
+                    skip: place - start,
+                    ..behind
+                });
                 if let (Some((next, end)), true) = (ends.get(whole), place > start) {
                     let rest = end - place;
                     if rest <= REST_BYTES_MAX {
                         side.out.extend_from_slice(&batch[..rest]);
-                        side.behind = Some(Behind { sequence: *next, skip: 0, cursor: behind.cursor });
+                        side.behind = Some(Behind {
+                            sequence: *next,
+                            skip: 0,
+                            ..behind
+                        });
                     }
                 }
                 if side.behind.is_some_and(|behind| behind.skip == 0) {
@@ -252,10 +287,26 @@ impl Shard {
             LogRead::CaughtUp => return Next::AtTail,
         };
         let source = source(&feed.channel, &state);
-        let epoch = log.head().epoch;
+        let newest = log.head();
+        let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
         for (sequence, entry) in entries.take_while(|(sequence, _)| *sequence <= head) {
-            let offset = Offset { epoch, sequence, mark: entry.mark };
-            feed.framing.encode_entry(&source, &offset, entry, &mut self.deflaters, batch);
+            let offset = Offset {
+                epoch: newest.epoch,
+                sequence,
+                mark: entry.mark,
+            };
+            let standing = Standing {
+                up_to_date: sequence == newest.sequence,
+                cursor,
+            };
+            feed.framing.encode_entry(
+                &source,
+                &offset,
+                entry,
+                standing,
+                &mut self.deflaters,
+                batch,
+            );
             ends.push((sequence, batch.len()));
             if batch.len() >= BATCH_BYTES {
                 break;
@@ -276,10 +327,15 @@ impl Shard {
         let up_to_date = head.sequence == feed.tail.sequence();
         let ended = feed.ended;
         if ended {
-            feed.framing.encode_notice(&source(&feed.channel, &state), Notice::Closed(&head), &mut notice);
-        } else if up_to_date && feed.framing.tells_up_to_date() {
+            feed.framing.encode_notice(
+                &source(&feed.channel, &state),
+                Notice::Closed(&head),
+                &mut notice,
+            );
+        } else if up_to_date && !behind.told && feed.framing.tells_up_to_date() {
             let told = Notice::UpToDate(&head, cursor);
-            feed.framing.encode_notice(&source(&feed.channel, &state), told, &mut notice);
+            feed.framing
+                .encode_notice(&source(&feed.channel, &state), told, &mut notice);
         }
         drop(state);
         let side = self.side(key);
@@ -308,11 +364,18 @@ impl Shard {
         }
         let mut notice = BytesMut::new();
         let state = feed.channel.lock();
-        feed.framing.encode_notice(&source(&feed.channel, &state), Notice::Gap(gap), &mut notice);
+        feed.framing.encode_notice(
+            &source(&feed.channel, &state),
+            Notice::Gap(gap),
+            &mut notice,
+        );
         drop(state);
         let side = self.side(key);
         side.out.extend_from_slice(&notice);
-        side.behind = Some(Behind { sequence: gap.oldest.sequence, ..behind });
+        side.behind = Some(Behind {
+            sequence: gap.oldest.sequence,
+            ..behind
+        });
         true
     }
 
@@ -323,7 +386,9 @@ impl Shard {
             if bytes.is_empty() {
                 break Sent::All;
             }
-            let Some(mut socket) = self.socket(key) else { break Sent::Broken };
+            let Some(mut socket) = self.socket(key) else {
+                break Sent::Broken;
+            };
             sends += 1;
             match socket.write(bytes) {
                 Ok(0) => break Sent::Broken,

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{
-    Feed, LineKey, Role, Seat, Shard, Then,
-    line::Line,
-};
+use super::{Feed, LineKey, Role, Seat, Shard, Then, line::Line};
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +50,18 @@ impl Shard {
     /// Arms a timer for a line.
     pub(super) fn arm_line(&mut self, key: LineKey, after_ms: u64, timer: fn(LineRef) -> Timer) {
         let generation = self.lines[key as usize].generation;
-        self.wheel.arm(self.now + Duration::from_millis(after_ms), timer(LineRef { key, generation }));
+        self.wheel.arm(
+            self.now + Duration::from_millis(after_ms),
+            timer(LineRef { key, generation }),
+        );
     }
 
     /// Arms a feed's heartbeat.
     pub(super) fn arm_heartbeat(&mut self, feed: u32) {
         let generation = self.feeds[feed as usize].generation;
         let interval = Duration::from_millis(self.shared.config.http.heartbeat_ms);
-        self.wheel.arm(self.now + interval, Timer::Heartbeat { feed, generation });
+        self.wheel
+            .arm(self.now + interval, Timer::Heartbeat { feed, generation });
     }
 
     pub(super) fn fire_timers(&mut self) {
@@ -83,7 +84,9 @@ impl Shard {
     }
 
     fn if_current(&mut self, line: LineRef, on_timer: fn(&mut Self, LineKey)) {
-        let current = |found: &Line| found.generation == line.generation && !matches!(found.seat, Seat::Vacant);
+        let current = |found: &Line| {
+            found.generation == line.generation && !matches!(found.seat, Seat::Vacant)
+        };
         if self.lines.get(line.key as usize).is_some_and(current) {
             on_timer(self, line.key);
         }
@@ -94,7 +97,11 @@ impl Shard {
     fn on_heartbeat(&mut self, key: u32, generation: u32) {
         let silent_s_max = (self.shared.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
         let second = self.second();
-        let Some(feed) = self.feeds.get_mut(key as usize).filter(|feed| feed.generation == generation) else {
+        let Some(feed) = self
+            .feeds
+            .get_mut(key as usize)
+            .filter(|feed| feed.generation == generation)
+        else {
             return;
         };
         let spoke = std::mem::take(&mut feed.spoke);
@@ -108,9 +115,17 @@ impl Shard {
         }
         let silent = self.silent_lines(key, second, silent_s_max);
         for line in silent {
-            self.fail(line, everwire_wire::codes::HEARTBEAT_MISSED, "no answer to two heartbeats");
+            self.fail(
+                line,
+                everwire_wire::codes::HEARTBEAT_MISSED,
+                "no answer to two heartbeats",
+            );
         }
-        if self.feeds.get(key as usize).is_some_and(|feed| feed.generation == generation) {
+        if self
+            .feeds
+            .get(key as usize)
+            .is_some_and(|feed| feed.generation == generation)
+        {
             self.arm_heartbeat(key);
         }
     }
@@ -120,13 +135,20 @@ impl Shard {
         if !feed.framing.is_websocket() {
             return Vec::new();
         }
-        let silent = |key: &LineKey| second.saturating_sub(self.lines[*key as usize].heard_s) > silent_s_max;
-        feed.subscribers.iter().map(|subscriber| subscriber.line).filter(silent).collect()
+        let silent =
+            |key: &LineKey| second.saturating_sub(self.lines[*key as usize].heard_s) > silent_s_max;
+        feed.subscribers
+            .iter()
+            .map(|subscriber| subscriber.line)
+            .filter(silent)
+            .collect()
     }
 
     /// A stream that has lived its time ends at the next boundary; its reader comes back.
     fn on_lifetime(&mut self, key: LineKey) {
-        let Seat::Feed { feed, .. } = &self.lines[key as usize].seat else { return };
+        let Seat::Feed { feed, .. } = &self.lines[key as usize].seat else {
+            return;
+        };
         let mut end = BytesMut::new();
         self.feeds[*feed as usize].framing.encode_end(&mut end);
         self.say_last(key, &end);
@@ -134,9 +156,13 @@ impl Shard {
 
     fn on_stall(&mut self, key: LineKey) {
         let limit_ms = self.shared.config.limits.write_stall_ms;
-        let Some(side) = self.sides.get_mut(&key) else { return };
+        let Some(side) = self.sides.get_mut(&key) else {
+            return;
+        };
         side.stall_armed = false;
-        let Some(since) = side.blocked_since else { return };
+        let Some(since) = side.blocked_since else {
+            return;
+        };
         let blocked_ms = self.now.duration_since(since).as_millis() as u64;
         if blocked_ms >= limit_ms {
             self.shared.metrics.line_stalled();
@@ -150,7 +176,9 @@ impl Shard {
     /// Closes our side of a connection, and waits a little for the peer to close its own.
     pub(super) fn linger(&mut self, key: LineKey) {
         self.unseat(key, Role::Lingering);
-        let shut = self.socket(key).map(|socket| socket.shutdown(std::net::Shutdown::Write));
+        let shut = self
+            .socket(key)
+            .map(|socket| socket.shutdown(std::net::Shutdown::Write));
         match shut {
             Some(Ok(())) => {
                 self.side(key).then = Then::Stay;

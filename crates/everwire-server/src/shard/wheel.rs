@@ -23,7 +23,12 @@ pub(crate) struct Wheel<T> {
 
 impl<T> Wheel<T> {
     pub fn new(now: Instant) -> Self {
-        Self { start: now, tick: 0, buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), armed: 0 }
+        Self {
+            start: now,
+            tick: 0,
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            armed: 0,
+        }
     }
 
     /// Arms a timer. It fires at `at` or up to a tick (100 ms) later.
@@ -37,7 +42,8 @@ impl<T> Wheel<T> {
 
     /// Takes what is due, in no order within a tick.
     pub fn fire(&mut self, now: Instant, fired: &mut Vec<T>) {
-        let current = (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64;
+        let current =
+            (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64;
         // After a long sleep one round meets every bucket.
         let from = self.tick.max(current.saturating_sub(BUCKETS as u64)) + 1;
         for tick in from..=current {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{Offset, Read};
-use everwire_wire::{Deflaters, Notice, StreamCursor};
+use everwire_wire::{Deflaters, Notice, Standing, StreamCursor};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Counted;
@@ -48,7 +48,7 @@ pub(super) struct Reader {
     entries: Entries,
     sequence: u64,
     deflaters: Deflaters,
-    /// The reader was told that it has all there is.
+    /// The reader was told once that it has all there is, or will be by an entry.
     told_up_to_date: bool,
 }
 
@@ -65,14 +65,20 @@ pub(super) enum Step {
 impl Reader {
     pub fn new(entries: Entries) -> Self {
         let sequence = entries.sequence;
-        Self { entries, sequence, deflaters: Deflaters::default(), told_up_to_date: false }
+        Self {
+            entries,
+            sequence,
+            deflaters: Deflaters::default(),
+            told_up_to_date: false,
+        }
     }
 
     /// Sends bytes until the stream ends or nobody reads it any more.
     pub async fn drive(&mut self, context: &Context, opening: Bytes, sender: &Sender<Bytes>) {
         let config = &context.shared.config;
         let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
-        let lifetime = Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
+        let lifetime =
+            Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
         if !opening.is_empty() && sender.send(opening).await.is_err() {
             return;
@@ -121,23 +127,45 @@ impl Reader {
 
     /// Looks at the log once.
     pub fn step(&mut self) -> Step {
-        let Entries { channel, framing, fail_on_gap, cursor, .. } = &self.entries;
+        let Entries {
+            channel,
+            framing,
+            fail_on_gap,
+            cursor,
+            ..
+        } = &self.entries;
         let state = channel.lock();
         let log = state.core().log();
         let source = source_of(channel, &state);
         let mut out = BytesMut::new();
         match log.after(self.sequence) {
             Read::Entries(entries) => {
-                let epoch = log.head().epoch;
+                let head = log.head();
+                let cursor = StreamCursor::answer(clock::unix_ms(), *cursor, fastrand::u64(..));
                 for (sequence, entry) in entries {
-                    let offset = Offset { epoch, sequence, mark: entry.mark };
-                    framing.encode_entry(&source, &offset, entry, &mut self.deflaters, &mut out);
+                    let offset = Offset {
+                        epoch: head.epoch,
+                        sequence,
+                        mark: entry.mark,
+                    };
+                    let standing = Standing {
+                        up_to_date: sequence == head.sequence,
+                        cursor,
+                    };
+                    framing.encode_entry(
+                        &source,
+                        &offset,
+                        entry,
+                        standing,
+                        &mut self.deflaters,
+                        &mut out,
+                    );
                     self.sequence = sequence;
                     if out.len() >= BATCH_BYTES {
                         break;
                     }
                 }
-                self.told_up_to_date = false;
+                self.told_up_to_date = true;
                 Step::Bytes(out.freeze())
             }
             Read::Gap(gap) => {

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{
-    Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message, encode_message,
-    encode_pong,
+    Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message,
+    encode_message, encode_pong,
 };
 use everwire_wire::{Deflaters, Framing};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -22,7 +22,13 @@ use crate::{
 };
 
 /// Serves one WebSocket until it ends.
-pub(super) async fn serve(context: Context, upgrade: OnUpgrade, wire: Wire, opening: Bytes, counted: Counted) {
+pub(super) async fn serve(
+    context: Context,
+    upgrade: OnUpgrade,
+    wire: Wire,
+    opening: Bytes,
+    counted: Counted,
+) {
     let _counted = counted;
     let Ok(upgraded) = upgrade.await else { return };
     let (read, write) = tokio::io::split(TokioIo::new(upgraded));
@@ -36,7 +42,11 @@ pub(super) async fn serve(context: Context, upgrade: OnUpgrade, wire: Wire, open
             let inbound = Peer::Reader(entries.channel.clone(), entries.framing, entries.publish);
             let deflate = entries.deflate;
             let message_bytes_max = context.shared.config.limits.message_bytes_max;
-            let rules = Rules { role: Role::Server, message_bytes_max, deflate };
+            let rules = Rules {
+                role: Role::Server,
+                message_bytes_max,
+                deflate,
+            };
             let mut reader = Reader::new(entries);
             tokio::select! {
                 () = reader.drive(&context, opening, &sender) => {}
@@ -46,8 +56,19 @@ pub(super) async fn serve(context: Context, upgrade: OnUpgrade, wire: Wire, open
         }
         Wire::Echo { deflate } => {
             let message_bytes_max = context.shared.config.echo.message_bytes_max;
-            let rules = Rules { role: Role::Server, message_bytes_max, deflate };
-            read_messages(&context, read, &rules, Peer::Echo(Deflaters::default()), &sender).await;
+            let rules = Rules {
+                role: Role::Server,
+                message_bytes_max,
+                deflate,
+            };
+            read_messages(
+                &context,
+                read,
+                &rules,
+                Peer::Echo(Deflaters::default()),
+                &sender,
+            )
+            .await;
         }
         Wire::Ended | Wire::Poll(_) => {
             let _ = sender.send(opening).await;
@@ -63,7 +84,10 @@ enum Peer {
     Echo(Deflaters),
 }
 
-async fn write_batches(mut write: WriteHalf<TokioIo<Upgraded>>, mut batches: mpsc::Receiver<Bytes>) {
+async fn write_batches(
+    mut write: WriteHalf<TokioIo<Upgraded>>,
+    mut batches: mpsc::Receiver<Bytes>,
+) {
     while let Some(batch) = batches.recv().await {
         if write.write_all(&batch).await.is_err() || write.flush().await.is_err() {
             return;
@@ -91,20 +115,24 @@ async fn read_messages(
         }
         let mut replies = BytesMut::new();
         let mut ends = false;
-        let outcome = inbound.handle_bytes(rules, &mut scratch, &mut bytes, &mut |event| match event {
-            Event::Message(kind, payload) if !ends => {
-                ends = on_message(context, &mut peer, rules, kind, payload, &mut replies);
-            }
-            Event::Message(..) | Event::Pong(_) => {}
-            Event::Ping(payload) => encode_pong(payload, &mut replies),
-            Event::Close(close) => {
-                ends = true;
-                encode_close(close.map(|(code, _)| (code, "")), &mut replies);
-            }
-        });
+        let outcome =
+            inbound.handle_bytes(rules, &mut scratch, &mut bytes, &mut |event| match event {
+                Event::Message(kind, payload) if !ends => {
+                    ends = on_message(context, &mut peer, rules, kind, payload, &mut replies);
+                }
+                Event::Message(..) | Event::Pong(_) => {}
+                Event::Ping(payload) => encode_pong(payload, &mut replies),
+                Event::Close(close) => {
+                    ends = true;
+                    encode_close(close.map(|(code, _)| (code, "")), &mut replies);
+                }
+            });
         if let Err(failure) = outcome {
             context.shared.metrics.line_failed(failure.close_code());
-            encode_close(Some((failure.close_code(), &failure.reason())), &mut replies);
+            encode_close(
+                Some((failure.close_code(), &failure.reason())),
+                &mut replies,
+            );
             ends = true;
         }
         if !replies.is_empty() && sender.send(replies.freeze()).await.is_err() {
@@ -127,8 +155,13 @@ fn on_message(
 ) -> bool {
     let outcome = match peer {
         Peer::Echo(deflaters) => {
-            match rules.deflate.and_then(|deflate| deflate.outbound_window(Role::Server)) {
-                Some(window) => encode_compressed_message(kind, payload, deflaters.of(window), replies),
+            match rules
+                .deflate
+                .and_then(|deflate| deflate.outbound_window(Role::Server))
+            {
+                Some(window) => {
+                    encode_compressed_message(kind, payload, deflaters.of(window), replies)
+                }
                 None => encode_message(kind, payload, replies),
             }
             Ok(())
@@ -139,7 +172,15 @@ fn on_message(
                 metrics: &context.shared.metrics,
                 now_ms: clock::unix_ms(),
             };
-            publish::line_message(&publisher, channel, *framing, *may_publish, kind, payload, replies)
+            publish::line_message(
+                &publisher,
+                channel,
+                *framing,
+                *may_publish,
+                kind,
+                payload,
+                replies,
+            )
         }
     };
     match outcome {
