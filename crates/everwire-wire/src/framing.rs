@@ -125,7 +125,7 @@ impl Framing {
         match self {
             Self::Raw { window } => websocket::raw_entry(source, entry, window, deflaters, out),
             Self::Session { window } => {
-                websocket::session_entry(source, offset, entry, window, deflaters, out)
+                websocket::session_entry(source, offset, entry, window, deflaters, out);
             }
             Self::EventStream(transfer) => {
                 transfer.piece(
@@ -169,7 +169,7 @@ impl Framing {
     pub fn encode_preamble(self, retry_ms: u64, out: &mut BytesMut) {
         match self {
             Self::EventStream(transfer) => {
-                transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out))
+                transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out));
             }
             Self::Raw { .. }
             | Self::Session { .. }
@@ -188,7 +188,7 @@ impl Framing {
                     Notice::Gap(gap) => event_stream::gap(gap, out),
                     Notice::Closed(offset) => event_stream::closed(offset, out),
                     Notice::UpToDate(..) => event_stream::heartbeat(out),
-                })
+                });
             }
             Self::DurableEventStream(transfer) => {
                 transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
@@ -196,9 +196,9 @@ impl Framing {
                     Notice::Gap(_) => event_stream::heartbeat(out),
                     Notice::Closed(offset) => event_stream::control(offset, &Control::Closed, out),
                     Notice::UpToDate(offset, cursor) => {
-                        event_stream::control(offset, &Control::UpToDate(cursor), out)
+                        event_stream::control(offset, &Control::UpToDate(cursor), out);
                     }
-                })
+                });
             }
             Self::Ndjson(transfer) => transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
                 Notice::Gap(gap) => ndjson::gap(gap, out),
@@ -233,7 +233,7 @@ impl Framing {
                 drain_close(after_ms, out);
             }
             Self::EventStream(transfer) => {
-                transfer.piece(out, 64, |out| event_stream::retry(after_ms, out))
+                transfer.piece(out, 64, |out| event_stream::retry(after_ms, out));
             }
             Self::DurableEventStream(_) => {}
             Self::Ndjson(transfer) => transfer.piece(out, 64, |out| ndjson::drain(after_ms, out)),

@@ -47,7 +47,7 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     // Until the first byte comes, a connection costs no more than this task.
     match tokio::time::timeout(idle, first_bytes(&stream)).await {
         Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
-            h2::hand_over(&core, stream, first, peer)
+            h2::hand_over(&core, stream, first, peer);
         }
         Ok(Ok(first)) => h1::serve(core, stream, first, peer).await,
         Ok(Err(_)) | Err(_) => {}

@@ -154,7 +154,7 @@ impl Feed {
             self.ended = true;
             self.tail.push_notice(|out| {
                 self.framing
-                    .encode_notice(&source, Notice::Closed(&head), out)
+                    .encode_notice(&source, Notice::Closed(&head), out);
             });
         }
         self.tail.seal();

@@ -173,7 +173,7 @@ impl Shard {
             &mut replies,
             &mut |kind, payload, replies| match window {
                 Some(window) => {
-                    encode_compressed_message(kind, payload, deflaters.of(window), replies)
+                    encode_compressed_message(kind, payload, deflaters.of(window), replies);
                 }
                 None => encode_message(kind, payload, replies),
             },

@@ -160,7 +160,7 @@ fn on_message(
                 .and_then(|deflate| deflate.outbound_window(Role::Server))
             {
                 Some(window) => {
-                    encode_compressed_message(kind, payload, deflaters.of(window), replies)
+                    encode_compressed_message(kind, payload, deflaters.of(window), replies);
                 }
                 None => encode_message(kind, payload, replies),
             }
