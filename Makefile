@@ -1,4 +1,39 @@
-# The one door: `make test` is what CI runs and what the README names.
-.PHONY: test
+# The one door. `make test` is what CI runs and what the README names; it fetches what it needs.
+#
+#   make check              format, lints, documentation, licences        2 minutes
+#   make test               everything that must pass before a change     10 minutes
+#   make conformance        Autobahn (quick) and Durable Streams          10 minutes
+#   make conformance-full   Autobahn with all 517 cases                   40 minutes
+#   make bench              figures of this machine, against the floor    5 minutes
+#   make fuzz               each fuzz target for 30 s                     5 minutes
+.PHONY: check test conformance conformance-full bench fuzz
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "skipped: licences and advisories, since cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+
 test:
+	cargo fmt --all --check
 	cargo test --workspace
+	cargo build
+	tests/run
+
+conformance:
+	cargo build --release
+	EVERWIRE_BIN=$(CURDIR)/target/release/everwire tests/durable-streams/run
+	EVERWIRE_BIN=$(CURDIR)/target/release/everwire tests/autobahn/run
+
+conformance-full:
+	cargo build --release
+	EVERWIRE_BIN=$(CURDIR)/target/release/everwire tests/durable-streams/run
+	EVERWIRE_BIN=$(CURDIR)/target/release/everwire tests/autobahn/run --full
+
+bench:
+	cargo build --release -p everwire -p everwire-bench
+	target/release/everwire-bench run --server target/release/everwire
+
+fuzz:
+	fuzz/run 30
