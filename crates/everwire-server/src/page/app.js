@@ -53,7 +53,7 @@ async function watch(name) {
   page('recipe-publish').textContent = `curl -H 'Content-Type: application/json' -d '{"text":"hello"}' '${channel.url()}'`;
 
   const start = await channel.tail().catch((error) => {
-    say(`${error.message}; trying again`);
+    say(`cannot read ${name}: ${error.message}; trying again`);
     setTimeout(() => current === watched && watch(name), RETRY_MS);
   });
   if (start === undefined || current !== watched) return;

@@ -18,17 +18,17 @@ export class Channel {
     return this.url(parameters).replace(/^http/, 'ws');
   }
 
-  /** Where the log ends now. A channel that nobody wrote to yet ends where it begins. */
+  /**
+   * Where the log ends now.
+   *
+   * Asked as a long poll that waits for nothing: a live read makes a channel that is not there yet.
+   */
   async tail() {
-    const response = await fetch(this.url(), { method: 'HEAD', cache: 'no-store' });
-    if (response.status === 404) return BEGINNING;
+    const url = this.url({ offset: 'now', live: 'long-poll' });
+    const response = await fetch(url, { headers: { Prefer: 'wait=0' }, cache: 'no-store' });
     const offset = response.headers.get('Stream-Next-Offset');
-    if (!response.ok || offset === null) {
-      throw new Error(`the server answered ${response.status} when asked where ${this.name} ends`);
-    }
-    return offset;
+    if (response.ok && offset !== null) return offset;
+    const { detail } = await response.json().catch(() => ({}));
+    throw new Error(detail ?? `the server answered ${response.status}`);
   }
 }
-
-/** The offset before the first entry. */
-export const BEGINNING = '-1';

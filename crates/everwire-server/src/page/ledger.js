@@ -15,6 +15,7 @@ export class Ledger {
   disordered = 0;
 
   #log;
+  #start;
   #owed = 0;
   #ticked = 0;
   #gaps = [];
@@ -32,9 +33,8 @@ export class Ledger {
     this.#checkedTo = start;
     this.#start = start;
     log.onLearn((entry) => this.#onLearn(entry));
+    log.onHeard(() => this.#settle());
   }
-
-  #start;
 
   /** The wire delivered one entry and named its offset. */
   receive(offset, data, event) {
@@ -84,43 +84,47 @@ export class Ledger {
   }
 
   #onLearn(entry) {
-    this.#settle();
-    // Another wire shows an entry that this one went past without delivering.
+    // Another wire may show an entry that this one went past without delivering.
     const passed = entry.offset > this.#start && entry.offset <= this.#checkedTo;
     const told = this.#gaps.some((gap) => entry.offset > gap.after && entry.offset <= gap.oldest);
     if (passed && !told) this.#owed += 1;
+    this.#settle();
   }
 
   #settle() {
     while (this.#waiting.length > 0) {
       const { after, upTo, payloads } = this.#waiting[0];
-      const range = this.#log.between(after, upTo);
-      if (range.length < payloads.length && !this.#log.hasHeard(upTo)) return;
+      const match = this.#match(payloads, this.#log.between(after, upTo));
+      // What does not match yet may be learned of yet, until another wire has named all up to there.
+      if (match.unknown > 0 && !this.#log.hasHeard(upTo)) return;
       this.#waiting.shift();
-      this.#match(payloads, range);
+      match.entries.forEach((entry) => this.#tick(entry));
+      this.disordered += match.disordered;
+      this.doubled += match.unknown;
       if (upTo > this.#checkedTo) this.#advance(upTo);
     }
   }
 
+  /** Finds for each payload the entry that it is, at best the next one in the range. */
   #match(payloads, range) {
-    let next = 0;
+    const entries = new Set();
+    let [next, disordered, unknown] = [0, 0, 0];
     for (const payload of payloads) {
       const text = JSON.stringify(payload);
-      const same = (entry) => entry.text === text && !entry.receivers.has(this);
+      const same = (entry) => entry.text === text && !entries.has(entry) && !entry.receivers.has(this);
       const ahead = range.findIndex((entry, index) => index >= next && same(entry));
+      const behind = ahead < 0 ? range.find(same) : undefined;
       if (ahead >= 0) {
-        this.#tick(range[ahead]);
+        entries.add(range[ahead]);
         next = ahead + 1;
-        continue;
-      }
-      const behind = range.find(same);
-      if (behind) {
-        this.#tick(behind);
-        this.disordered += 1;
+      } else if (behind) {
+        entries.add(behind);
+        disordered += 1;
       } else {
-        this.doubled += 1;
+        unknown += 1;
       }
     }
+    return { entries, disordered, unknown };
   }
 
   #tick(entry) {

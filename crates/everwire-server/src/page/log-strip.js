@@ -133,7 +133,8 @@ export class LogStrip {
     context.font = this.#font(12.5, 600);
     context.textAlign = 'center';
     const text = String(number);
-    if (context.measureText(text).width > room - 4) return;
+    const half = context.measureText(text).width / 2;
+    if (2 * half > room - 4 || centre < half) return;
     context.fillStyle = this.#colours.text;
     context.fillText(text, centre, LOG_TOP + (room >= TEXT_CELL ? 17 : LOG_HEIGHT / 2 + 4.5));
   }

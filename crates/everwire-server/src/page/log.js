@@ -16,7 +16,8 @@ export class Log {
   #entries = [];
   #trimmed = 0;
   #heard = '';
-  #listeners = new Set();
+  #learnListeners = new Set();
+  #heardListeners = new Set();
 
   /** Records that the entry at `offset` exists, and returns it: the same object each time. */
   learn(offset, data, event) {
@@ -26,13 +27,15 @@ export class Log {
 
     const entry = { offset, data, event, text: JSON.stringify(data), receivers: new Set() };
     this.#entries.splice(at, 0, entry);
-    for (const listener of this.#listeners) listener(entry);
+    for (const listener of this.#learnListeners) listener(entry);
     return entry;
   }
 
   /** A wire that names every offset has passed this one: nothing before it is still to be learned. */
   heardUpTo(offset) {
-    if (offset > this.#heard) this.#heard = offset;
+    if (offset <= this.#heard) return;
+    this.#heard = offset;
+    for (const listener of this.#heardListeners) listener();
   }
 
   hasHeard(offset) {
@@ -41,7 +44,12 @@ export class Log {
 
   /** Calls `listener` with every entry learned from now on. */
   onLearn(listener) {
-    this.#listeners.add(listener);
+    this.#learnListeners.add(listener);
+  }
+
+  /** Calls `listener` whenever more of the log is known to be complete. */
+  onHeard(listener) {
+    this.#heardListeners.add(listener);
   }
 
   /** How many entries lie at or before `offset`: the number shown for it. */

@@ -1,8 +1,8 @@
 /**
  * What one wire costs: requests, bytes in both directions, and how late its entries are.
  *
- * Bodies and WebSocket frames are counted as they come. Heads cannot be seen from a page, so they are kept
- * apart, as an estimate (`heads.js`).
+ * Bodies and WebSocket frames are counted as they come. Heads are partly an estimate (`heads.js`), so they are
+ * kept apart.
  */
 export class Meter {
   requests = 0;
@@ -17,7 +17,7 @@ export class Meter {
     this.headBytes += headBytes;
   }
 
-  /** A response's head came; negative to correct an estimate. */
+  /** A response came, with a head of that many bytes. */
   head(bytes) {
     this.headBytes += bytes;
   }

@@ -83,7 +83,7 @@ export class WireCard {
     if (state.name === 'resuming') return state.why ? `${state.why}; trying again` : 'resuming from the cursor';
     if (state.name === 'connecting') return state.why ? `${state.why}; trying again` : '';
     if (state.name === 'closed') return 'the channel is closed: this is its end';
-    return lastResume ? resumeSentence(lastResume) : '';
+    return lastResume ? resumeSentence(lastResume) : 'not cut so far';
   }
 
   #updateEntries() {

@@ -1,4 +1,4 @@
-import { RESPONSE_HEAD, correctResponseHead, requestHeadBytes } from '../heads.js';
+import { requestHeadBytes, responseHeadBytes } from '../heads.js';
 
 /**
  * Asks once for what follows `cursor`, and tells `sink` what came: long poll and polling are this in a loop.
@@ -10,9 +10,8 @@ export async function ask(url, cursor, sink, { signal, headers = {} }) {
   // Each request is to be seen on the wire; a browser's cache would answer some of them itself.
   const response = await fetch(url, { headers, signal, cache: 'no-store' });
   const body = new Uint8Array(await response.arrayBuffer());
-  sink.meter.head(RESPONSE_HEAD);
+  sink.meter.head(responseHeadBytes(response));
   sink.meter.body(body.length);
-  correctResponseHead(url, (bytes) => sink.meter.head(bytes));
 
   if (response.status === 410) {
     const { oldest } = JSON.parse(utf8.decode(body));

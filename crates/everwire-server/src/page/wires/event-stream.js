@@ -1,4 +1,4 @@
-import { RESPONSE_HEAD, requestHeadBytes } from '../heads.js';
+import { EVENT_STREAM_HEAD, requestHeadBytes } from '../heads.js';
 
 /** One response that never ends, read by the browser's own `EventSource` (WHATWG HTML, section 9.2). */
 export const eventStream = {
@@ -15,7 +15,7 @@ export const eventStream = {
       sink.entry(event.lastEventId, parse(event.data), event.type === 'message' ? undefined : event.type);
     };
     source.onopen = () => {
-      sink.meter.head(RESPONSE_HEAD);
+      sink.meter.head(EVENT_STREAM_HEAD);
       sink.opened();
     };
     source.onmessage = onEntry;

@@ -1,4 +1,4 @@
-import { RESPONSE_HEAD, requestHeadBytes } from '../heads.js';
+import { requestHeadBytes, responseHeadBytes } from '../heads.js';
 
 /** One response that never ends, a JSON object a line: for whatever can read a line. */
 export const ndjson = {
@@ -22,7 +22,7 @@ async function read(url, sink, signal) {
   const headers = { Accept: 'application/x-ndjson' };
   sink.meter.request(requestHeadBytes('GET', url, headers));
   const response = await fetch(url, { headers, signal, cache: 'no-store' });
-  sink.meter.head(RESPONSE_HEAD);
+  sink.meter.head(responseHeadBytes(response));
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   sink.opened();
 
