@@ -2,6 +2,7 @@ import { Channel } from './channel.js';
 import { Log } from './log.js';
 import { LogStrip } from './log-strip.js';
 import { Publisher } from './publisher.js';
+import { shareConnections } from './tabs.js';
 import { Wire } from './wire.js';
 import { WireCard, resumeSentence, summary } from './wire-card.js';
 import { eventStream } from './wires/event-stream.js';
@@ -150,13 +151,11 @@ page('publish-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = page('text').value;
   if (!page('as-json').checked) {
-    say('');
     watched.publisher.publishText(text);
     return;
   }
   try {
     watched.publisher.publishJson(text);
-    say('');
   } catch (error) {
     say(`not published: this is no JSON (${error.message})`);
   }
@@ -180,6 +179,15 @@ page('cut-all').addEventListener('click', () => {
 });
 
 page('copy-publish').addEventListener('click', () => copy(page('recipe-publish').textContent, page('copy-publish')));
+
+let lent = [];
+shareConnections({
+  letGo() {
+    lent = watched.wires.filter((wire) => wire.framing.holdsConnection && wire.isOpen);
+    lent.forEach((wire) => wire.cut('lent to another window of this page'));
+  },
+  comeBack: () => lent.forEach((wire) => wire.resume()),
+});
 
 /** For tests: what the page has counted. A copy; changing it changes nothing. */
 Object.defineProperty(window, 'everwire', {
@@ -215,5 +223,6 @@ const RETRY_MS = 2000;
 const FIGURES_MS = 100;
 const COPIED_MS = 1500;
 
+// Known by its URL, so that a channel can be shared and bookmarked.
 page('channel').value = decodeURIComponent(location.hash.slice(1)) || page('channel').value;
 watch(page('channel').value);

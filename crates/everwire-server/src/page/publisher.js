@@ -13,13 +13,13 @@ export class Publisher {
   #line = Promise.resolve();
   #waiting = 0;
   #times = new Set();
-  #failed;
+  #outcome;
 
-  /** `failed` is called with a sentence for people when the server refuses. */
-  constructor(channel, log, failed) {
+  /** `outcome` is called with a sentence for people when a publish fails, and an empty one when one succeeds. */
+  constructor(channel, log, outcome) {
     this.#channel = channel;
     this.#log = log;
-    this.#failed = failed;
+    this.#outcome = outcome;
   }
 
   /** Publishes `{"text": …}`, stamped so that each wire can tell how late it is. */
@@ -48,21 +48,25 @@ export class Publisher {
 
   #enqueue(compose) {
     this.#waiting += 1;
-    const publishing = this.#line.then(() => this.#post(compose()));
-    this.#line = publishing.catch(() => {}).then(() => (this.#waiting -= 1));
-    return publishing.catch((error) => this.#failed(error.message));
+    this.#line = this.#line.then(() => this.#post(compose())).then(
+      () => this.#outcome(''),
+      (error) => {
+        this.#outcome(`not published: ${error.message}`);
+        // Whatever is wrong, it is not mended by asking fifty times a second.
+        return new Promise((resolve) => setTimeout(resolve, FAILURE_PAUSE_MS));
+      },
+    ).finally(() => (this.#waiting -= 1));
+    return this.#line;
   }
 
   async #post({ body, entries }) {
-    const response = await fetch(this.#channel.url(), {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body,
+    const headers = { 'Content-Type': 'application/json' };
+    const response = await fetch(this.#channel.url(), { method: 'POST', headers, body }).catch(() => {
+      throw new Error('the server cannot be reached');
     });
     if (!response.ok) {
-      const problem = await response.json().catch(() => ({}));
-      const reason = problem.detail ?? problem.title ?? response.statusText;
-      throw new Error(`not published (${response.status}): ${reason}`);
+      const { detail, title } = await response.json().catch(() => ({}));
+      throw new Error(detail ?? title ?? `the server answered ${response.status}`);
     }
     this.published += entries.length;
     this.#log.learn(response.headers.get('Stream-Next-Offset'), entries.at(-1));
@@ -78,3 +82,4 @@ export class Publisher {
 
 /** More than a wire can be behind and still be measured. */
 const TIMES_KEPT = 5000;
+const FAILURE_PAUSE_MS = 500;

@@ -79,7 +79,7 @@ export class WireCard {
   #news() {
     const { state, lastResume, ledger } = this.#wire;
     const behind = this.#log.length - this.#log.numberOf(ledger.cursor);
-    if (state.name === 'cut') return `cut: ${count(behind)} behind, the cursor stands still`;
+    if (state.name === 'cut') return `${state.why ?? 'cut'}: ${count(behind)} behind, the cursor stands still`;
     if (state.name === 'resuming') return state.why ? `${state.why}; trying again` : 'resuming from the cursor';
     if (state.name === 'connecting') return state.why ? `${state.why}; trying again` : '';
     if (state.name === 'closed') return 'the channel is closed: this is its end';

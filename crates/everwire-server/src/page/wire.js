@@ -43,12 +43,17 @@ export class Wire {
     this.#open();
   }
 
+  /** Whether it has a connection, or is on its way to one. */
+  get isOpen() {
+    return this.state.name !== 'cut' && this.state.name !== 'closed';
+  }
+
   /** Closes the connection, as a lost network would. The cursor stays. */
-  cut() {
-    if (this.state.name === 'cut' || this.state.name === 'closed') return;
+  cut(why) {
+    if (!this.isOpen) return;
     this.cuts += 1;
     this.#hangUp();
-    this.#enter({ name: 'cut' });
+    this.#enter({ name: 'cut', why });
   }
 
   /** Opens a new connection where the cursor stands. */

@@ -5,6 +5,7 @@ export const eventStream = {
   id: 'event-stream',
   title: 'Event stream',
   how: 'one response, pushed, by EventSource',
+  holdsConnection: true,
 
   open(channel, cursor, sink) {
     const url = channel.url({ offset: cursor });

@@ -5,6 +5,7 @@ export const longPoll = {
   id: 'long-poll',
   title: 'Long poll',
   how: 'a request parked until there is news',
+  holdsConnection: true,
 
   open(channel, cursor, sink) {
     const stop = new AbortController();

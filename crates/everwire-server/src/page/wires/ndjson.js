@@ -5,6 +5,7 @@ export const ndjson = {
   id: 'ndjson',
   title: 'ndjson',
   how: 'one response, pushed, a line an entry',
+  holdsConnection: true,
 
   open(channel, cursor, sink) {
     const stop = new AbortController();

@@ -27,6 +27,8 @@ async function run(channel, start, sink, signal) {
     // An ETag belongs to one URL, and the URL names the cursor.
     etag = answer.cursor === cursor ? answer.response.headers.get('ETag') ?? etag : null;
     cursor = answer.cursor;
+    // Told of a gap, there is something to read now.
+    if (answer.response.status === 410) continue;
     await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
   }
 }
