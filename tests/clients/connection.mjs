@@ -6,7 +6,9 @@ const WAIT_MS_MAX = 5_000;
 
 export class Connection {
   #socket;
-  #pending = Buffer.alloc(0);
+  /** What has arrived and was not taken, in a buffer that doubles: tests receive tens of megabytes. */
+  #buffer = Buffer.alloc(65_536);
+  #filled = 0;
   #ended = false;
   #wake = () => {};
 
@@ -20,7 +22,13 @@ export class Connection {
   constructor(socket) {
     this.#socket = socket;
     socket.on("data", (chunk) => {
-      this.#pending = Buffer.concat([this.#pending, chunk]);
+      if (this.#filled + chunk.length > this.#buffer.length) {
+        const grown = Buffer.alloc(2 * (this.#filled + chunk.length));
+        this.#pending.copy(grown);
+        this.#buffer = grown;
+      }
+      chunk.copy(this.#buffer, this.#filled);
+      this.#filled += chunk.length;
       this.#wake();
     });
     for (const end of ["end", "error", "close"]) {
@@ -60,15 +68,23 @@ export class Connection {
     return this.#take(count);
   }
 
-  /** All bytes up to and with `mark`. */
-  async through(mark) {
-    await this.#until(() => this.#pending.includes(mark), JSON.stringify(mark));
-    return this.#take(this.#pending.indexOf(mark) + mark.length);
+  /** All bytes up to and with `mark`; with `orEnd`, all bytes there were if the connection ended before it. */
+  async through(mark, { orEnd = false } = {}) {
+    const bytes = Buffer.from(mark);
+    let at = -1;
+    let from = 0;
+    const isThere = () => {
+      at = this.#pending.indexOf(bytes, from);
+      from = Math.max(0, this.#filled - bytes.length);
+      return at >= 0;
+    };
+    await this.#until(() => isThere() || (orEnd && this.#ended), JSON.stringify(mark));
+    return this.#take(at < 0 ? this.#filled : at + bytes.length);
   }
 
   /** All bytes until the server ends the connection. */
   async end() {
-    await this.#until(() => this.#ended, "the end of the connection", true);
+    await this.#until(() => this.#ended, "the end of the connection");
     return this.#take(this.#pending.length);
   }
 
@@ -111,17 +127,22 @@ export class Connection {
     return chunks;
   }
 
+  get #pending() {
+    return this.#buffer.subarray(0, this.#filled);
+  }
+
   #take(count) {
-    const taken = this.#pending.subarray(0, count);
-    this.#pending = this.#pending.subarray(count);
+    const taken = Buffer.from(this.#buffer.subarray(0, count));
+    this.#buffer.copyWithin(0, count, this.#filled);
+    this.#filled -= count;
     return taken;
   }
 
-  async #until(isThere, what, endIsFine = false) {
+  async #until(isThere, what) {
     const deadline = Date.now() + WAIT_MS_MAX;
     while (!isThere()) {
       const have = () => JSON.stringify(this.#pending.subarray(0, 500).toString("latin1"));
-      if (this.#ended && !endIsFine) throw new Error(`the connection ended before ${what}, after ${have()}`);
+      if (this.#ended) throw new Error(`the connection ended before ${what}, after ${have()}`);
       await new Promise((woken, failed) => {
         const fail = () => failed(new Error(`waited ${WAIT_MS_MAX} ms for ${what}, and have ${have()}`));
         const timer = setTimeout(fail, deadline - Date.now());
