@@ -38,6 +38,7 @@ const FILES: &[File] = &[
     file!("log.js", SCRIPT),
     file!("meter.js", SCRIPT),
     file!("publisher.js", SCRIPT),
+    file!("tabs.js", SCRIPT),
     file!("wire-card.js", SCRIPT),
     file!("wire.js", SCRIPT),
     file!("wires/answer.js", SCRIPT),
