@@ -1,1 +1,35 @@
-//! To be filled.
+//! A client of Everwire: reads a channel over any wire, resumes by itself, and publishes exactly once.
+//!
+//! ```text
+//!  Reader ─ next() ─▶ Item       Entry · Gap · Closed · Connected · Disconnected
+//!    │
+//!    ├─ plan    what to ask when, from which offset        no IO, a virtual clock
+//!    ├─ decode  bytes of each wire to the same signals     no IO
+//!    └─ link    one connection: HTTP/1.1 or a WebSocket    tokio, hyper
+//!
+//!  Publisher ─ publish() ─▶ Receipt     the same key with every attempt
+//! ```
+//!
+//! A reader holds one thing that matters: the offset after the last entry that it yielded. Whatever
+//! happens, a cut, a restart of the server, a change of wire, it asks for what follows that offset.
+//!
+//! This version speaks clear text (`http://`) only.
+
+mod offset;
+mod url;
+mod wire;
+
+mod backoff;
+mod decode;
+mod http;
+mod publisher;
+mod random;
+mod reader;
+mod signal;
+
+pub use backoff::Backoff;
+pub use offset::{Offset, OffsetError, Start};
+pub use publisher::{Message, PublishError, Publisher, PublisherOptions, Receipt};
+pub use reader::{Cause, Data, Entry, Gap, Item, ReadError, Reader, ReaderOptions};
+pub use url::{ChannelUrl, UrlError};
+pub use wire::{Wire, WireError};

@@ -1,0 +1,325 @@
+//! Event streams (WHATWG HTML, section 9.2.6).
+//!
+//! ```text
+//!  id: <offset>     \n, \r or \r\n ends a line, an empty line ends an event
+//!  event: <name>    ──────────────────────────────────────────────────────▶ Entry · Gap · Closed
+//!  data: <line>
+//!  retry: <ms>      ──────────────────────────────────────────────────────▶ Retry
+//!  : comment        ──────────────────────────────────────────────────────▶ Alive
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Undecodable, append, envelope};
+use crate::{Data, Entry, Gap, Offset, signal::Signal};
+
+/// Reads an event stream.
+#[derive(Debug)]
+pub(crate) struct EventStreamDecoder {
+    encoding: DataEncoding,
+    bytes_max: usize,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// The last byte was CR: an LF now belongs to it.
+    after_cr: bool,
+    /// Before the end of the first line a byte order mark may stand.
+    at_start: bool,
+    event: Event,
+}
+
+/// How the `data` field holds an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataEncoding {
+    Text,
+    /// `Stream-SSE-Data-Encoding: base64`.
+    Base64,
+}
+
+/// The event that has not ended yet. Each value of `data` ends with a line feed.
+#[derive(Debug, Default)]
+struct Event {
+    id: Option<Vec<u8>>,
+    name: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl EventStreamDecoder {
+    /// `bytes_max` bounds a line and the data of an event.
+    pub fn new(encoding: DataEncoding, bytes_max: usize) -> Self {
+        Self {
+            encoding,
+            bytes_max,
+            line: Vec::new(),
+            after_cr: false,
+            at_start: true,
+            event: Event::default(),
+        }
+    }
+
+    pub fn decode(
+        &mut self,
+        mut bytes: &[u8],
+        signals: &mut VecDeque<Signal>,
+    ) -> Result<(), Undecodable> {
+        if std::mem::take(&mut self.after_cr) {
+            match bytes {
+                [] => self.after_cr = true,
+                [b'\n', rest @ ..] => bytes = rest,
+                [..] => {}
+            }
+        }
+        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            append(&mut self.line, &bytes[..end], self.bytes_max)?;
+            let line = std::mem::take(&mut self.line);
+            self.take_line(&line, signals)?;
+            bytes = match (bytes[end], &bytes[end + 1..]) {
+                (b'\r', [b'\n', rest @ ..]) => rest,
+                (b'\r', []) => {
+                    self.after_cr = true;
+                    &[]
+                }
+                (_, rest) => rest,
+            };
+        }
+        append(&mut self.line, bytes, self.bytes_max)
+    }
+
+    fn take_line(
+        &mut self,
+        line: &[u8],
+        signals: &mut VecDeque<Signal>,
+    ) -> Result<(), Undecodable> {
+        let line = match std::mem::take(&mut self.at_start) {
+            true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+            false => line,
+        };
+        let (name, value) = match line.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"" if line.is_empty() => {
+                if let Some(signal) = std::mem::take(&mut self.event).signal(self.encoding)? {
+                    signals.push_back(signal);
+                }
+            }
+            b"" => signals.push_back(Signal::Alive),
+            b"id" => self.event.id = Some(value.to_vec()),
+            b"event" => self.event.name = value.to_vec(),
+            b"data" => {
+                append(&mut self.event.data, value, self.bytes_max)?;
+                self.event.data.push(b'\n');
+            }
+            b"retry" => {
+                // Digits only, or the field is ignored.
+                if let Some(ms) = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|digits| digits.parse().ok())
+                {
+                    signals.push_back(Signal::Retry(Duration::from_millis(ms)));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Event {
+    /// What the event says; an event without data says nothing.
+    fn signal(self, encoding: DataEncoding) -> Result<Option<Signal>, Undecodable> {
+        let Self { id, name, mut data } = self;
+        if data.pop().is_none() {
+            return Ok(None);
+        }
+        let offset: Offset = id
+            .and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok())
+            .ok_or_else(|| Undecodable::malformed("an event has no offset as its `id`"))?;
+        if let Some(notice) = notice(&name, &data, &offset) {
+            return Ok(Some(notice));
+        }
+        let text = |bytes| {
+            String::from_utf8(bytes).map_err(|_| Undecodable::malformed("an event is not UTF-8"))
+        };
+        let event = match name.is_empty() {
+            true => None,
+            false => Some(text(name)?),
+        };
+        let data = match encoding {
+            DataEncoding::Text => Data::Text(text(data)?),
+            DataEncoding::Base64 => Data::Binary(envelope::base64(data)?.into()),
+        };
+        Ok(Some(Signal::Entry(Entry {
+            offset: Some(offset),
+            time_ms: None,
+            event,
+            data,
+        })))
+    }
+}
+
+/// A notice is known by its name and by the offset of its id in its data: publishers may name their own
+/// events `gap` and `closed`.
+fn notice(name: &[u8], data: &[u8], id: &Offset) -> Option<Signal> {
+    #[derive(Deserialize)]
+    struct Closed {
+        offset: Offset,
+    }
+    match name {
+        b"gap" => serde_json::from_slice(data)
+            .ok()
+            .filter(|gap: &Gap| gap.oldest == *id)
+            .map(Signal::Gap),
+        b"closed" => serde_json::from_slice(data)
+            .ok()
+            .filter(|closed: &Closed| closed.offset == *id)
+            .map(|_| Signal::Closed),
+        _ => None,
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Decoder, tests};
+    use crate::{Cause, ReadError};
+
+    fn decoder(encoding: DataEncoding) -> Decoder {
+        Decoder::EventStream(EventStreamDecoder::new(encoding, 100))
+    }
+
+    fn check(body: &str, expected: &[Signal]) {
+        tests::check(|| decoder(DataEncoding::Text), body, expected);
+    }
+
+    fn entry(event: Option<&str>, data: &str) -> Signal {
+        let offset = Some("a1".parse().unwrap());
+        let data = Data::Text(data.into());
+        Signal::Entry(Entry {
+            offset,
+            time_ms: None,
+            event: event.map(str::to_owned),
+            data,
+        })
+    }
+
+    #[test]
+    fn an_event_with_its_id_is_an_entry() {
+        for (body, event, data) in [
+            ("id: a1\ndata: hi\n\n", None, "hi"),
+            (
+                "id: a1\r\nevent: typing ä\r\ndata: hi\r\n\r\n",
+                Some("typing ä"),
+                "hi",
+            ),
+            ("id: a1\rdata: hi\r\r", None, "hi"),
+            ("\u{feff}id:a1\ndata:hi\n\n", None, "hi"),
+            (
+                "id: a1\ndata: one\ndata: two\ndata\ndata:\n\n",
+                None,
+                "one\ntwo\n\n",
+            ),
+            (
+                "id: a1\ndata:  two spaces: kept \n\n",
+                None,
+                " two spaces: kept ",
+            ),
+            ("id: a1\ndata:\n\n", None, ""),
+            ("unknown: x\nid: a1\ndata: hi\n\n", None, "hi"),
+            (
+                "id: a1\nevent: gap\ndata: mind it\n\n",
+                Some("gap"),
+                "mind it",
+            ),
+            (
+                "id: a1\nevent: closed\ndata: {\"offset\":\"a0\"}\n\n",
+                Some("closed"),
+                "{\"offset\":\"a0\"}",
+            ),
+        ] {
+            check(body, &[entry(event, data)]);
+        }
+    }
+
+    #[test]
+    fn binary_entries_are_base64() {
+        let expected = Entry {
+            offset: Some("a1".parse().unwrap()),
+            time_ms: None,
+            event: None,
+            data: Data::Binary(vec![0, 255].into()),
+        };
+        let body = "id: a1\ndata: AP8=\n\n";
+        tests::check(
+            || decoder(DataEncoding::Base64),
+            body,
+            &[Signal::Entry(expected)],
+        );
+    }
+
+    #[test]
+    fn notices_stand_between_the_entries() {
+        let gap = Gap {
+            oldest: "a3".parse().unwrap(),
+            newest: "a9".parse().unwrap(),
+        };
+        for (body, expected) in [
+            (":\n\n", &[Signal::Alive][..]),
+            (": a comment\n", &[Signal::Alive]),
+            ("retry: 2000\n\n", &[Signal::Retry(Duration::from_secs(2))]),
+            ("retry: soon\n\n", &[]),
+            ("id: a1\n\n", &[]),
+            (
+                "id: a3\nevent: gap\ndata: {\"oldest\":\"a3\",\"newest\":\"a9\"}\n\n",
+                &[Signal::Gap(gap)],
+            ),
+            (
+                "id: a9\nevent: closed\ndata: {\"offset\":\"a9\"}\n\n",
+                &[Signal::Closed],
+            ),
+        ] {
+            check(body, expected);
+        }
+    }
+
+    #[test]
+    fn an_event_without_its_empty_line_says_nothing() {
+        check(
+            "id: a1\ndata: hi\n\nid: a2\ndata: cut\n",
+            &[entry(None, "hi")],
+        );
+    }
+
+    #[test]
+    fn an_event_without_an_offset_or_with_other_bytes_is_malformed() {
+        for (encoding, body) in [
+            (DataEncoding::Text, &b"data: hi\n\n"[..]),
+            (DataEncoding::Text, b"id: A!\ndata: hi\n\n"),
+            (DataEncoding::Text, b"id: a1\ndata: \xff\n\n"),
+            (DataEncoding::Text, b"id: a1\nevent: \xff\ndata: hi\n\n"),
+            (DataEncoding::Base64, b"id: a1\ndata: ???\n\n"),
+        ] {
+            let signals = tests::signals(decoder(encoding), &[body]);
+            assert!(
+                matches!(signals[..], [Signal::Ended(Cause::Malformed(_))]),
+                "{body:?} gave {signals:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_beyond_the_limit_fails_before_its_end() {
+        let too_large = Signal::Failed(ReadError::TooLarge { bytes_max: 100 });
+        check(&"x".repeat(101), std::slice::from_ref(&too_large));
+        check(
+            &format!("data: {0}\ndata: {0}\n", "x".repeat(60)),
+            &[too_large],
+        );
+    }
+}

@@ -1,0 +1,677 @@
+//! The course of a reader on a virtual clock.
+
+use fastrand::Rng;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Data;
+
+/// A plan, its clock, and what it does, as words.
+struct Course {
+    plan: Plan,
+    now: Instant,
+}
+
+impl Course {
+    fn new(wire: Wire, start: Start) -> Self {
+        Self {
+            plan: Plan::new(ReaderOptions::default(), wire, start, 7),
+            now: Instant::now(),
+        }
+    }
+
+    /// A course whose first question was asked.
+    fn asked(wire: Wire, start: Start) -> Self {
+        let mut course = Self::new(wire, start);
+        course.ask();
+        course
+    }
+
+    /// What the plan asks now, or asks after the wait that it wants.
+    fn ask(&mut self) -> String {
+        loop {
+            match self.plan.step(self.now) {
+                Step::Ask(Ask { start, form }) => {
+                    return format!("{form:?} {}", start.parameter().1);
+                }
+                Step::Wait(until) => self.now = until,
+                step @ (Step::Listen(_) | Step::Ended(_)) => {
+                    panic!("{step:?} instead of a question")
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Duration {
+        match self.plan.step(self.now) {
+            Step::Wait(until) => until - self.now,
+            step => panic!("{step:?} instead of a wait"),
+        }
+    }
+
+    fn patience(&mut self) -> Duration {
+        match self.plan.step(self.now) {
+            Step::Listen(until) => until - self.now,
+            step => panic!("{step:?} instead of a line to listen to"),
+        }
+    }
+
+    fn hear(&mut self, signal: Signal) -> &mut Self {
+        self.plan.handle(signal, self.now);
+        self
+    }
+
+    fn pass(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self
+    }
+
+    /// What the caller is told, in short.
+    fn told(&mut self) -> Vec<String> {
+        let short = |item| match item {
+            Item::Entry(Entry { offset, .. }) => {
+                offset.map_or("?".into(), |offset| offset.to_string())
+            }
+            Item::Gap(gap) => format!("gap {}", gap.oldest),
+            Item::Closed => "closed".into(),
+            Item::Connected(wire) => format!("connected {wire}"),
+            Item::Disconnected { cause, .. } => format!("disconnected: {cause}"),
+        };
+        std::iter::from_fn(|| self.plan.poll_item())
+            .map(short)
+            .collect()
+    }
+}
+
+fn offset(token: &str) -> Offset {
+    token.parse().unwrap()
+}
+
+fn after(token: &str) -> Start {
+    Start::After(offset(token))
+}
+
+fn entry(token: &str) -> Entry {
+    let data = Data::Text(token.into());
+    Entry {
+        offset: Some(offset(token)),
+        time_ms: None,
+        event: None,
+        data,
+    }
+}
+
+fn gap(oldest: &str, newest: &str) -> Gap {
+    Gap {
+        oldest: offset(oldest),
+        newest: offset(newest),
+    }
+}
+
+fn page(entries: &[&str], next: &str) -> Page {
+    let entries = entries.iter().map(|token| entry(token)).collect();
+    Page {
+        entries,
+        next: Some(offset(next)),
+        up_to_date: true,
+        ..Page::default()
+    }
+}
+
+fn refused(status: u16, retry_after: Option<u64>) -> Signal {
+    let retry_after = retry_after.map(Duration::from_secs);
+    Signal::Refused(Refusal {
+        status,
+        detail: "no".into(),
+        retry_after,
+        gap: None,
+    })
+}
+
+fn lost() -> Signal {
+    Signal::Ended(Cause::Lost("cut".into()))
+}
+
+fn closed_by_server(code: u16) -> Signal {
+    Signal::Ended(Cause::Closed {
+        code,
+        reason: "because".into(),
+    })
+}
+
+const CATCH_UP: &str = "CatchUp { etag: None }";
+const LONG_POLL: &str = "LongPoll { cursor: None }";
+
+#[test]
+fn each_wire_asks_first_in_its_own_way() {
+    for (wire, start, expected) in [
+        (Wire::WebSocket, Start::Now, "WebSocket now".to_owned()),
+        (Wire::WebSocket, Start::Last(3), "WebSocket 3".to_owned()),
+        (
+            Wire::EventStream,
+            Start::Beginning,
+            "EventStream -1".to_owned(),
+        ),
+        (Wire::Ndjson, after("a1"), "Ndjson a1".to_owned()),
+        // Here `now` has to become an offset first.
+        (Wire::EventStream, Start::Now, format!("{CATCH_UP} now")),
+        (Wire::Ndjson, Start::Now, format!("{CATCH_UP} now")),
+        (Wire::LongPoll, Start::Now, format!("{CATCH_UP} now")),
+        (Wire::Polling, after("a1"), format!("{CATCH_UP} a1")),
+    ] {
+        assert_eq!(
+            Course::new(wire, start.clone()).ask(),
+            expected,
+            "{wire} from {start:?}"
+        );
+    }
+}
+
+#[test]
+fn now_is_made_an_offset_before_a_stream_is_opened() {
+    let mut course = Course::asked(Wire::Ndjson, Start::Now);
+    course.hear(Signal::Page(page(&[], "a5")));
+    assert_eq!(course.ask(), "Ndjson a5");
+    // Cut before the first entry, it still reads from what was now.
+    course.hear(Signal::Opened(None)).hear(lost());
+    assert_eq!(course.ask(), "Ndjson a5");
+}
+
+#[test]
+fn a_welcome_tells_which_offset_now_is() {
+    let mut course = Course::asked(Wire::WebSocket, Start::Now);
+    course.hear(Signal::Opened(Some(offset("a5")))).hear(lost());
+    assert_eq!(course.ask(), "WebSocket a5");
+}
+
+#[test]
+fn a_reader_resumes_after_the_last_entry_or_gap() {
+    for wire in [Wire::WebSocket, Wire::EventStream, Wire::Ndjson] {
+        let mut course = Course::asked(wire, Start::Beginning);
+        course
+            .hear(Signal::Opened(None))
+            .hear(Signal::Entry(entry("a1")))
+            .hear(Signal::Entry(entry("a2")))
+            .hear(lost());
+        assert!(course.ask().ends_with(" a2"));
+        course.hear(Signal::Gap(gap("a7", "a9"))).hear(lost());
+        assert!(course.ask().ends_with(" a7"));
+        let connected = format!("connected {wire}");
+        let told = [
+            &connected,
+            "a1",
+            "a2",
+            "disconnected: the connection broke: cut",
+            &connected,
+            "gap a7",
+        ];
+        assert_eq!(course.told()[..6], told);
+    }
+}
+
+#[test]
+fn a_long_poll_catches_up_first_and_then_waits() {
+    let mut course = Course::asked(Wire::LongPoll, Start::Beginning);
+    let behind = Page {
+        up_to_date: false,
+        ..page(&["a1"], "a1")
+    };
+    course.hear(Signal::Page(behind));
+    assert_eq!(course.ask(), format!("{CATCH_UP} a1"));
+    course.hear(Signal::Page(page(&["a2"], "a2")));
+    assert_eq!(course.ask(), format!("{LONG_POLL} a2"));
+    let cursor = Some("17".to_owned());
+    course.hear(Signal::Page(Page {
+        cursor,
+        ..page(&["a3"], "a3")
+    }));
+    assert_eq!(course.ask(), "LongPoll { cursor: Some(\"17\") } a3");
+    course.hear(lost());
+    assert_eq!(course.ask(), format!("{CATCH_UP} a3"));
+    let lost = "disconnected: the connection broke: cut";
+    assert_eq!(
+        course.told(),
+        ["connected long-poll", "a1", "a2", "a3", lost]
+    );
+}
+
+#[test]
+fn empty_answers_to_long_polls_are_a_second_apart() {
+    for (answered_after_ms, wait_ms) in [(0, 1000), (400, 600), (25_000, 0)] {
+        let mut course = Course::asked(Wire::LongPoll, after("a1"));
+        course.hear(Signal::Page(page(&[], "a1")));
+        assert_eq!(course.ask(), format!("{LONG_POLL} a1"));
+        course
+            .pass(Duration::from_millis(answered_after_ms))
+            .hear(Signal::Page(page(&[], "a1")));
+        let answered = course.now;
+        course.ask();
+        assert_eq!(
+            (course.now - answered).as_millis(),
+            wait_ms,
+            "answered after {answered_after_ms} ms"
+        );
+    }
+}
+
+#[test]
+fn polling_pauses_at_the_tail_and_lets_caches_answer() {
+    let mut course = Course::asked(Wire::Polling, Start::Beginning);
+    let etag = Some("\"x\"".to_owned());
+    course.hear(Signal::Page(Page {
+        up_to_date: false,
+        etag: etag.clone(),
+        ..page(&["a1"], "a1")
+    }));
+    // More is there: at once, and the tag of another page is of no use.
+    assert_eq!(
+        course.plan.step(course.now),
+        Step::Ask(Ask {
+            start: after("a1"),
+            form: Form::CatchUp { etag: None }
+        })
+    );
+    course.hear(Signal::Page(Page {
+        etag,
+        ..page(&[], "a1")
+    }));
+    assert_eq!(course.wait(), Duration::from_secs(2));
+    assert_eq!(course.ask(), "CatchUp { etag: Some(\"\\\"x\\\"\") } a1");
+    // 304: nothing changed, the tag stays.
+    course.hear(Signal::Page(Page {
+        up_to_date: true,
+        ..Page::default()
+    }));
+    assert_eq!(course.ask(), "CatchUp { etag: Some(\"\\\"x\\\"\") } a1");
+}
+
+#[test]
+fn a_channel_that_is_not_there_yet_is_waited_for() {
+    for (wire, next) in [
+        (Wire::EventStream, "EventStream -1".to_owned()),
+        (Wire::Ndjson, "Ndjson -1".to_owned()),
+        (Wire::LongPoll, format!("{LONG_POLL} -1")),
+        (Wire::Polling, format!("{CATCH_UP} -1")),
+    ] {
+        let mut course = Course::asked(wire, Start::Now);
+        course.hear(refused(404, None));
+        assert_eq!(course.ask(), next);
+    }
+}
+
+#[test]
+fn a_channel_that_is_gone_ends_the_reader() {
+    for (wire, start) in [
+        (Wire::Polling, after("a1")),
+        (Wire::LongPoll, after("a1")),
+        (Wire::Ndjson, Start::Beginning),
+        (Wire::WebSocket, Start::Now),
+    ] {
+        let mut course = Course::asked(wire, start);
+        course.hear(refused(404, None));
+        let error = ReadError::Refused {
+            status: 404,
+            detail: "no".into(),
+        };
+        assert_eq!(course.plan.step(course.now), Step::Ended(Some(error)));
+        assert_eq!(
+            course.plan.step(course.now),
+            Step::Ended(None),
+            "an error is told once"
+        );
+    }
+}
+
+#[test]
+fn a_gap_over_polls_is_told_and_read_on() {
+    let mut course = Course::asked(Wire::LongPoll, after("a1"));
+    let gone = |oldest| {
+        Signal::Refused(Refusal {
+            status: 410,
+            detail: "gone".into(),
+            retry_after: None,
+            gap: Some(gap(oldest, "a9")),
+        })
+    };
+    course.hear(gone("a7"));
+    assert_eq!(
+        course.plan.step(course.now),
+        Step::Ask(Ask {
+            start: after("a7"),
+            form: Form::CatchUp { etag: None }
+        })
+    );
+    assert_eq!(course.told(), ["connected long-poll", "gap a7"]);
+    // The same again would go round for ever.
+    course.hear(gone("a7"));
+    assert!(course.told()[0].contains("came twice"));
+    assert!(course.wait() > Duration::ZERO);
+}
+
+#[test]
+fn the_end_of_a_line_decides_what_follows() {
+    enum Then {
+        Jitter,
+        Exactly(u64),
+        AtLeast(u64),
+        Closed,
+        GiveUp,
+    }
+    for (wire, signal, then) in [
+        (Wire::WebSocket, lost(), Then::Jitter),
+        (Wire::WebSocket, Signal::Ended(Cause::Ended), Then::Jitter),
+        (Wire::WebSocket, Signal::Closed, Then::Closed),
+        (
+            Wire::WebSocket,
+            Signal::Drain(Duration::from_secs(3)),
+            Then::Exactly(3),
+        ),
+        (
+            Wire::Ndjson,
+            Signal::Drain(Duration::from_secs(u64::MAX)),
+            Then::Exactly(3600),
+        ),
+        (Wire::WebSocket, closed_by_server(1000), Then::Closed),
+        (Wire::WebSocket, closed_by_server(1001), Then::Jitter),
+        (Wire::WebSocket, closed_by_server(1013), Then::Jitter),
+        (Wire::WebSocket, closed_by_server(4408), Then::Jitter),
+        (Wire::WebSocket, closed_by_server(4429), Then::Jitter),
+        (Wire::WebSocket, closed_by_server(4400), Then::GiveUp),
+        (Wire::WebSocket, closed_by_server(4401), Then::GiveUp),
+        (Wire::WebSocket, closed_by_server(4402), Then::GiveUp),
+        (Wire::WebSocket, closed_by_server(4403), Then::GiveUp),
+        (Wire::WebSocket, closed_by_server(4410), Then::GiveUp),
+        (
+            Wire::EventStream,
+            Signal::Failed(ReadError::TooLarge { bytes_max: 1 }),
+            Then::GiveUp,
+        ),
+        (Wire::EventStream, refused(503, None), Then::Jitter),
+        (Wire::EventStream, refused(429, Some(9)), Then::AtLeast(9)),
+        (Wire::EventStream, refused(401, None), Then::GiveUp),
+        (Wire::EventStream, refused(410, None), Then::GiveUp),
+        (Wire::Polling, refused(500, None), Then::Jitter),
+        (Wire::Polling, refused(302, None), Then::GiveUp),
+        (
+            Wire::LongPoll,
+            Signal::Page(Page {
+                closed: true,
+                ..page(&[], "a1")
+            }),
+            Then::Closed,
+        ),
+    ] {
+        let mut course = Course::asked(wire, after("a1"));
+        course.hear(signal.clone());
+        let told = course.told();
+        let now = course.now;
+        match (then, course.plan.step(now)) {
+            (Then::Jitter, Step::Wait(until)) => assert!(until - now < Duration::from_millis(500)),
+            (Then::Exactly(s), Step::Wait(until)) => {
+                assert_eq!((until - now).as_secs_f64(), s as f64);
+            }
+            (Then::AtLeast(s), Step::Wait(until)) => {
+                let jitter = (until - now)
+                    .checked_sub(Duration::from_secs(s))
+                    .expect("long enough");
+                assert!(jitter < Duration::from_millis(500));
+            }
+            (Then::Closed, Step::Ended(None)) => {
+                assert_eq!(told.last().map(String::as_str), Some("closed"));
+            }
+            (Then::GiveUp, Step::Ended(Some(_))) => assert_eq!(told, [""; 0]),
+            (_, step) => panic!("{wire} after {signal:?}: {step:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_event_stream_that_is_ended_comes_back_at_its_reconnection_time() {
+    let mut course = Course::asked(Wire::EventStream, after("a1"));
+    let retry = |ms| Signal::Retry(Duration::from_millis(ms));
+    course
+        .hear(Signal::Opened(None))
+        .hear(retry(2000))
+        .hear(retry(700))
+        .hear(Signal::Ended(Cause::Ended));
+    assert_eq!(course.wait(), Duration::from_millis(700));
+    // The time belongs to the line that told it.
+    course.ask();
+    course
+        .hear(Signal::Opened(None))
+        .hear(Signal::Ended(Cause::Ended));
+    assert_ne!(course.wait(), Duration::from_millis(700));
+}
+
+#[test]
+fn waits_grow_until_something_is_heard() {
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    let mut longest = Duration::ZERO;
+    for failed in 0..12 {
+        course.hear(lost());
+        let wait = course.wait();
+        assert!(
+            wait <= Duration::from_millis(500 << failed).min(Duration::from_secs(30)),
+            "{wait:?} after {failed}"
+        );
+        longest = longest.max(wait);
+        course.ask();
+    }
+    assert!(
+        longest > Duration::from_secs(5),
+        "the longest wait was {longest:?}"
+    );
+    course
+        .hear(Signal::Opened(None))
+        .hear(Signal::Alive)
+        .hear(lost());
+    assert!(
+        course.wait() <= Duration::from_millis(500),
+        "something was heard"
+    );
+}
+
+#[test]
+fn a_line_that_lives_for_a_while_counts_as_success() {
+    for (lived_s, expected_max_ms) in [(1, 30_000), (5, 500)] {
+        let mut waits = Vec::new();
+        for seed in 0..20 {
+            let mut course = Course::asked(Wire::WebSocket, after("a1"));
+            course.plan.rng = Rng::with_seed(seed);
+            for _ in 0..10 {
+                course.hear(lost()).ask();
+            }
+            course
+                .hear(Signal::Opened(None))
+                .pass(Duration::from_secs(lived_s))
+                .hear(lost());
+            waits.push(course.wait().as_millis());
+        }
+        let longest = *waits.iter().max().unwrap();
+        assert!(longest <= expected_max_ms, "lived {lived_s} s");
+        assert!(
+            longest > expected_max_ms / 2,
+            "lived {lived_s} s, and waits {longest} ms at most"
+        );
+    }
+}
+
+#[test]
+fn silence_is_taken_for_a_dead_line() {
+    for (wire, open_s) in [
+        (Wire::WebSocket, 10),
+        (Wire::EventStream, 10),
+        (Wire::Polling, 10),
+    ] {
+        let mut course = Course::asked(wire, after("a1"));
+        assert_eq!(course.patience().as_secs(), open_s, "{wire}");
+        course
+            .hear(Signal::Opened(None))
+            .pass(Duration::from_secs(59));
+        assert_eq!(course.patience().as_secs(), 1, "{wire}");
+        course.hear(Signal::Alive);
+        assert_eq!(course.patience().as_secs(), 60, "{wire}");
+        course.pass(Duration::from_secs(60));
+        course.plan.handle_timeout(course.now);
+        assert_eq!(
+            course.told()[1],
+            "disconnected: nothing was heard for too long"
+        );
+    }
+    // A long poll is answered when there is something.
+    let mut course = Course::asked(Wire::LongPoll, after("a1"));
+    course.hear(Signal::Page(page(&[], "a1"))).ask();
+    assert_eq!(course.patience().as_secs(), 60);
+}
+
+#[test]
+fn a_timeout_that_comes_early_changes_nothing() {
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    let now = course.now + Duration::from_millis(9_999);
+    course.plan.handle_timeout(now);
+    assert_eq!(course.told(), [""; 0]);
+    assert_eq!(course.patience().as_secs(), 10);
+}
+
+#[test]
+fn a_change_of_wire_keeps_the_position_and_does_not_wait() {
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    course
+        .hear(Signal::Opened(None))
+        .hear(Signal::Entry(entry("a2")))
+        .hear(lost());
+    for wire in [
+        Wire::EventStream,
+        Wire::Polling,
+        Wire::Ndjson,
+        Wire::LongPoll,
+    ] {
+        course.plan.switch(wire);
+        let Step::Ask(ask) = course.plan.step(course.now) else {
+            panic!("{wire} is not asked at once")
+        };
+        assert_eq!(ask.start, after("a2"));
+    }
+    course.hear(Signal::Page(page(&["a3"], "a3")));
+    let told = course.told();
+    assert_eq!(told[told.len() - 2..], ["connected long-poll", "a3"]);
+}
+
+#[test]
+fn what_comes_out_of_order_is_never_told() {
+    for signal in [
+        Signal::Entry(entry("a2")),
+        Signal::Entry(entry("a1")),
+        Signal::Page(page(&["a1", "a2"], "a2")),
+    ] {
+        let mut course = Course::asked(Wire::WebSocket, after("a2"));
+        course.hear(signal.clone());
+        let told = course.told();
+        assert!(
+            told.len() == 1 && told[0].contains("out of order"),
+            "{signal:?} told {told:?}"
+        );
+        assert!(course.ask().ends_with(" a2"));
+    }
+}
+
+#[test]
+fn a_stale_tail_does_not_move_the_position_back() {
+    let mut course = Course::asked(Wire::Polling, after("a5"));
+    course.hear(Signal::Page(page(&[], "a3")));
+    assert_eq!(course.ask(), format!("{CATCH_UP} a5"));
+}
+
+#[test]
+fn nothing_happens_after_the_end() {
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    course
+        .hear(Signal::Closed)
+        .hear(closed_by_server(1000))
+        .hear(Signal::Entry(entry("a2")));
+    course.plan.cut(course.now);
+    course.plan.switch(Wire::Polling);
+    course
+        .plan
+        .handle_timeout(course.now + Duration::from_secs(99));
+    assert_eq!(course.told(), ["closed"]);
+    assert_eq!(course.plan.step(course.now), Step::Ended(None));
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Entry,
+    Gap,
+    Page(u8),
+    Lost,
+    Drain,
+    Silence,
+    Cut,
+    Switch(Wire),
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        6 => Just(Move::Entry),
+        1 => Just(Move::Gap),
+        2 => (0..4u8).prop_map(Move::Page),
+        1 => Just(Move::Lost),
+        1 => Just(Move::Drain),
+        1 => Just(Move::Silence),
+        1 => Just(Move::Cut),
+        1 => prop::sample::select(&Wire::ALL[..]).prop_map(Move::Switch),
+    ]
+}
+
+proptest! {
+    /// The promise: whatever happens, what is asked next follows what was told last.
+    #[test]
+    fn every_question_is_asked_from_the_last_thing_told(
+        moves in prop::collection::vec(any_move(), 0..60),
+        seed: u64,
+    ) {
+        let mut course = Course::new(Wire::WebSocket, Start::Beginning);
+        course.plan.rng = Rng::with_seed(seed);
+        let mut number = 100;
+        let mut told = Start::Beginning;
+        let mut next = || { number += 1; format!("a{number}") };
+        for a_move in moves {
+            let mut ask = None;
+            while ask.is_none() {
+                match course.plan.step(course.now) {
+                    Step::Ask(asked) => ask = Some(asked.start),
+                    Step::Wait(until) => course.now = until,
+                    Step::Listen(_) => break,
+                    Step::Ended(error) => panic!("ended with {error:?}"),
+                }
+            }
+            if let Some(start) = ask {
+                prop_assert_eq!(start, told.clone());
+            }
+            let token = next();
+            match a_move {
+                Move::Entry => drop(course.hear(Signal::Entry(entry(&token)))),
+                Move::Gap => drop(course.hear(Signal::Gap(gap(&token, "b")))),
+                Move::Page(0) => drop(course.hear(Signal::Page(Page { next: None, ..page(&[], &token) }))),
+                Move::Page(_) => drop(course.hear(Signal::Page(page(&[&token], &token)))),
+                Move::Lost => drop(course.hear(lost())),
+                Move::Drain => drop(course.hear(Signal::Drain(Duration::from_secs(1)))),
+                Move::Silence => {
+                    course.pass(Duration::from_secs(60));
+                    course.plan.handle_timeout(course.now);
+                }
+                Move::Cut => course.plan.cut(course.now),
+                Move::Switch(wire) => course.plan.switch(wire),
+            }
+            while let Some(item) = course.plan.poll_item() {
+                match item {
+                    Item::Entry(Entry { offset: Some(offset), .. }) | Item::Gap(Gap { oldest: offset, .. }) => {
+                        prop_assert!(Start::After(offset.clone()) != told);
+                        told = Start::After(offset);
+                    }
+                    Item::Entry(_) | Item::Closed | Item::Connected(_) | Item::Disconnected { .. } => {}
+                }
+            }
+        }
+    }
+}
