@@ -139,12 +139,7 @@ impl Plan {
             State::Ready | State::Waiting { .. } | State::Ended(_) => return,
         };
         match signal {
-            Signal::Opened(at) => {
-                if let Some(at) = at {
-                    self.position = Start::After(at);
-                }
-                self.announce(now);
-            }
+            Signal::Opened(at) => self.on_opened(at, now),
             // It was worth more than a mere connection.
             Signal::Alive => self.failed = 0,
             Signal::Retry(time) => self.retry = Some(time.min(ASKED_WAIT_MAX)),
@@ -223,6 +218,18 @@ impl Plan {
             (Wire::LongPoll | Wire::Polling, _) => catch_up(),
         };
         Ask { start, form }
+    }
+
+    fn on_opened(&mut self, at: Option<Offset>, now: Instant) {
+        match (&self.position, at) {
+            // Where it differs from an offset of ours a gap was met, and the notice of it follows. A line that
+            // is cut before that must not leave the gap behind.
+            (Start::After(_), _) | (_, None) => {}
+            (Start::Beginning | Start::Now | Start::Last(_), Some(at)) => {
+                self.position = Start::After(at);
+            }
+        }
+        self.announce(now);
     }
 
     fn on_entry(&mut self, entry: Entry, now: Instant) {

@@ -185,6 +185,19 @@ fn a_welcome_tells_which_offset_now_is() {
 }
 
 #[test]
+fn a_welcome_beyond_our_offset_does_not_hide_the_gap_before_it() {
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    course.hear(Signal::Opened(Some(offset("a7")))).hear(lost());
+    assert_eq!(course.ask(), "WebSocket a1");
+    course
+        .hear(Signal::Opened(Some(offset("a7"))))
+        .hear(Signal::Gap(gap("a7", "a9")));
+    assert_eq!(course.told().last().map(String::as_str), Some("gap a7"));
+    course.hear(lost());
+    assert_eq!(course.ask(), "WebSocket a7");
+}
+
+#[test]
 fn a_reader_resumes_after_the_last_entry_or_gap() {
     for wire in [Wire::WebSocket, Wire::EventStream, Wire::Ndjson] {
         let mut course = Course::asked(wire, Start::Beginning);
