@@ -266,7 +266,7 @@ impl Shard {
             }
         }
         let head = feed.channel.lock().core().log().head_sequence();
-        feed.tail = everwire_wire::Tail::new(head);
+        feed.tail.skip_to(head);
         for (line, sequence) in lines {
             self.fall_behind(
                 line,

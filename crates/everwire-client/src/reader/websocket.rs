@@ -58,7 +58,8 @@ impl WebSocket {
             ..ConnectionOptions::default()
         };
         let (read, write) = tokio::io::split(TokioIo::new(upgraded));
-        let connection = Connection::client(options, Box::new(random::bytes));
+        let connection =
+            Connection::client(options, Box::new(random::bytes), Instant::now().into_std());
         Ok(Self {
             connection,
             read,
@@ -78,12 +79,12 @@ impl WebSocket {
         let wake_at = connection.wake_at().map(Instant::from_std);
         tokio::select! {
             read = read.read_buf(inbound) => match read {
-                Ok(0) | Err(_) => connection.handle_eof(Instant::now().into_std()),
+                Ok(0) | Err(_) => connection.handle_eof(),
                 Ok(_) => connection.handle_bytes(inbound, Instant::now().into_std()),
             },
             written = write.write(connection.outgoing()), if connection.wants_write() => match written {
                 Ok(bytes) => connection.advance_outgoing(bytes),
-                Err(_) => connection.handle_eof(Instant::now().into_std()),
+                Err(_) => connection.handle_eof(),
             },
             () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                 connection.handle_timeout(Instant::now().into_std());
