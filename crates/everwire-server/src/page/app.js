@@ -50,7 +50,8 @@ async function watch(name) {
   const log = new Log();
   const publisher = new Publisher(channel, log, say);
   const current = (watched = { channel, log, publisher, wires: [] });
-  history.replaceState(null, '', `#${name}`);
+  page('channel').value = name;
+  history.replaceState(null, '', `#${encodeURI(name)}`);
   page('recipe-publish').textContent = `curl -H 'Content-Type: application/json' -d '{"text":"hello"}' '${channel.url()}'`;
 
   const start = await channel.tail().catch((error) => {
@@ -128,7 +129,7 @@ async function copy(text, button) {
   setTimeout(() => (button.textContent = 'Copy'), COPIED_MS);
 }
 
-/** Publishes on and on; every second counts from the last, so that the rate is kept on average. */
+/** Publishes on and on, so many times a second. */
 class AutoPublish {
   #timer = null;
   #sent = 0;
@@ -223,6 +224,14 @@ const RETRY_MS = 2000;
 const FIGURES_MS = 100;
 const COPIED_MS = 1500;
 
-// Known by its URL, so that a channel can be shared and bookmarked.
-page('channel').value = decodeURIComponent(location.hash.slice(1)) || page('channel').value;
-watch(page('channel').value);
+/** The channel named in the page's own URL, so that it can be shared and bookmarked. */
+function nameInUrl() {
+  try {
+    return decodeURI(location.hash.slice(1));
+  } catch {
+    return '';
+  }
+}
+
+addEventListener('hashchange', () => nameInUrl() && watch(nameInUrl()));
+watch(nameInUrl() || page('channel').value);

@@ -52,12 +52,17 @@ export class Ledger {
 
   /** The wire delivered all entries after its cursor up to `offset`, naming only that. */
   receiveRange(offset, payloads) {
-    this.received += payloads.length;
     // An answer that names one entry's offset teaches the log; of several, only the last has a name.
     if (payloads.length === 1 && offset > this.cursor) this.#log.learn(offset, payloads[0]);
-    this.#waiting.push({ after: this.cursor, upTo: offset, payloads });
-    if (offset > this.cursor) this.cursor = offset;
-    this.#settle();
+    this.#await(offset, payloads.length, (range) => this.#match(payloads, range));
+  }
+
+  /** The same in a channel that is not JSON: the entries come run together, and none can be told apart. */
+  receiveRun(offset, text) {
+    this.#await(offset, 1, (range) => {
+      if (range.map(({ data }) => data).join('') !== text) return { entries: new Set(), disordered: 0, unknown: 1 };
+      return { entries: new Set(range), disordered: 0, unknown: 0 };
+    });
   }
 
   /** The server told that entries up to `oldest` are gone: they are missed openly, and so not owed. */
@@ -76,7 +81,7 @@ export class Ledger {
 
   /** Entries delivered in a range that the log does not know yet. */
   get unchecked() {
-    return this.#waiting.reduce((sum, answer) => sum + answer.payloads.length, 0);
+    return this.#waiting.reduce((sum, answer) => sum + answer.count, 0);
   }
 
   get inOrder() {
@@ -91,16 +96,26 @@ export class Ledger {
     this.#settle();
   }
 
+  /** Keeps an answer until `match` finds what it holds in the log's `range`. */
+  #await(upTo, count, match) {
+    this.received += count;
+    this.#waiting.push({ after: this.cursor, upTo, count, match });
+    if (upTo > this.cursor) this.cursor = upTo;
+    this.#settle();
+  }
+
   #settle() {
     while (this.#waiting.length > 0) {
-      const { after, upTo, payloads } = this.#waiting[0];
-      const match = this.#match(payloads, this.#log.between(after, upTo));
+      const { after, upTo, count, match } = this.#waiting[0];
+      const { entries, disordered, unknown } = match(this.#log.between(after, upTo));
       // What does not match yet may be learned of yet, until another wire has named all up to there.
-      if (match.unknown > 0 && !this.#log.hasHeard(upTo)) return;
+      if (unknown > 0 && !this.#log.hasHeard(upTo)) return;
       this.#waiting.shift();
-      match.entries.forEach((entry) => this.#tick(entry));
-      this.disordered += match.disordered;
-      this.doubled += match.unknown;
+      entries.forEach((entry) => this.#tick(entry));
+      this.disordered += disordered;
+      this.doubled += unknown;
+      // Only now is it known how many entries a run was.
+      this.received += entries.size + unknown - count;
       if (upTo > this.#checkedTo) this.#advance(upTo);
     }
   }

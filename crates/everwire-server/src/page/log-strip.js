@@ -57,7 +57,7 @@ export class LogStrip {
     /** Where the right edge of the entry with that number lies; fractions lie between. */
     const x = (number) => width - (this.#view.right - number) * cell;
 
-    this.#drawLog(log, x, cell, width);
+    this.#drawLog(log, x, cell);
     log.lanes.forEach((lane, row) => this.#drawLane(lane, this.#lanes[row], log, x, row, width));
     if (moving) this.update();
   }
@@ -105,21 +105,26 @@ export class LogStrip {
     return length - this.#lengths[0].length;
   }
 
-  #drawLog({ length, text }, x, cell, width) {
+  #drawLog({ length, text }, x, cell) {
     const context = this.#context;
     const gap = cell > 12 ? 3 : cell > 5 ? 1 : 0.5;
     const first = Math.max(1, Math.floor(this.#view.right - this.#view.width) + 1);
+    const last = Math.min(length, Math.ceil(this.#view.right));
+    context.fillStyle = this.#colours.entry;
+    for (let number = first; number <= last; number++) {
+      const room = Math.max(cell - gap, 0.75);
+      roundedBox(context, x(number - 1) + gap / 2, LOG_TOP, room, LOG_HEIGHT, Math.min(5, cell / 4));
+    }
+    // Numbers last: in narrow cells they are wider than what they stand on.
     const every = labelStep(cell);
-    for (let number = first; number <= length && x(number - 1) < width; number++) {
-      const left = x(number - 1);
-      context.fillStyle = this.#colours.entry;
-      roundedBox(context, left + gap / 2, LOG_TOP, Math.max(cell - gap, 0.75), LOG_HEIGHT, Math.min(5, cell / 4));
-      if (number % every === 0) this.#label(number, left + cell / 2, cell * every);
-      if (cell >= TEXT_CELL) {
-        context.fillStyle = this.#colours.quiet;
-        context.font = this.#font(10.5);
-        context.fillText(fit(context, text(number), cell - 14), left + cell / 2, LOG_TOP + 34);
-      }
+    context.textAlign = 'center';
+    for (let number = Math.ceil(first / every) * every; number <= last; number += every) {
+      const centre = x(number - 0.5);
+      this.#label(number, centre, cell * every, cell >= TEXT_CELL);
+      if (cell < TEXT_CELL) continue;
+      context.fillStyle = this.#colours.quiet;
+      context.font = this.#font(10.5);
+      context.fillText(fit(context, text(number), cell - 10), centre, LOG_TOP + 34);
     }
     // Where the next entry will be.
     context.strokeStyle = this.#colours.line;
@@ -128,15 +133,14 @@ export class LogStrip {
     context.setLineDash([]);
   }
 
-  #label(number, centre, room) {
+  #label(number, centre, room, withText) {
     const context = this.#context;
     context.font = this.#font(12.5, 600);
-    context.textAlign = 'center';
     const text = String(number);
     const half = context.measureText(text).width / 2;
     if (2 * half > room - 4 || centre < half) return;
     context.fillStyle = this.#colours.text;
-    context.fillText(text, centre, LOG_TOP + (room >= TEXT_CELL ? 17 : LOG_HEIGHT / 2 + 4.5));
+    context.fillText(text, centre, LOG_TOP + (withText ? 18 : LOG_HEIGHT / 2 + 4.5));
   }
 
   #drawLane(lane, shown, log, x, row, width) {
@@ -191,7 +195,7 @@ export class LogStrip {
   /** How many cells of full width there is room for. */
   #columns() {
     const { width } = this.#canvas.getBoundingClientRect();
-    return Math.max(5, Math.floor(width / (width < 500 ? 40 : TEXT_CELL + 4)));
+    return Math.max(5, Math.floor(width / (width < 500 ? NARROW_CELL : CELL)));
   }
 
   #resize() {
@@ -257,8 +261,11 @@ const LOG_TOP = 0;
 const LOG_HEIGHT = 44;
 const LANES_TOP = 54;
 const LANE_HEIGHT = 28;
+/** How wide a cell is when there is no reason to be narrower, on wide and on narrow screens. */
+const CELL = 68;
+const NARROW_CELL = 40;
 /** Cells at least this wide show what the entry says. */
-const TEXT_CELL = 64;
+const TEXT_CELL = 46;
 const LABEL_ROOM = 34;
 const EDGE = 8;
 const WIDTH_MAX = 1200;

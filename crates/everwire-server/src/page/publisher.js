@@ -14,6 +14,8 @@ export class Publisher {
   #waiting = 0;
   #times = new Set();
   #outcome;
+  /** The channel's media type, if it is text. */
+  #textType = null;
 
   /** `outcome` is called with a sentence for people when a publish fails, and an empty one when one succeeds. */
   constructor(channel, log, outcome) {
@@ -22,18 +24,23 @@ export class Publisher {
     this.#outcome = outcome;
   }
 
-  /** Publishes `{"text": …}`, stamped so that each wire can tell how late it is. */
+  /**
+   * Publishes `{"text": …}`, stamped so that each wire can tell how late it is; or the bare text, without a
+   * stamp, where the channel turns out to hold text.
+   */
   publishText(text) {
     return this.#enqueue(() => {
+      if (this.#textType) return { type: this.#textType, body: text, entries: [text] };
       const data = { text, sent: this.#stamp() };
-      return { body: JSON.stringify(data), entries: [data] };
+      return { type: 'application/json', body: JSON.stringify(data), entries: [data] };
     });
   }
 
   /** Publishes JSON as it was typed. One array level is a batch: each element is an entry. */
   publishJson(text) {
     const data = JSON.parse(text);
-    return this.#enqueue(() => ({ body: text, entries: Array.isArray(data) ? data : [data] }));
+    const entries = Array.isArray(data) ? data : [data];
+    return this.#enqueue(() => ({ type: 'application/json', body: text, entries }));
   }
 
   /** Whether a publish waits for an earlier one: the server or the network is slower than we are. */
@@ -48,7 +55,7 @@ export class Publisher {
 
   #enqueue(compose) {
     this.#waiting += 1;
-    this.#line = this.#line.then(() => this.#post(compose())).then(
+    this.#line = this.#line.then(() => this.#post(compose)).then(
       () => this.#outcome(''),
       (error) => {
         this.#outcome(`not published: ${error.message}`);
@@ -59,17 +66,23 @@ export class Publisher {
     return this.#line;
   }
 
-  async #post({ body, entries }) {
-    const headers = { 'Content-Type': 'application/json' };
+  async #post(compose) {
+    const { type, body, entries } = compose();
+    const headers = { 'Content-Type': type };
     const response = await fetch(this.#channel.url(), { method: 'POST', headers, body }).catch(() => {
       throw new Error('the server cannot be reached');
     });
-    if (!response.ok) {
-      const { detail, title } = await response.json().catch(() => ({}));
-      throw new Error(detail ?? title ?? `the server answered ${response.status}`);
+    if (response.ok) {
+      this.published += entries.length;
+      this.#log.learn(response.headers.get('Stream-Next-Offset'), entries.at(-1));
+      return;
     }
-    this.published += entries.length;
-    this.#log.learn(response.headers.get('Stream-Next-Offset'), entries.at(-1));
+    const problem = await response.json().catch(() => ({}));
+    if (problem.channel?.startsWith('text/') && !this.#textType) {
+      this.#textType = problem.channel;
+      return this.#post(compose);
+    }
+    throw new Error(problem.detail ?? problem.title ?? `the server answered ${response.status}`);
   }
 
   #stamp() {

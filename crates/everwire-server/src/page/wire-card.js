@@ -18,7 +18,7 @@ export class WireCard {
     element.querySelector('.how').textContent = framing.how;
     this.#element = element;
     this.framing = framing;
-    this.#switch.addEventListener('click', () => onSwitch(this.#wire));
+    this.#switch.addEventListener('click', () => this.#wire && onSwitch(this.#wire));
     for (const button of element.querySelectorAll('[data-action="copy"]')) {
       button.setAttribute('aria-label', `Copy the ${button.dataset.copies} line for ${framing.title}`);
       button.addEventListener('click', () => onCopy(this.#field(button.dataset.copies).textContent, button));
@@ -61,6 +61,7 @@ export class WireCard {
     const sound = ledger.lost === 0 && ledger.doubled === 0 && ledger.inOrder;
     this.#field('verdict').dataset.sound = sound;
     this.#text('news', this.#news());
+    this.#field('news').dataset.tone = state.name === 'live' && this.#wire.lastResume ? 'good' : 'plain';
     this.#updateEntries();
   }
 

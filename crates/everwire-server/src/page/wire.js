@@ -25,9 +25,11 @@ export class Wire {
   recent = [];
 
   #channel;
+  #eventNames = new Set();
   #log;
   #age;
   #changed;
+  #sink = null;
   #close = () => {};
   #retry;
   #failures = 0;
@@ -66,42 +68,41 @@ export class Wire {
     this.#hangUp();
   }
 
-  /** Event names of which the event stream must be told, or it would not hear them. */
-  eventNames = new Set();
-
+  /**
+   * An entry with this event name exists. An EventSource drops events whose name nobody listens for, so where
+   * this one went by unheard, the wire reads again from its cursor, which still stands before it.
+   */
   listenFor(name, offset) {
-    if (this.eventNames.has(name)) return;
-    this.eventNames.add(name);
-    // It was not listening when this one came by. The cursor still stands before it: read again from there.
-    const missed = this.ledger.cursor < offset && (this.state.name === 'live' || this.state.name === 'resuming');
-    if (this.framing.id === 'event-stream' && missed) {
-      this.#hangUp();
-      this.#open();
-    }
+    if (!this.framing.hearsByName || this.#eventNames.has(name)) return;
+    this.#eventNames.add(name);
+    if (!this.isOpen || this.ledger.cursor >= offset) return;
+    this.#hangUp();
+    this.#open();
   }
 
   #open() {
-    this.#close = this.framing.open(this.#channel, this.ledger.cursor, this.#sink());
+    this.#close = this.framing.open(this.#channel, this.ledger.cursor, this.#newSink());
   }
 
   /** What one connection talks to; after it was hung up, nothing it still says is heard. */
-  #sink() {
-    const current = (this.sinkInUse = {
+  #newSink() {
+    const sink = {
       meter: this.meter,
-      eventNames: this.eventNames,
+      eventNames: this.#eventNames,
       opened: () => heard(() => this.#onOpened()),
       entry: (offset, data, event) => heard(() => this.#onEntry(offset, data, event)),
       range: (offset, payloads) => heard(() => this.#onRange(offset, payloads)),
+      run: (offset, text) => heard(() => this.#onRun(offset, text)),
       gap: (oldest) => heard(() => this.ledger.skipTo(oldest)),
       closed: () => heard(() => this.#onClosed()),
       failed: (why, afterMs) => heard(() => this.#onFailed(why, afterMs)),
-    });
+    };
     const heard = (react) => {
-      if (this.sinkInUse !== current) return;
+      if (this.#sink !== sink) return;
       react();
       this.#changed(this);
     };
-    return current;
+    return (this.#sink = sink);
   }
 
   #onOpened() {
@@ -130,6 +131,12 @@ export class Wire {
     const late = payloads.map((data) => this.#measure(data, now)).at(-1);
     this.ledger.receiveRange(offset, payloads);
     this.#show(offset, payloads, late);
+    this.#checkArrival();
+  }
+
+  #onRun(offset, text) {
+    this.ledger.receiveRun(offset, text);
+    this.#show(offset, [text], null);
     this.#checkArrival();
   }
 
@@ -189,7 +196,7 @@ export class Wire {
   }
 
   #hangUp() {
-    this.sinkInUse = null;
+    this.#sink = null;
     clearTimeout(this.#retry);
     this.#close();
     this.#close = () => {};

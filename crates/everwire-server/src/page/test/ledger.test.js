@@ -108,6 +108,22 @@ test('a range of one entry names it, so that a lone wire is enough to know the l
   assert.equal(log.length, 3);
 });
 
+test('a text channel answers with its entries run together, which is as many as the log holds there', () => {
+  for (const [what, text, expected] of [
+    ['all of them', 'abc', { received: 3 }],
+    ['one left out', 'ac', { received: 1, lost: 3, doubled: 1 }],
+  ]) {
+    for (const truthFirst of [true, false]) {
+      const { truth, wire } = accounts();
+      const tell = () => ['a', 'b', 'c'].forEach((letter, index) => truth.receive(at(index + 1), letter));
+      if (truthFirst) tell();
+      wire.receiveRun(at(3), text);
+      if (!truthFirst) tell();
+      check(wire, expected, `${what}, ${truthFirst ? 'known before' : 'learned after'}`);
+    }
+  }
+});
+
 test('equal payloads are different entries', () => {
   const { truth, wire } = accounts();
   for (const number of [1, 2, 3]) truth.receive(at(number), 'same');

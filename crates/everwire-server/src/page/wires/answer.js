@@ -23,16 +23,17 @@ export async function ask(url, cursor, sink, { signal, headers = {} }) {
   if (response.status >= 400) throw new Error(`the server answered ${response.status}`);
 
   const next = response.headers.get('Stream-Next-Offset') ?? cursor;
-  const payloads = response.status === 200 ? parse(utf8.decode(body), response) : [];
-  if (payloads.length > 0) sink.range(next, payloads);
+  if (response.status === 200 && body.length > 0) tell(utf8.decode(body), next, response, sink);
   if (response.headers.get('Stream-Closed') === 'true') sink.closed();
   return { response, cursor: next };
 }
 
-/** A JSON channel answers with an array. Any other answers with its entries run together, taken as one. */
-function parse(text, response) {
-  if (text === '') return [];
-  return response.headers.get('Content-Type')?.startsWith('application/json') ? JSON.parse(text) : [text];
+/** A JSON channel answers with an array. Any other answers with its entries run together. */
+function tell(text, next, response, sink) {
+  const isJson = response.headers.get('Content-Type')?.startsWith('application/json');
+  if (!isJson) return sink.run(next, text);
+  const payloads = JSON.parse(text);
+  if (payloads.length > 0) sink.range(next, payloads);
 }
 
 const utf8 = new TextDecoder();

@@ -6,6 +6,7 @@ export const eventStream = {
   title: 'Event stream',
   how: 'one response, pushed, by EventSource',
   holdsConnection: true,
+  hearsByName: true,
 
   open(channel, cursor, sink) {
     const url = channel.url({ offset: cursor });

@@ -15,7 +15,7 @@ export const longPoll = {
 
   shell: (channel) => `curl -i '${channel.url({ offset: 'now', live: 'long-poll' })}'`,
   script: (channel) =>
-    `console.log(await (await fetch('${channel.url({ offset: 'now', live: 'long-poll' })}')).json())`,
+    `console.log(await (await fetch('${channel.url({ offset: 'now', live: 'long-poll' })}')).text())`,
 };
 
 async function run(channel, start, sink, signal) {
