@@ -2,7 +2,9 @@
 export class Channel {
   constructor(name, origin = location.origin) {
     this.name = name;
-    this.#base = origin + '/channels/' + name.split('/').map(encodeURIComponent).join('/');
+    // An apostrophe would end the quotes of the lines that people copy into a shell.
+    const path = name.split('/').map(encodeURIComponent).join('/').replaceAll("'", '%27');
+    this.#base = `${origin}/channels/${path}`;
   }
 
   #base;

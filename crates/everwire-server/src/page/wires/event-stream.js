@@ -4,7 +4,7 @@ import { EVENT_STREAM_HEAD, requestHeadBytes } from '../heads.js';
 export const eventStream = {
   id: 'event-stream',
   title: 'Event stream',
-  how: 'one response, pushed, by EventSource',
+  how: 'one response, by EventSource',
   holdsConnection: true,
   hearsByName: true,
 

@@ -14,7 +14,7 @@ export const polling = {
 
   shell: (channel) => `curl -i '${channel.url({ last: 10 })}'`,
   script: (channel) =>
-    `setInterval(async () => console.log(await (await fetch('${channel.url({ last: 10 })}')).json()), 1000)`,
+    `setInterval(async () => console.log(await (await fetch('${channel.url({ last: 10 })}')).text()), 1000)`,
 };
 
 async function run(channel, start, sink, signal) {
