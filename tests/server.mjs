@@ -10,6 +10,9 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const START_MS_MAX = 10_000;
 const STOP_MS_MAX = 10_000;
 
+// The test runner ends a file that takes too long with a signal; without this, what it started would stay.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
 /**
  * Runs the server until `stop()`.
  *
