@@ -69,7 +69,7 @@ impl Publisher<'_> {
     ) -> Result<(), Problem> {
         let known = channel.lock().core().content_type().cloned();
         let content_type = known.unwrap_or_else(|| match kind {
-            MessageKind::Text => guess(&payload),
+            MessageKind::Text => guess_message(&payload),
             MessageKind::Binary => ContentType::octet_stream(),
         });
         let payload =
@@ -236,9 +236,19 @@ pub(crate) fn guess(body: &[u8]) -> ContentType {
     }
 }
 
+/// What a text message is whose channel has no type yet. Unlike a body that somebody wrote for HTTP, a first
+/// chat line may happen to be a number: only an object or an array makes the channel JSON for good.
+fn guess_message(message: &[u8]) -> ContentType {
+    match message.trim_ascii_start().first() {
+        Some(b'{' | b'[') => guess(message),
+        _ => guess(b""),
+    }
+}
+
 /// Checks a payload that is one entry, where an array is a value and no batch.
 fn one_entry(kind: ContentKind, payload: Bytes) -> Result<Bytes, ContentError> {
     let body = match kind {
+        ContentKind::Json if payload.trim_ascii().is_empty() => return Err(ContentError::Empty),
         ContentKind::Json => {
             let mut batch = BytesMut::with_capacity(payload.len() + 2);
             batch.extend_from_slice(b"[");
@@ -275,7 +285,9 @@ pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
     match none {
         NoChannel::Missing => Problem::new(
             ProblemKind::NotFound,
-            format!("there is no channel {name}; create it with PUT"),
+            format!(
+                "there is no channel {name}; create it with PUT, or by publishing to it where its rule allows that"
+            ),
         ),
         NoChannel::TooMany => Problem::new(
             ProblemKind::Overloaded,

@@ -3,13 +3,17 @@
 use std::{
     io,
     net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use everwire_channel::Mark;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{self, UnboundedReceiver},
+};
 
 use crate::{
     census::Census,
@@ -33,7 +37,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A running server.
 pub struct Server {
     address: SocketAddr,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Each core thread tells how it ended.
+    ended: UnboundedReceiver<io::Result<()>>,
     mailboxes: Vec<Arc<Mailbox>>,
     stop: Stop,
     all_gone: AllGone,
@@ -96,15 +102,23 @@ impl Server {
             .enable_all()
             .build()?;
         workers.spawn(sweep(hub, stopping));
+        let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
         let mut mailboxes = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
             let mailbox = Arc::new(Mailbox::default());
             mailboxes.push(mailbox.clone());
             let (context, workers) = (context.clone(), workers.handle().clone());
+            let tell_end = tell_end.clone();
             let thread = thread::Builder::new()
                 .name(format!("everwire-core-{index}"))
-                .spawn(move || front::run_core(context, mailbox, listener, workers, count))?;
+                .spawn(move || {
+                    let run = || front::run_core(context, mailbox, listener, workers, count);
+                    let outcome = panic::catch_unwind(AssertUnwindSafe(run))
+                        .unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
+                    // Whoever listened may be gone already, with the server.
+                    let _ = tell_end.send(outcome);
+                })?;
             threads.push(thread);
         }
         let drain = Duration::from_millis(config.stop.drain_ms);
@@ -112,6 +126,7 @@ impl Server {
         Ok(Self {
             address,
             threads,
+            ended,
             mailboxes,
             stop,
             all_gone,
@@ -125,6 +140,15 @@ impl Server {
         self.address
     }
 
+    /// Resolves if a core thread ends by itself, which is a fault: its lines are gone, and the process should
+    /// stop so that a supervisor starts a whole one.
+    pub async fn failed(&mut self) -> io::Error {
+        match self.ended.recv().await {
+            Some(Err(error)) => error,
+            Some(Ok(())) | None => io::Error::other("a core thread ended by itself"),
+        }
+    }
+
     /// Stops: no new lines, open ones are told to go and when to come back, requests are finished. Returns once
     /// all is done, or after `stop.drain_ms` with what is left cut.
     pub fn stop(mut self) -> io::Result<()> {
@@ -133,11 +157,13 @@ impl Server {
         for mailbox in &self.mailboxes {
             mailbox.post(Mail::Drain);
         }
-        let mut outcome = Ok(());
         for thread in self.threads {
-            let ended = thread
+            thread
                 .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
+                .expect("a core thread's panics are caught in it");
+        }
+        let mut outcome = Ok(());
+        while let Ok(ended) = self.ended.try_recv() {
             outcome = outcome.and(ended);
         }
         // What is left is served by the workers, within the same time.

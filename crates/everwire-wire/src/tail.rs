@@ -107,7 +107,10 @@ impl Tail {
     pub fn skip_to(&mut self, sequence: u64) {
         self.pieces.clear();
         self.ends.clear();
-        self.ends.push_back(End { sequence, position: self.end });
+        self.ends.push_back(End {
+            sequence,
+            position: self.end,
+        });
     }
 
     /// Ends a batch: what was pushed since the last call becomes one piece that is sent as one slice.

@@ -30,11 +30,14 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         // Before the server starts, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let server = Server::start(config.clone())?;
+        let mut server = Server::start(config.clone())?;
         greet(server.address(), &config);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            error = server.failed() => {
+                return Err(error).context("the server failed, and stops so that it can be started again");
+            }
         }
         println!(
             "\n  stopping: lines are told to come back, for at most {} s",

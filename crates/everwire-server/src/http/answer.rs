@@ -126,7 +126,12 @@ pub(crate) const STREAM_CURSOR: HeaderName = HeaderName::from_static("stream-cur
 pub(crate) const STREAM_SEQ: HeaderName = HeaderName::from_static("stream-seq");
 pub(crate) const STREAM_TTL: HeaderName = HeaderName::from_static("stream-ttl");
 pub(crate) const STREAM_EXPIRES_AT: HeaderName = HeaderName::from_static("stream-expires-at");
-pub(crate) const STREAM_FORKED_FROM: HeaderName = HeaderName::from_static("stream-forked-from");
+/// What asks for a fork, in Durable Streams.
+pub(crate) const FORK_FIELDS: [HeaderName; 3] = [
+    HeaderName::from_static("stream-forked-from"),
+    HeaderName::from_static("stream-fork-offset"),
+    HeaderName::from_static("stream-fork-sub-offset"),
+];
 pub(crate) const STREAM_SSE_DATA_ENCODING: HeaderName =
     HeaderName::from_static("stream-sse-data-encoding");
 pub(crate) const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");

@@ -33,7 +33,10 @@ impl Context {
     ) -> Result<Response<Bytes>, Problem> {
         self.admit(peer)?;
         let headers = &parts.headers;
-        if headers.contains_key(answer::STREAM_FORKED_FROM) {
+        if answer::FORK_FIELDS
+            .iter()
+            .any(|field| headers.contains_key(field))
+        {
             return Err(Problem::new(
                 ProblemKind::BadRequest,
                 "forks are not supported by this version",

@@ -19,6 +19,9 @@ pub(crate) enum Origin {
     Denied(String),
 }
 
+/// The methods of a channel, which is what pages use most.
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
 const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-up-to-date, stream-closed, \
     stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
     producer-expected-seq, producer-received-seq, everwire-ack";
@@ -86,13 +89,13 @@ impl Origin {
     /// The answer to a preflight request.
     pub fn preflight(&self) -> Response<Bytes> {
         let mut response = answer::no_content();
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(METHODS));
         if self.allowed().is_some() {
             let headers = response.headers_mut();
             let fixed = HeaderValue::from_static;
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_METHODS,
-                fixed("GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-            );
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed(METHODS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(ALLOWED_FIELDS));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("600"));
         }

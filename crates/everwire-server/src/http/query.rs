@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use everwire_channel::Start;
+use everwire_channel::{OffsetError, Start};
 use everwire_wire::{Problem, ProblemKind};
 use percent_encoding::percent_decode_str;
 
@@ -75,12 +75,9 @@ impl Query {
 
 /// Reads an offset as a client gives it: `-1`, `now`, or one of ours.
 pub(crate) fn start(offset: &str) -> Result<Start, Problem> {
-    offset.parse().map_err(|error| {
-        Problem::new(
-            ProblemKind::BadOffset,
-            format!("{error}; an offset is -1, now, or what Stream-Next-Offset said"),
-        )
-    })
+    offset
+        .parse()
+        .map_err(|error: OffsetError| Problem::new(ProblemKind::BadOffset, error.to_string()))
 }
 
 fn decode(value: &str) -> Result<Cow<'_, str>, Problem> {

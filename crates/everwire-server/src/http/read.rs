@@ -167,13 +167,17 @@ impl Context {
             allow_origin: origin.allowed().cloned(),
         };
         let limits = &self.shared.config.limits;
-        let now = PollOccasion::Change;
-        if let Some(response) = poll_answer(&shape, state, now, limits.page_bytes_max, now_ms) {
-            return Ok(Reply::Response(response));
-        }
         let wait_ms = fields::prefer_wait_ms(&parts.headers)
             .unwrap_or(u64::MAX)
             .min(limits.long_poll_ms_max);
+        let occasion = match wait_ms {
+            0 => PollOccasion::TimeOut,
+            _ => PollOccasion::Change,
+        };
+        if let Some(response) = poll_answer(&shape, state, occasion, limits.page_bytes_max, now_ms)
+        {
+            return Ok(Reply::Response(response));
+        }
         let poll = PollRequest {
             channel: channel.clone(),
             shape,
