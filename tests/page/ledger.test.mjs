@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Ledger } from '../ledger.js';
-import { Log } from '../log.js';
+import { Ledger } from '../../crates/everwire-server/src/page/ledger.js';
+import { Log } from '../../crates/everwire-server/src/page/log.js';
 
 const at = (number) => `e${String(number).padStart(4, '0')}`;
 const data = (number) => ({ text: `entry ${number}` });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Log } from '../log.js';
+import { Log } from '../../crates/everwire-server/src/page/log.js';
 
 const at = (number) => `e${String(number).padStart(5, '0')}`;
 

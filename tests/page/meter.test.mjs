@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Meter } from '../meter.js';
+import { Meter } from '../../crates/everwire-server/src/page/meter.js';
 
 test('a quantile is a latency that was measured', () => {
   const meter = new Meter();

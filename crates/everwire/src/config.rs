@@ -38,7 +38,7 @@ pub fn with_settings(command: Command) -> Command {
         .env("EVERWIRE_CONFIG")
         .value_parser(value_parser!(PathBuf))
         .help("Read settings from a TOML file; `everwire config` prints one");
-    command.arg(file).args(settings().into_iter().map(flag))
+    command.arg(file).args(settings().iter().map(flag))
 }
 
 /// Reads the configuration from everywhere that it may come from.
@@ -64,7 +64,7 @@ pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
     Ok(Config::from_table(table)?)
 }
 
-fn flag(setting: Setting) -> Arg {
+fn flag(setting: &Setting) -> Arg {
     let help = format!(
         "{} [default: {}]",
         setting.doc.trim_end_matches('.'),
@@ -81,7 +81,7 @@ fn flag(setting: Setting) -> Arg {
         .long_help(help);
     let in_section = setting.path.contains('.');
     let arg = arg.hide_short_help(in_section).next_line_help(in_section);
-    match setting.default {
+    match &setting.default {
         Value::Boolean(_) => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
