@@ -266,7 +266,9 @@ impl Shard {
             }
         }
         let head = feed.channel.lock().core().log().head_sequence();
-        feed.tail.skip_to(head);
+        feed.restart(head);
+        // The feed may go with its last line, which a gap can end.
+        let local = feed.local;
         for (line, sequence) in lines {
             self.fall_behind(
                 line,
@@ -279,7 +281,6 @@ impl Shard {
             );
             self.send_side(line);
         }
-        let local = self.feeds[key as usize].local;
         self.pull_again(local);
     }
 

@@ -165,6 +165,22 @@ impl Feed {
         pulled
     }
 
+    /// Begins a new tail at `head`, for lines that are all behind. Positions count from zero again, so nothing
+    /// that was counted in the old tail may outlive it.
+    pub fn restart(&mut self, head: u64) {
+        debug_assert!(
+            self.subscribers
+                .iter()
+                .all(|subscriber| subscriber.position == BEHIND)
+        );
+        self.tail = Tail::new(head);
+        self.left = 0;
+        self.lap = Lap {
+            end: 0,
+            whole: true,
+        };
+    }
+
     /// Shows all lines that they are alive.
     pub fn push_heartbeat(&mut self) {
         self.tail

@@ -1,0 +1,107 @@
+//! A running server, and peers that speak to it over plain sockets.
+//!
+//! Nothing here sleeps: a peer waits for the bytes that it expects. Only a server that fails to send them is
+//! found by a time limit.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+
+mod peer;
+mod websocket;
+
+use std::net::SocketAddr;
+
+use everwire_server::{Config, Server};
+
+pub use peer::{Peer, Response};
+pub use websocket::{Frame, client_frame};
+
+/// A server on a port of its own, open to everybody, with one core thread.
+pub struct Site {
+    pub server: Server,
+    pub address: SocketAddr,
+}
+
+impl Site {
+    /// A server as it comes.
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A server with other settings.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 1,
+            dev: true,
+            ..Config::default()
+        };
+        change(&mut config);
+        let server = Server::start(config).expect("a free port");
+        let address = server.address();
+        Self { server, address }
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Peer {
+        Peer::connect(self.address, None)
+    }
+
+    /// A connection whose peer holds few bytes that were not read.
+    pub fn connect_narrow(&self) -> Peer {
+        Peer::connect(self.address, Some(4096))
+    }
+
+    /// Publishes one body, which must be taken.
+    pub fn publish(&self, name: &str, content_type: &str, body: impl AsRef<[u8]>) {
+        let response = self.connect().append(name, content_type, body.as_ref());
+        assert_eq!(
+            response.status,
+            204,
+            "published to {name}: {}",
+            response.text()
+        );
+    }
+
+    /// Publishes a line of text.
+    pub fn say(&self, name: &str, text: &str) {
+        self.publish(name, "text/plain", text);
+    }
+
+    /// A WebSocket on a channel; `query` is what follows the name, with its `?`.
+    pub fn websocket(&self, name: &str, query: &str) -> Peer {
+        let mut peer = self.connect();
+        peer.open_websocket(name, query, "");
+        peer
+    }
+
+    /// An event stream or ndjson on a channel, by its media type.
+    pub fn stream(&self, name: &str, query: &str, accept: &str) -> Peer {
+        let mut peer = self.connect();
+        peer.open_stream(name, query, accept);
+        peer
+    }
+
+    /// Asks for one thing on a connection of its own.
+    pub fn ask(&self, request: &str) -> Response {
+        let mut peer = self.connect();
+        peer.send(request);
+        peer.response()
+    }
+
+    /// A metric by its name.
+    pub fn metric(&self, name: &str) -> u64 {
+        let response = self.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let text = response.text();
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is in\n{text}"))
+    }
+
+    /// Asks again and again, without pause, until `reached`; for what a server does in its own time.
+    pub fn until(&self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
+        let began = std::time::Instant::now();
+        while !reached(self) {
+            assert!(began.elapsed() < peer::PATIENCE, "{what}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One connection from the outside.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+/// How long a peer waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A connection, and what was read from it ahead.
+pub struct Peer {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    /// A header field by its name in lower case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+}
+
+impl Peer {
+    pub fn connect(address: SocketAddr, receive_bytes: Option<usize>) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if let Some(bytes) = receive_bytes {
+            // Before the connection, so that the window is small from the start.
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        socket.connect(&address.into()).unwrap();
+        socket.set_tcp_nodelay(true).unwrap();
+        let socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            socket,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket
+            .write_all(bytes.as_ref())
+            .expect("the server reads");
+    }
+
+    /// Ends this side of the connection.
+    pub fn finish(&mut self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Sends an append without waiting for its answer.
+    pub fn send_append(&mut self, name: &str, content_type: &str, body: &[u8]) {
+        let head = format!(
+            "POST /channels/{name} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send([head.as_bytes(), body].concat());
+    }
+
+    pub fn append(&mut self, name: &str, content_type: &str, body: &[u8]) -> Response {
+        self.send_append(name, content_type, body);
+        self.response()
+    }
+
+    /// Becomes a WebSocket. `fields` are further lines of the request's head.
+    pub fn open_websocket(&mut self, name: &str, query: &str, fields: &str) -> String {
+        self.send(websocket_request(
+            &format!("/channels/{name}{query}"),
+            fields,
+        ));
+        let head = self.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        head
+    }
+
+    /// Becomes an event stream or ndjson.
+    pub fn open_stream(&mut self, name: &str, query: &str, accept: &str) -> String {
+        self.send(format!(
+            "GET /channels/{name}{query} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n"
+        ));
+        let head = self.head();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        head
+    }
+
+    /// A response's head, with the empty line after it.
+    pub fn head(&mut self) -> String {
+        String::from_utf8(self.until(b"\r\n\r\n")).unwrap()
+    }
+
+    /// A whole response with a `Content-Length`.
+    pub fn response(&mut self) -> Response {
+        let head = self.head();
+        let status = head[9..12].parse().unwrap();
+        let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let body = self.take(length);
+        Response { status, head, body }
+    }
+
+    /// Exactly so many bytes.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            self.fill();
+        }
+        let rest = self.buffer.split_off(count);
+        std::mem::replace(&mut self.buffer, rest)
+    }
+
+    /// The bytes up to and with a mark.
+    pub fn until(&mut self, mark: &[u8]) -> Vec<u8> {
+        let mut from = 0;
+        loop {
+            let found = self.buffer[from..]
+                .windows(mark.len())
+                .position(|window| window == mark);
+            if let Some(at) = found {
+                return self.take(from + at + mark.len());
+            }
+            from = self.buffer.len().saturating_sub(mark.len() - 1);
+            self.fill();
+        }
+    }
+
+    /// The next chunk of a chunked body; empty at its end.
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let size = String::from_utf8(self.until(b"\r\n")).unwrap();
+        let size = usize::from_str_radix(size.trim_end(), 16)
+            .unwrap_or_else(|_| panic!("{size:?} is a chunk's size"));
+        let chunk = self.take(size);
+        assert_eq!(self.take(2), b"\r\n", "a chunk ends where it said");
+        chunk
+    }
+
+    /// The next chunk that is more than a heartbeat.
+    pub fn event(&mut self) -> String {
+        loop {
+            let chunk = String::from_utf8(self.chunk()).unwrap();
+            if chunk != ":\n\n" && chunk != "{}\n" {
+                return chunk;
+            }
+        }
+    }
+
+    /// All that is left until the server ends the connection, be it by a reset.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = [0; 64 * 1024];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return std::mem::take(&mut self.buffer),
+                Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return std::mem::take(&mut self.buffer);
+                }
+                Err(error) => panic!("the connection does not end: {error}"),
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        let mut bytes = [0; 64 * 1024];
+        match self.socket.read(&mut bytes) {
+            Ok(0) => panic!(
+                "the server ended the connection after {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            ),
+            Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
+            Err(error) => panic!("{error}, after {:?}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+}
+
+/// The request that opens a WebSocket (RFC 6455, section 1.2).
+pub fn websocket_request(target: &str, fields: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
+    )
+}
+
+fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
