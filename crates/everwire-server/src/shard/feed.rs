@@ -9,6 +9,9 @@
 //! A line whose socket takes no more leaves the tail at once and goes on from the log by itself, so the tail
 //! is kept for the length of a walk and nobody's slowness holds it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::{self, IoSlice, Write},
     sync::Arc,
@@ -23,24 +26,30 @@ use crate::hub::{Channel, State};
 use super::line::LineKey;
 
 /// A reader in a feed. The walk touches nothing else.
-pub(crate) struct Subscriber {
+pub(crate) struct Subscriber<S = TcpStream> {
     /// The position in the tail up to which it was sent everything, or [`BEHIND`].
     pub position: u64,
-    pub socket: TcpStream,
+    pub socket: S,
     pub line: LineKey,
 }
 
 /// The position of a subscriber that reads from the log by itself.
 pub(crate) const BEHIND: u64 = u64::MAX;
 
+/// What a walk sends to: a socket that never waits.
+pub(crate) trait Sink {
+    /// Sends what fits, and tells how much; fewer bytes than given mean that no more fit for now.
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
 /// The readers of one channel in one framing.
-pub(crate) struct Feed {
+pub(crate) struct Feed<S = TcpStream> {
     pub channel: Arc<Channel>,
     /// The shard's number of the channel.
     pub local: u32,
     pub framing: Framing,
     pub tail: Tail,
-    pub subscribers: Vec<Subscriber>,
+    pub subscribers: Vec<Subscriber<S>>,
     /// The end was encoded: whoever is at the tail's end was told all.
     pub ended: bool,
     /// Whether entries were encoded since the last heartbeat was due.
@@ -88,7 +97,7 @@ pub(crate) enum Pulled {
     Lost,
 }
 
-impl Feed {
+impl<S: Sink> Feed<S> {
     /// A feed that starts at the log's head.
     pub fn new(
         channel: Arc<Channel>,
@@ -200,7 +209,9 @@ impl Feed {
         while self.left > 0 && *budget > 0 {
             if self.place >= self.subscribers.len() {
                 self.place = 0;
-                if self.lap.whole {
+                // A line that blocked in this very call has not left the tail yet: it may need what the others
+                // of its round have had.
+                if self.lap.whole && met.blocked.is_empty() {
                     self.tail.release(self.lap.end);
                 }
                 self.lap = Lap { end, whole: true };
@@ -216,7 +227,7 @@ impl Feed {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let (count, bytes) = self.tail.after(subscriber.position, &mut slices);
                 met.sends += 1;
-                match write_slices(&subscriber.socket, &slices[..count]) {
+                match subscriber.socket.send(&slices[..count]) {
                     Ok(sent) => {
                         met.bytes += sent as u64;
                         subscriber.position += sent as u64;
@@ -253,7 +264,7 @@ impl Feed {
     }
 
     /// Adds a line, which stands where it is told.
-    pub fn add(&mut self, subscriber: Subscriber) -> u32 {
+    pub fn add(&mut self, subscriber: Subscriber<S>) -> u32 {
         if self.left > 0 {
             // The new line stands in the round, so the round is one step longer.
             self.left += 1;
@@ -263,7 +274,7 @@ impl Feed {
     }
 
     /// Removes the line at `index`. Returns it and the line that now has that index, if another moved there.
-    pub fn remove(&mut self, index: u32) -> (Subscriber, Option<LineKey>) {
+    pub fn remove(&mut self, index: u32) -> (Subscriber<S>, Option<LineKey>) {
         let removed = self.subscribers.swap_remove(index as usize);
         if self.left > 0 {
             // A line that was still to be met may have moved behind the walk: go round once more.
@@ -290,16 +301,19 @@ pub(crate) fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
     }
 }
 
-fn write_slices(mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    loop {
-        let result = match slices {
-            [one] => socket.write(one),
-            many => socket.write_vectored(many),
-        };
-        match result {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
+impl Sink for TcpStream {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut socket = self;
+        loop {
+            let result = match slices {
+                [one] => socket.write(one),
+                many => socket.write_vectored(many),
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
         }
     }
 }
