@@ -13,6 +13,7 @@
 //! short, and between two turns requests are served. Nothing here waits, and no lock is held while bytes are
 //! sent. A shard reads the clock once a turn.
 
+mod behind;
 mod drain;
 mod feed;
 mod inbound;
@@ -39,6 +40,7 @@ use mio::{Events, Interest, Poll as EventQueue, Token, event::Event, net::TcpStr
 use slab::Slab;
 
 use self::{
+    behind::Behind,
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
     line::{Alone, Line, LineKey, Role, Seat, Side, Then},
     timers::Timer,
@@ -270,15 +272,7 @@ impl Shard {
         // The feed may go with its last line, which a gap can end.
         let local = feed.local;
         for (line, sequence) in lines {
-            self.fall_behind(
-                line,
-                line::Behind {
-                    sequence,
-                    skip: 0,
-                    cursor: None,
-                    told: true,
-                },
-            );
+            self.side(line).behind = Some(Behind::at(sequence, 0));
             self.send_side(line);
         }
         self.pull_again(local);

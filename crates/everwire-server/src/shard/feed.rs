@@ -23,7 +23,10 @@ use mio::net::TcpStream;
 
 use crate::hub::{Channel, State};
 
-use super::line::LineKey;
+use super::{
+    behind::{Behind, REST_BYTES_MAX},
+    line::LineKey,
+};
 
 /// A reader in a feed. The walk touches nothing else.
 pub(crate) struct Subscriber<S = TcpStream> {
@@ -84,6 +87,15 @@ pub(crate) struct Met {
     pub sends: u64,
     /// Bytes sent.
     pub bytes: u64,
+}
+
+/// What a line takes along that leaves the tail.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// The rest of the entry or notice that it is inside of, if that is small.
+    pub rest: Vec<u8>,
+    /// Where it reads on in the log; nowhere if the rest tells it the channel's end.
+    pub behind: Option<Behind>,
 }
 
 /// What a look at the log found.
@@ -249,6 +261,28 @@ impl<S: Sink> Feed<S> {
             if self.ended && subscriber.position == end {
                 met.finished.push(subscriber.line);
             }
+        }
+    }
+
+    /// What a line takes along that leaves the tail at `position`, and where it goes on.
+    pub fn depart(&self, position: u64) -> Departure {
+        let place = self.tail.place(position);
+        if place.rest > REST_BYTES_MAX {
+            return Departure {
+                rest: Vec::new(),
+                behind: Some(Behind::at(place.sequence, place.skip)),
+            };
+        }
+        let mut rest = Vec::new();
+        self.tail.rest(position, &mut rest);
+        // With its rest kept, the entry counts as sent. The rest of a notice leaves the entry before it as it was.
+        let after = position + rest.len() as u64;
+        let behind = Behind::at(self.tail.place(after).sequence, 0);
+        // The end is told once: whoever has begun to hear it has nothing else to read.
+        let told_all = self.ended && after == self.tail.end();
+        Departure {
+            rest,
+            behind: (!told_all).then_some(behind),
         }
     }
 

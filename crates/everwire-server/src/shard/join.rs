@@ -9,8 +9,8 @@ use everwire_wire::Framing;
 use mio::{Interest, Token, net::TcpStream};
 
 use super::{
-    BEHIND, Channel, Feed, Line, LineKey, Local, Seat, Shard, Side, Subscriber, Then,
-    line::{Alone, Behind, Rights, Role},
+    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Seat, Shard, Side, Subscriber, Then,
+    line::{Alone, Rights, Role},
     poll::{Poll, PollRequest},
     timers::Timer,
 };
@@ -270,12 +270,7 @@ impl Shard {
                 // Until the bytes are out the line reads for itself; nearly always that is this very call.
                 let place = feed.tail.place(subscriber.position);
                 subscriber.position = BEHIND;
-                self.side(key).behind = Some(Behind {
-                    sequence: place.sequence,
-                    skip: 0,
-                    cursor: None,
-                    told: true,
-                });
+                self.side(key).behind = Some(Behind::at(place.sequence, 0));
             }
         }
         let side = self.side(key);

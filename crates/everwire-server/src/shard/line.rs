@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use crate::census::Seat as AddressSeat;
 
-use super::poll::Poll;
+use super::{behind::Behind, poll::Poll};
 
 /// A line's number in its shard; also its token in the event queue.
 pub(crate) type LineKey = u32;
@@ -85,19 +85,6 @@ pub(crate) struct Side {
     pub then: Then,
 }
 
-/// Where a line stands that reads from the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Behind {
-    /// The last entry that was sent whole.
-    pub sequence: u64,
-    /// How many bytes of the next entry's encoding were sent.
-    pub skip: usize,
-    /// The cursor that a Durable Streams reader came with.
-    pub cursor: Option<u64>,
-    /// It was told once that it has all there is.
-    pub told: bool,
-}
-
 /// What happens to a line when everything is out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -153,12 +140,7 @@ mod tests {
     #[test]
     fn a_fresh_side_is_idle() {
         assert!(Side::default().is_idle());
-        let behind = Some(Behind {
-            sequence: 3,
-            skip: 0,
-            cursor: None,
-            told: true,
-        });
+        let behind = Some(Behind::at(3, 0));
         assert!(
             !Side {
                 behind,

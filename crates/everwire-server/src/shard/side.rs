@@ -17,14 +17,11 @@ use everwire_websocket::{CloseCode, encode_close};
 use everwire_wire::{Notice, Standing, StreamCursor, codes};
 
 use super::{
-    BEHIND, LineKey, Seat, Shard, Side, Then,
-    feed::source,
-    line::{Behind, Role},
+    BEHIND, Behind, LineKey, Seat, Shard, Side, Then,
+    feed::{Departure, source},
+    line::Role,
     timers::Timer,
 };
-
-/// Of an entry that a line is inside of, up to so many bytes are kept for it; a larger rest is encoded again.
-const REST_BYTES_MAX: usize = 4096;
 
 /// Entries are read from the log in batches of about so many encoded bytes.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -63,34 +60,16 @@ impl Shard {
         let feed = &mut self.feeds[*feed as usize];
         let subscriber = &mut feed.subscribers[*index as usize];
         let position = std::mem::replace(&mut subscriber.position, BEHIND);
-        let place = feed.tail.place(position);
-        let mut behind = Behind {
-            sequence: place.sequence,
-            skip: place.skip,
-            cursor: None,
-            told: true,
-        };
-        let mut rest = Vec::new();
-        if place.rest > 0 && place.rest <= REST_BYTES_MAX {
-            feed.tail.rest(position, &mut rest);
-            // With its rest kept, the entry counts as sent. A rest of a notice leaves the entry before it as it was.
-            let after = feed.tail.place(position + rest.len() as u64);
-            behind = Behind {
-                sequence: after.sequence,
-                skip: 0,
-                cursor: None,
-                told: true,
-            };
-        }
+        let Departure { rest, behind } = feed.depart(position);
         self.shared.metrics.line_fell_behind();
-        self.fall_behind(key, behind);
-        self.side(key).out.extend_from_slice(&rest);
+        let side = self.side(key);
+        side.out.extend_from_slice(&rest);
+        side.behind = behind;
+        if behind.is_none() {
+            side.then = Then::Linger;
+            self.unseat(key, Role::Lingering);
+        }
         self.block(key);
-    }
-
-    /// Has a line read from the log from now on.
-    pub(super) fn fall_behind(&mut self, key: LineKey, behind: Behind) {
-        self.side(key).behind = Some(behind);
     }
 
     /// Sends what a line has of its own, until it is done, its socket takes no more, or it had its share.
@@ -217,34 +196,11 @@ impl Shard {
                 let total = batch.len();
                 batch.advance(behind.skip);
                 let sent = self.write(key, &mut batch);
-                let place = total - batch.len();
-                let whole = ends.partition_point(|(_, end)| *end <= place);
-                let (sequence, start) = whole
-                    .checked_sub(1)
-                    .map_or((behind.sequence, 0), |at| ends[at]);
+                let (behind, rest) = behind.advance(&ends, total - batch.len());
                 let side = self.side(key);
-                // An entry is behind it: its control event tells, or the next one's does.
-                let behind = Behind {
-                    told: behind.told || whole > 0,
-                    ..behind
-                };
-                side.behind = Some(Behind {
-                    sequence,
-                    skip: place - start,
-                    ..behind
-                });
-                if let (Some((next, end)), true) = (ends.get(whole), place > start) {
-                    let rest = end - place;
-                    if rest <= REST_BYTES_MAX {
-                        side.out.extend_from_slice(&batch[..rest]);
-                        side.behind = Some(Behind {
-                            sequence: *next,
-                            skip: 0,
-                            ..behind
-                        });
-                    }
-                }
-                if side.behind.is_some_and(|behind| behind.skip == 0) {
+                side.out.extend_from_slice(&batch[..rest]);
+                side.behind = Some(behind);
+                if behind.skip == 0 {
                     let replies = std::mem::take(&mut side.replies);
                     side.out.extend_from_slice(&replies);
                 }

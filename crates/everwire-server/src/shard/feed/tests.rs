@@ -69,18 +69,25 @@ impl Bench {
     }
 
     fn publish(&mut self, size: usize) {
-        let payload = vec![b'a' + (self.all.len() % 26) as u8; size];
+        let payload = self.append(size, false);
         self.all.extend_from_slice(&[0x81, size as u8]);
         self.all.extend_from_slice(&payload);
+    }
+
+    /// Appends an entry of so many bytes, and perhaps the end, and pulls it into the tail.
+    fn append(&mut self, size: usize, close: bool) -> Bytes {
+        let payload = Bytes::from(vec![b'a' + (self.all.len() % 26) as u8; size]);
         let text = ContentType::text();
         let append = Append {
-            entries: vec![Draft::from(Bytes::from(payload))],
+            entries: vec![Draft::from(payload.clone())],
             content_type: Some(&text),
+            close,
             ..Append::default()
         };
         self.channel.append(append, 0).unwrap().unwrap();
         let state = self.channel.lock();
         assert_eq!(self.feed.pull(&state, &mut self.deflaters, 0), Pulled::All);
+        payload
     }
 
     fn join(&mut self, room: usize) {
@@ -218,5 +225,51 @@ proptest! {
             }
         }
         bench.finish();
+    }
+}
+
+/// Entries small and large, a heartbeat, and the end: wherever a line leaves, it has the rest of what it is
+/// inside of, or how far it got in it, and hears of the end once.
+#[test]
+fn a_line_may_leave_the_tail_at_any_byte() {
+    let mut bench = Bench::new();
+    let mut ends = vec![0];
+    for size in [0, 100, 5_000, 3, 9_000] {
+        bench.append(size, false);
+        ends.push(bench.feed.tail.end() as usize);
+    }
+    bench.feed.push_heartbeat();
+    let heartbeat = bench.feed.tail.end() as usize;
+    bench.append(7, true);
+    ends.push(heartbeat + 2 + 7);
+    let end = bench.feed.tail.end() as usize;
+    let mut all = Vec::new();
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let (count, _) = bench.feed.tail.after(0, &mut slices);
+    slices[..count]
+        .iter()
+        .for_each(|slice| all.extend_from_slice(slice));
+    for position in 0..end {
+        let Departure { rest, behind } = bench.feed.depart(position as u64);
+        assert_eq!(rest, all[position..position + rest.len()], "at {position}");
+        let after = position + rest.len();
+        let Some(behind) = behind else {
+            assert_eq!(
+                after, end,
+                "only who hears the end needs no more, at {position}"
+            );
+            continue;
+        };
+        let at = ends[behind.sequence as usize] + behind.skip;
+        assert!(
+            after < end,
+            "who heard the end needs no more, at {position}"
+        );
+        // What a line may miss is a heartbeat, for it is being sent something else.
+        assert!(
+            at == after || (ends[5]..=heartbeat).contains(&after) && at == ends[5],
+            "at {position} it goes on at {at} after {after}"
+        );
+        assert!(rest.is_empty() || behind.skip == 0, "at {position}");
     }
 }
