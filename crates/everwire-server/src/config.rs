@@ -4,7 +4,8 @@
 //!  defaults ◀─ everwire.toml ◀─ EVERWIRE_LIMITS__MESSAGE_BYTES_MAX ◀─ --limits.message-bytes-max
 //! ```
 //!
-//! Each setting's comment is its documentation everywhere: in the API, in `everwire config` and in `--help`.
+//! Each setting's comment is its documentation everywhere: in the API, in `everwire config`, in `--help` and in
+//! the manual's page `docs/configuration.md`.
 
 mod document;
 mod rule;
@@ -18,7 +19,7 @@ pub use tree::{Channels, Config, Echo, Http, Limits, Stop};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The text is no TOML, or has a field that is unknown or of the wrong type.
-    #[error("{0}")]
+    #[error(transparent)]
     Syntax(#[from] toml::de::Error),
     /// A value is of the right type and makes no sense.
     #[error("`{setting}` {problem}")]

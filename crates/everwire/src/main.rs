@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("everwire: {error:#}");
+            // Some messages of the configuration's parser end with a line break.
+            eprintln!("everwire: {}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }

@@ -34,15 +34,15 @@ macro_rules! settings {
 settings! {
 /// Everything that can be set.
 pub struct Config {
-    /// Where to listen: an address and a port. HTTP/1.1, HTTP/2 and WebSocket share it, in clear text.
-    /// Default: loopback, so that nothing is reachable from outside until somebody says so.
+    /// Where to listen: an address and a port, 0 for any free one. HTTP/1.1, HTTP/2 and WebSocket share it, in
+    /// clear text. The default is on loopback, so that nothing is reachable from outside until somebody says so.
     pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
     /// How many core threads serve lines and requests; 0 means one for each core.
     pub threads: usize = 0,
-    /// For development: everything is readable and writable by everybody who can reach the port, which must
-    /// be on loopback; the page at `/` and `/echo` are on, and limits per address are off.
+    /// For development: everybody who can reach the port may read, publish and delete everything, so it must be
+    /// on loopback. The page at `/` and `/echo` are on, and what one address may do is not limited.
     pub dev: bool = false,
-    /// HTTP itself.
+    /// HTTP itself: origins, waiting times, heartbeats.
     pub http: Http = Http::default(),
     /// What one caller, one line and the whole server may take.
     pub limits: Limits = Limits::default(),
@@ -50,7 +50,7 @@ pub struct Config {
     pub channels: Channels = Channels::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
-    /// `/echo`, for testing the path between.
+    /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
     pub echo: Echo = Echo::default(),
     /// Rules for channels by pattern; the first that matches holds, and what it leaves out is as in `channels`.
     pub rules: Vec<Rule> = Vec::new(),
@@ -61,20 +61,21 @@ settings! {
 /// HTTP itself.
 pub struct Http {
     /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
-    /// The server's own origin always may. With `dev`, pages on loopback may too.
+    /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
-    /// Longest a connection may take to send a request head, or stay open between two requests, in
-    /// milliseconds. Default: 75 s, a little longer than what load balancers keep idle connections for.
+    /// Longest time that a connection may take to send a request head, or stay open between two requests, in
+    /// milliseconds. The default, 75 s, is a little longer than load balancers keep idle connections.
     pub idle_ms: u64 = 75_000,
-    /// Longest a request's content may take to arrive, in milliseconds; later it is answered with 408.
+    /// Longest time that a request's content may take to arrive, in milliseconds; then it is answered with 408.
     pub content_ms: u64 = 30_000,
-    /// Reconnection time told to event-stream readers, in milliseconds.
+    /// Reconnection time that readers of an event stream are told, in milliseconds.
     pub retry_ms: u64 = 2_000,
-    /// After how much silence a line is sent a heartbeat, in milliseconds. Default: 25 s, since common proxies
-    /// close what is silent for 30 to 60 s.
+    /// After how much silence a line is sent a heartbeat, in milliseconds; at least 1000. A WebSocket whose peer
+    /// answers neither of two is closed with 4408. The default, 25 s, is below the 30 to 60 s after which common
+    /// proxies close what is silent.
     pub heartbeat_ms: u64 = 25_000,
-    /// How long an event stream of the Durable Streams dialect lives, in milliseconds, so that shared caches
-    /// can collapse readers; they come back by themselves. Default: 60 s, as that protocol suggests.
+    /// How long an event stream of the Durable Streams dialect (`live=sse`) lives, in milliseconds, so that shared
+    /// caches can collapse readers; they come back by themselves. The default, 60 s, is what that protocol suggests.
     pub durable_stream_ms: u64 = 60_000,
 }
 }
@@ -85,33 +86,36 @@ pub struct Limits {
     /// Largest content of one request, in bytes; a larger one is answered with 413.
     pub content_bytes_max: usize = 8 * 1024 * 1024,
     /// Largest message accepted on a WebSocket, in bytes, after decompression; a larger one fails the
-    /// connection with close code 1009 (RFC 6455, section 7.4.1). Default: 1 MiB, since larger payloads are
+    /// connection with close code 1009 (RFC 6455, section 7.4.1). The default is 1 MiB, since larger payloads are
     /// better published over HTTP.
     pub message_bytes_max: usize = 1024 * 1024,
-    /// Largest request head, in bytes; a larger one is answered with 431.
+    /// Largest request head, in bytes, at least 8192; a larger one is answered with 431.
     pub head_bytes_max: usize = 16 * 1024,
     /// Longest request target, in bytes; a longer one is answered with 414.
     pub target_bytes_max: usize = 4096,
     /// Most entries that one append or one batch may hold; more are answered with 413.
     pub entries_per_append_max: usize = 10_000,
-    /// Most bytes of entries in one catch-up or long-poll response; the rest is the next page.
+    /// Most bytes of entries in one catch-up or long-poll response; the rest is the next page. A page holds at
+    /// least one entry, however large.
     pub page_bytes_max: usize = 1024 * 1024,
-    /// Most lines open at once, over all wires; further ones are answered with 503.
+    /// Most lines (WebSockets, streams, waiting long polls) open at once; further ones are answered with 503.
     pub lines_max: usize = 1_000_000,
-    /// Most lines open at once from one address; further ones are answered with 429. 0 means no limit.
-    /// Default: 1,000, which leaves room for an office behind one address.
+    /// Most lines open at once from one address; further ones are answered with 429. 0 means no limit, as is
+    /// needed behind a reverse proxy, whose address all lines share. The default leaves room for an office.
     pub lines_per_address_max: usize = 1_000,
-    /// Most connections open at once that are not lines yet; further ones are closed at once.
+    /// Most connections open at once that are not lines (yet); further ones are closed at once, unanswered.
     pub connections_max: usize = 100_000,
     /// Most channels; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
-    /// Most bytes that the logs of all channels may take together; an append beyond is answered with 503.
+    /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`; once
+    /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
-    /// Most appends a second from one address, on average; beyond twice that in a burst they are answered
-    /// with 429. 0 means no limit. Default: 1,000.
+    /// Most appends and creations by HTTP a second from one address, on average, with bursts of two seconds' worth;
+    /// further ones are answered with 429. A batch counts as one. 0 means no limit, as is needed behind a reverse
+    /// proxy.
     pub appends_per_second_max: u32 = 1_000,
-    /// Longest that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. Default: 25 s, below
-    /// what common proxies cut.
+    /// Longest time that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. The default, 25 s, is
+    /// below what common proxies cut.
     pub long_poll_ms_max: u64 = 25_000,
     /// How long a reader may take nothing while something waits for it, in milliseconds; then its line is cut.
     pub write_stall_ms: u64 = 30_000,
@@ -124,16 +128,18 @@ pub struct Channels {
     /// When a channel comes to be: `explicit` (only by `PUT`), `on-publish` (also by the first append) or
     /// `on-demand` (also by the first live read).
     pub create: Create = Create::OnDemand,
-    /// What somebody without a credential may do: `read`, `publish`, `manage` (delete). Default: nothing.
+    /// What anybody may do without a credential: `read`, `publish` (also create and close), `manage` (delete).
+    /// By default nothing.
     pub anonymous: Vec<Action> = Vec::new(),
-    /// Entries kept, at most.
+    /// Most entries that a channel keeps, at least 1; the oldest make room.
     pub retain_entries: u64 = 10_000,
-    /// Bytes kept, at most, counting about 100 bytes an entry besides its payload.
+    /// Most bytes that a channel keeps, counting 128 bytes an entry besides its payload; the oldest make room, and
+    /// the newest entry is kept even if it is larger alone. The default is 64 MiB.
     pub retain_bytes: u64 = 64 * 1024 * 1024,
-    /// How long entries are kept, in milliseconds; 0 means for ever. Default: a day.
+    /// How long a channel keeps an entry, in milliseconds; 0 means for ever. The default is a day.
     pub retain_ms: u64 = 24 * 60 * 60 * 1000,
-    /// After how long without readers and writers an empty channel that nobody made by `PUT` is forgotten,
-    /// in milliseconds. Default: 1 minute.
+    /// After how long without readers and writers an empty channel is forgotten that nobody made by `PUT`, in
+    /// milliseconds.
     pub forget_ms: u64 = 60_000,
 }
 }
@@ -144,7 +150,7 @@ pub struct Stop {
     /// How long open lines and requests may take to end, in milliseconds; what is left then is cut.
     pub drain_ms: u64 = 10_000,
     /// Lines are told to come back after a time chosen at random up to this, in milliseconds, so that not all
-    /// come at once. Default: 5 s.
+    /// come at once.
     pub reconnect_ms_max: u64 = 5_000,
 }
 }
@@ -152,9 +158,9 @@ pub struct Stop {
 settings! {
 /// `/echo`, for testing the path between.
 pub struct Echo {
-    /// Whether `/echo` is there. With `dev` it always is.
+    /// Whether `/echo` is there. With `dev` it always is. It asks for no credential.
     pub enabled: bool = false,
-    /// Largest message that it sends back, in bytes. Default: 16 MiB.
+    /// Largest WebSocket message that `/echo` sends back, in bytes. The default is 16 MiB.
     pub message_bytes_max: usize = 16 * 1024 * 1024,
 }
 }
