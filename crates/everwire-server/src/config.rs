@@ -11,7 +11,7 @@ mod document;
 mod rule;
 mod tree;
 
-pub use document::{Setting, settings, to_documented_toml};
+pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use rule::{Action, Create, Rule, Rules};
 pub use tree::{Channels, Config, Echo, Http, Limits, Stop};
 

@@ -1,33 +1,50 @@
 //! The configuration: defaults, then the file, then the environment, then flags. All settings come from the
 //! server's one typed tree, so a new one is a flag, a variable and a line of the sample file at once.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use everwire_server::{
     Config,
-    config::{Setting, settings, to_documented_toml},
+    config::{Setting, settings, to_documented_toml, to_markdown},
 };
 use toml::{Table, Value};
 
 /// `everwire config`
 pub fn command() -> Command {
-    with_settings(
-        Command::new("config")
-            .about("Print the effective configuration, each setting under its comment")
-            .long_about(
-                "Print the effective configuration as a TOML file, each setting under its comment. \
-                 Without a file, variables and flags it is the sample file with all defaults:\n\n  \
-                 everwire config > everwire.toml",
-            ),
-    )
+    let markdown = Arg::new("markdown")
+        .long("markdown")
+        .hide(true)
+        .action(ArgAction::SetTrue)
+        .help("Print docs/configuration.md instead: all settings and their defaults");
+    let command = Command::new("config")
+        .about("Print the configuration in effect, each setting under its comment")
+        .long_about(
+            "Print the configuration in effect as a TOML file, each setting under its comment. \
+             Without a file, variables and flags it is the sample file with all defaults:\n\n  \
+             everwire config > everwire.toml",
+        )
+        .arg(markdown);
+    with_settings(command)
 }
 
-/// Prints the effective configuration.
+/// Prints the effective configuration, or the manual's page about all settings.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    print!("{}", to_documented_toml(&effective(matches)?));
-    Ok(())
+    let text = if matches.get_flag("markdown") {
+        to_markdown()
+    } else {
+        to_documented_toml(&effective(matches)?)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough, as in `everwire config | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("the configuration cannot be printed"),
+    }
 }
 
 /// Adds the flags of all settings.
@@ -37,8 +54,8 @@ pub fn with_settings(command: Command) -> Command {
         .value_name("FILE")
         .env("EVERWIRE_CONFIG")
         .value_parser(value_parser!(PathBuf))
-        .help("Read settings from a TOML file; `everwire config` prints one");
-    command.arg(file).args(settings().iter().map(flag))
+        .help("A TOML file to read settings from; `everwire config` prints a sample");
+    command.arg(file).args(settings().into_iter().map(flag))
 }
 
 /// Reads the configuration from everywhere that it may come from.
@@ -53,15 +70,17 @@ pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
         table = text.parse()?;
     }
     for setting in settings() {
-        let said = match matches.value_source(&setting.path) {
-            Some(ValueSource::CommandLine | ValueSource::EnvVariable) => said(matches, &setting),
+        let source = match matches.value_source(&setting.path) {
+            Some(ValueSource::CommandLine) => format!("--{}", setting.flag()),
+            Some(ValueSource::EnvVariable) => setting.variable(),
             _ => continue,
         };
-        let value =
-            value(&setting, &said).with_context(|| format!("--{}", flag_name(&setting.path)))?;
+        let value = value(&setting, &said(matches, &setting))
+            .map_err(|problem| anyhow!("{source} {problem}"))?;
         insert(&mut table, &setting.path, value);
     }
-    Ok(Config::from_table(table)?)
+    // The parser writes the setting's name on a line of its own.
+    Config::from_table(table).map_err(|error| anyhow!(error.to_string().trim().replace('\n', " ")))
 }
 
 fn flag(setting: &Setting) -> Arg {
@@ -71,17 +90,14 @@ fn flag(setting: &Setting) -> Arg {
         shown(&setting.default)
     );
     let arg = Arg::new(setting.path.clone())
-        .long(flag_name(&setting.path))
-        .env(format!(
-            "EVERWIRE_{}",
-            setting.path.to_uppercase().replace('.', "__")
-        ))
+        .long(setting.flag())
+        .env(setting.variable())
         .hide_env(true)
         .help(first_sentence(&setting.doc))
         .long_help(help);
-    let in_section = setting.path.contains('.');
-    let arg = arg.hide_short_help(in_section).next_line_help(in_section);
-    match &setting.default {
+    // `-h` lists only what stands in no section. (`next_line_help` would bring the rest back.)
+    let arg = arg.hide_short_help(setting.path.contains('.'));
+    match setting.default {
         Value::Boolean(_) => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
@@ -107,17 +123,18 @@ fn said(matches: &ArgMatches, setting: &Setting) -> Vec<String> {
         .collect()
 }
 
-fn value(setting: &Setting, said: &[String]) -> anyhow::Result<Value> {
+/// A setting's value from what was said. An error continues a sentence that begins with the setting.
+fn value(setting: &Setting, said: &[String]) -> Result<Value, String> {
     let one = said.last().map_or("", String::as_str);
     Ok(match setting.default {
         Value::Boolean(_) => match one {
             "true" | "1" | "yes" => Value::Boolean(true),
             "false" | "0" | "no" | "" => Value::Boolean(false),
-            other => bail!("is {other:?}; write true or false"),
+            other => return Err(format!("is {other:?}; write true or false")),
         },
         Value::Integer(_) => Value::Integer(
             one.parse()
-                .with_context(|| format!("is {one:?}; write a whole number"))?,
+                .map_err(|_| format!("is {one:?}; write a whole number, below 2^63"))?,
         ),
         Value::Array(_) => Value::Array(
             said.iter()
@@ -142,10 +159,6 @@ fn insert(table: &mut Table, path: &str, value: Value) {
             }
         }
     }
-}
-
-fn flag_name(path: &str) -> String {
-    path.replace('_', "-")
 }
 
 fn shown(value: &Value) -> String {
@@ -190,7 +203,11 @@ mod tests {
     #[test]
     fn a_senseless_flag_is_refused_by_name() {
         for (args, expected) in [
-            (&["--limits.lines-max", "many"][..], "--limits.lines-max"),
+            (
+                &["--limits.lines-max", "many"][..],
+                "--limits.lines-max is \"many\"; write a whole number",
+            ),
+            (&["--dev=perhaps"][..], "--dev is \"perhaps\"; write true"),
             (&["--dev", "--listen", "0.0.0.0:80"][..], "loopback"),
             (
                 &["--config", "/nowhere/everwire.toml"][..],

@@ -1,5 +1,5 @@
-//! The documentation of settings at run time: the sample file, and the list from which flags and environment
-//! variables are made.
+//! The documentation of settings at run time: the sample file, the manual's page, and the list from which
+//! flags and environment variables are made.
 
 use std::fmt::Write;
 
@@ -28,6 +28,18 @@ pub struct Setting {
     pub doc: String,
     /// Its default.
     pub default: Value,
+}
+
+impl Setting {
+    /// Its flag, such as `--limits.message-bytes-max`, without the dashes before it.
+    pub fn flag(&self) -> String {
+        self.path.replace('_', "-")
+    }
+
+    /// Its environment variable, such as `EVERWIRE_LIMITS__MESSAGE_BYTES_MAX`.
+    pub fn variable(&self) -> String {
+        format!("EVERWIRE_{}", self.path.to_uppercase().replace('.', "__"))
+    }
 }
 
 /// All settings that are a single value, in the order of the sample file.
@@ -72,11 +84,7 @@ pub fn to_documented_toml(config: &Config) -> String {
             }
         }
     }
-    let rules = Config::DOCS
-        .iter()
-        .find(|doc| doc.name == "rules")
-        .expect("rules are documented");
-    comment(rules, &mut out);
+    comment(documented("rules"), &mut out);
     let _ = writeln!(
         out,
         "# [[rules]]\n# match = \"chat/**\"\n# anonymous = [\"read\"]\n# retain_entries = 100"
@@ -93,6 +101,100 @@ pub fn to_documented_toml(config: &Config) -> String {
     out
 }
 
+/// All settings as the page of the manual, with their defaults.
+pub fn to_markdown() -> String {
+    let mut out = MARKDOWN_INTRODUCTION.to_owned();
+    let mut heading = "";
+    let settings = settings();
+    for setting in &settings {
+        let section = setting
+            .path
+            .split_once('.')
+            .map_or("", |(section, _)| section);
+        let doc = Config::DOCS.iter().find(|doc| doc.name == section);
+        if let Some(doc) = doc.filter(|_| section != heading) {
+            let _ = write!(out, "\n## `[{section}]`\n\n{}\n", paragraph(doc));
+            heading = section;
+        }
+        let _ = write!(
+            out,
+            "\n### `{}`\n\n`{}` · `--{}` · `{}`\n\n{}\n",
+            setting.path,
+            setting.default,
+            setting.flag(),
+            setting.variable(),
+            setting.doc
+        );
+    }
+    let rules = documented("rules");
+    let _ = write!(out, "\n## `[[rules]]`\n\n{}\n", paragraph(rules));
+    out.push_str(MARKDOWN_RULES);
+    for field in Channels::DOCS {
+        let _ = writeln!(out, "- `{0}`, as `channels.{0}`", field.name);
+    }
+    out
+}
+
+const MARKDOWN_INTRODUCTION: &str = "\
+<!-- Made by `everwire config --markdown > docs/configuration.md` from the comments of the settings. Change them there. -->
+
+# Configuration
+
+Every setting has a default that is safe on the open internet, so an empty configuration is a valid one: it listens on
+loopback, and nobody may read or publish until somebody says so. Later sources override earlier ones:
+
+```text
+defaults  ◀─  file (--config FILE, or EVERWIRE_CONFIG)  ◀─  environment  ◀─  flags
+```
+
+`everwire config` prints what is in effect, as a file with each setting under its comment; given the same file,
+environment and flags as `everwire serve` it shows what the server would use. Without any it prints the sample file:
+
+```text
+everwire config > everwire.toml
+everwire serve --config everwire.toml --limits.lines-max 50000
+```
+
+A name that is not known, a value of the wrong type and a value that makes no sense are refused at start, with their
+place. The configuration is read once; restart the server to change it.
+
+In variables and flags, lists are written with commas (`--channels.anonymous read,publish`), and a flag that is true or
+false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, those with
+`bytes` are bytes. Rules are written in the file only.
+
+Under each setting stand its default, its flag and its environment variable.
+
+## General
+";
+
+const MARKDOWN_RULES: &str = "
+```toml
+[channels]
+anonymous = [\"read\"]              # everybody may read every channel …
+
+[[rules]]
+match = \"chat/**\"
+anonymous = [\"read\", \"publish\"]   # … and publish to those below chat/
+retain_entries = 100
+
+[[rules]]
+match = \"internal/**\"
+anonymous = []                    # nobody reads these
+```
+
+A rule has `match`, a pattern over channel names: `*` is one segment, `**` as the last segment is one segment or more.
+`chat/**` covers `chat/lobby` and `chat/lobby/old`, not `chat`. Rules are tried in the order of the file, so write the
+narrower ones first. A list replaces that of `[channels]`, it does not add to it. Besides `match` a rule may have:
+
+";
+
+fn documented(name: &str) -> &'static SettingDoc {
+    Config::DOCS
+        .iter()
+        .find(|doc| doc.name == name)
+        .expect("every field of the configuration is documented")
+}
+
 fn section(name: &str) -> Option<&'static [SettingDoc]> {
     match name {
         "http" => Some(Http::DOCS),
@@ -107,9 +209,13 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
 fn setting(path: String, doc: &SettingDoc, default: &Value) -> Setting {
     Setting {
         path,
-        doc: doc.doc.concat().trim().to_owned(),
+        doc: paragraph(doc),
         default: default.clone(),
     }
+}
+
+fn paragraph(doc: &SettingDoc) -> String {
+    doc.doc.concat().trim().to_owned()
 }
 
 fn assignment(doc: &SettingDoc, value: &Value, out: &mut String) {
@@ -153,6 +259,26 @@ mod tests {
         );
         for setting in settings {
             assert!(setting.doc.len() > 10, "{} has no comment", setting.path);
+        }
+    }
+
+    #[test]
+    fn a_rule_may_have_whatever_a_channel_has() {
+        let channels = Table::try_from(Channels::default()).unwrap();
+        let mut rule = channels.clone();
+        rule.insert("match".to_owned(), Value::from("a/**"));
+        let rules = Value::Array(vec![Value::Table(rule)]);
+        let config = Config::from_table(Table::from_iter([("rules".to_owned(), rules)]));
+        config.expect("what docs/configuration.md lists for a rule is taken");
+    }
+
+    #[test]
+    fn the_manual_page_tells_every_setting() {
+        let page = to_markdown();
+        for setting in settings() {
+            for part in [&setting.path, &setting.doc, &setting.variable()] {
+                assert!(page.contains(part), "{}: {part:?} is missing", setting.path);
+            }
         }
     }
 
