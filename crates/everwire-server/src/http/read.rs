@@ -462,7 +462,9 @@ fn accepts(accept: &str, media_type: &str) -> bool {
 fn accept<'p>(parts: &Parts, subprotocols: &'p [&'p str]) -> Result<Accepted<'p>, Problem> {
     let policy = Policy {
         subprotocols,
-        deflate: Some(DeflatePolicy::default()),
+        // A line over an HTTP/2 stream has no shard whose compressors it could share; one of its own would
+        // cost 190-320 kB.
+        deflate: (parts.version == Version::HTTP_11).then(DeflatePolicy::default),
     };
     handshake::accept(&handshake_request(parts), &policy).map_err(|refusal| {
         let kind = match refusal.status() {
