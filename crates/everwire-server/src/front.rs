@@ -15,6 +15,7 @@ mod h1;
 mod h2;
 mod io;
 mod listen;
+mod prefixed;
 
 pub(crate) use self::core::run as run_core;
 pub(crate) use listen::listen;

@@ -7,7 +7,6 @@
 //! ```
 
 mod entries;
-mod prefixed;
 mod socket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
-pub(crate) use self::{entries::EntryStream, prefixed::Prefixed};
+pub(crate) use self::entries::EntryStream;
 use crate::{
     census::{Census, Seat},
     clock,

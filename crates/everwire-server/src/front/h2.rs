@@ -9,10 +9,10 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::core::Core;
+use super::{core::Core, prefixed::Prefixed};
 use crate::{
     http::{Body, Context, Reply},
-    stream::{self, Prefixed},
+    stream,
 };
 
 /// Streams that one connection may have open at once.

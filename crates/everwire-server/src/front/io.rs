@@ -1,5 +1,4 @@
-//! A connection as hyper reads and writes it: with bytes that were read before, and a look at whether it
-//! takes what is written.
+//! A connection as hyper reads and writes it, with a look at whether it takes what is written.
 
 use std::{
     cell::Cell,
@@ -9,10 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use super::prefixed::Prefixed;
 
 /// Whether a connection's socket took less than was written to it last, so that bytes may be waiting in
 /// hyper's buffer.
@@ -25,25 +26,21 @@ impl Blocked {
     }
 }
 
-/// A connection with bytes that were read before.
+/// A connection of hyper's.
 pub(super) struct Io {
-    unread: Bytes,
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Prefixed>,
     blocked: Blocked,
 }
 
 impl Io {
     pub fn new(stream: TcpStream, unread: Bytes, blocked: Blocked) -> Self {
-        Self {
-            unread,
-            stream: TokioIo::new(stream),
-            blocked,
-        }
+        let stream = TokioIo::new(Prefixed::new(stream, unread));
+        Self { stream, blocked }
     }
 
     /// The socket, and the bytes that hyper has not taken yet.
     pub fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.stream.into_inner(), self.unread)
+        self.stream.into_inner().into_parts()
     }
 }
 
@@ -51,20 +48,9 @@ impl Read for Io {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.unread.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
-        }
-        let count = this.unread.len().min(buffer.remaining());
-        buffer.put_slice(&this.unread[..count]);
-        this.unread.advance(count);
-        if this.unread.is_empty() {
-            // The allocation is not needed any more.
-            this.unread = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// A connection that gives the bytes read before first.
-pub(crate) struct Prefixed {
+pub(super) struct Prefixed {
     stream: TcpStream,
     first: Bytes,
 }
@@ -21,6 +21,11 @@ pub(crate) struct Prefixed {
 impl Prefixed {
     pub fn new(stream: TcpStream, first: Bytes) -> Self {
         Self { stream, first }
+    }
+
+    /// The connection, and what was not taken yet of the bytes read before.
+    pub fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.first)
     }
 }
 
@@ -37,6 +42,10 @@ impl AsyncRead for Prefixed {
         let count = this.first.len().min(buffer.remaining());
         buffer.put_slice(&this.first[..count]);
         this.first.advance(count);
+        if this.first.is_empty() {
+            // The allocation is not needed any more.
+            this.first = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
