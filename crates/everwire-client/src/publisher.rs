@@ -99,10 +99,16 @@ pub enum PublishError {
         /// What the server says: what happened, why, and what to do.
         detail: String,
     },
+    /// No attempt reached the server, so the message is not published.
+    #[error("the server cannot be reached: {cause}; check the address, and that the server runs")]
+    Unreachable {
+        /// Why the last attempt failed.
+        cause: String,
+    },
     /// No attempt succeeded in time. The message may be published or not; publish it again with the same key
     /// to be sure.
     #[error(
-        "gave up after {attempts} attempts, the last of which failed since {cause}; publish it again with the key {key}, so that it is there once"
+        "gave up after {attempts} attempts, at last because {cause}; publish it again with the key {key}, so that it is there once"
     )]
     TimedOut {
         /// How many attempts were made.
@@ -172,7 +178,7 @@ impl Publisher {
                     outcome
                 }
                 Ok(Err(no_response)) => no_response.into(),
-                Err(_) => Outcome::Failed("the server did not answer in time".to_owned()),
+                Err(_) => Outcome::Lost("the server did not answer in time".to_owned()),
             };
             match attempts.judge(outcome, Instant::now().into_std()) {
                 Verdict::Done(receipt) => return Ok(receipt),

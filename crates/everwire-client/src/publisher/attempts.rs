@@ -16,6 +16,8 @@ pub(super) struct Attempts {
     key: String,
     started: Instant,
     failed: u32,
+    /// An attempt got through to the server.
+    reached: bool,
     rng: Rng,
 }
 
@@ -26,8 +28,10 @@ pub(super) enum Outcome {
     Appended(Option<Offset>),
     /// The server says no.
     Refused(Refusal),
-    /// There is no answer.
-    Failed(String),
+    /// The server could not be reached.
+    Unreachable(String),
+    /// There is no answer; the server may have seen the message.
+    Lost(String),
 }
 
 /// What follows.
@@ -45,12 +49,14 @@ impl Attempts {
             key,
             started: now,
             failed: 0,
+            reached: false,
             rng: Rng::with_seed(seed),
         }
     }
 
     /// One attempt is over.
     pub fn judge(&mut self, outcome: Outcome, now: Instant) -> Verdict {
+        self.reached |= !matches!(outcome, Outcome::Unreachable(_));
         let (cause, at_least) = match outcome {
             Outcome::Appended(Some(offset)) => return Verdict::Done(Receipt { offset }),
             Outcome::Appended(None) => return Verdict::GiveUp(PublishError::NotAChannel),
@@ -66,29 +72,31 @@ impl Attempts {
             Outcome::Refused(Refusal { status, detail, .. }) => {
                 return Verdict::GiveUp(PublishError::Refused { status, detail });
             }
-            Outcome::Failed(cause) => (cause, None),
+            Outcome::Unreachable(cause) | Outcome::Lost(cause) => (cause, None),
         };
         let wait = self.options.backoff.wait(self.failed, &mut self.rng);
         self.failed += 1;
         let at = now + at_least.unwrap_or_default() + wait;
-        if at > self.started + self.options.patience {
-            let key = self.key.clone();
-            return Verdict::GiveUp(PublishError::TimedOut {
+        if at <= self.started + self.options.patience {
+            return Verdict::RetryAt(at);
+        }
+        Verdict::GiveUp(match self.reached {
+            false => PublishError::Unreachable { cause },
+            true => PublishError::TimedOut {
                 attempts: self.failed,
                 cause,
-                key,
-            });
-        }
-        Verdict::RetryAt(at)
+                key: self.key.clone(),
+            },
+        })
     }
 }
 
 impl From<NoResponse> for Outcome {
     fn from(no_response: NoResponse) -> Self {
-        Self::Failed(match no_response {
-            NoResponse::Unreachable(error) => Cause::Unreachable(error).to_string(),
-            NoResponse::Lost(error) => Cause::Lost(error).to_string(),
-        })
+        match no_response {
+            NoResponse::Unreachable(error) => Self::Unreachable(error),
+            NoResponse::Lost(error) => Self::Lost(Cause::Lost(error).to_string()),
+        }
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
             );
         }
         let failures = [408, 425, 429, 500, 502, 503, 504].map(|status| refused(status, None));
-        for failure in failures.into_iter().chain([Outcome::Failed("cut".into())]) {
+        for failure in failures.into_iter().chain([Outcome::Lost("cut".into())]) {
             let Verdict::RetryAt(at) = attempts(now).judge(failure.clone(), now) else {
                 panic!("{failure:?} was final");
             };
@@ -165,7 +173,7 @@ mod tests {
         let mut count = 0;
         let error = loop {
             count += 1;
-            match attempts.judge(Outcome::Failed("cut".into()), now) {
+            match attempts.judge(Outcome::Lost("cut".into()), now) {
                 Verdict::RetryAt(at) => now = at,
                 Verdict::GiveUp(error) => break error,
                 Verdict::Done(receipt) => panic!("{receipt:?} out of nothing"),
@@ -184,6 +192,28 @@ mod tests {
             count > 5 && now <= started + Duration::from_secs(60),
             "{count} attempts in {:?}",
             now - started
+        );
+    }
+
+    #[test]
+    fn a_server_that_was_never_reached_has_not_got_the_message() {
+        let now = Instant::now();
+        let mut attempts = attempts(now);
+        let late = now + Duration::from_secs(61);
+        let unreachable = || Outcome::Unreachable("refused".into());
+        assert!(matches!(
+            attempts.judge(unreachable(), now),
+            Verdict::RetryAt(_)
+        ));
+        let error = PublishError::Unreachable {
+            cause: "refused".into(),
+        };
+        assert_eq!(attempts.judge(unreachable(), late), Verdict::GiveUp(error));
+        attempts.judge(Outcome::Lost("cut".into()), now);
+        let verdict = attempts.judge(unreachable(), late);
+        assert!(
+            matches!(verdict, Verdict::GiveUp(PublishError::TimedOut { .. })),
+            "{verdict:?}"
         );
     }
 }

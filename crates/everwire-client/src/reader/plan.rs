@@ -327,9 +327,14 @@ impl Plan {
                     self.state = State::Ready;
                 }
             }
-            // There is no channel yet, and a plain request does not make one; a live read may. All that
-            // such a channel will hold comes after now.
-            (404, None, Form::CatchUp { .. }, Start::Beginning | Start::Now | Start::Last(_)) => {
+            // A plain request does not make a channel, as a live read may. The entries that this reader got are
+            // gone with the channel, perhaps since a server that keeps none was started anew: that is told as
+            // a gap as soon as there is a channel again.
+            (404, None, Form::CatchUp { .. }, Start::After(_)) if self.wire == Wire::Polling => {
+                self.lose(Cause::Refused { status, detail }, Wait::Jitter, now);
+            }
+            (404, None, Form::CatchUp { .. }, _) => {
+                // All that such a channel will hold comes after now.
                 if self.position == Start::Now {
                     self.position = Start::Beginning;
                 }

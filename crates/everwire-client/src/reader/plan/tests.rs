@@ -313,14 +313,17 @@ fn a_channel_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn a_channel_that_is_gone_ends_the_reader() {
+fn a_channel_that_no_live_read_makes_ends_the_reader() {
     for (wire, start) in [
-        (Wire::Polling, after("a1")),
         (Wire::LongPoll, after("a1")),
         (Wire::Ndjson, Start::Beginning),
         (Wire::WebSocket, Start::Now),
     ] {
         let mut course = Course::asked(wire, start);
+        if wire == Wire::LongPoll {
+            course.hear(refused(404, None));
+            assert_eq!(course.ask(), format!("{LONG_POLL} a1"));
+        }
         course.hear(refused(404, None));
         let error = ReadError::Refused {
             status: 404,
@@ -404,6 +407,7 @@ fn the_end_of_a_line_decides_what_follows() {
         (Wire::EventStream, refused(401, None), Then::GiveUp),
         (Wire::EventStream, refused(410, None), Then::GiveUp),
         (Wire::Polling, refused(500, None), Then::Jitter),
+        (Wire::Polling, refused(404, None), Then::Jitter),
         (Wire::Polling, refused(302, None), Then::GiveUp),
         (
             Wire::LongPoll,
