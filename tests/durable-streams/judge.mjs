@@ -85,7 +85,7 @@ function judge(results, expected, verbose) {
   const count = results.filter((test) => test.passed).length;
   console.log(`durable-streams: ${results.length} tests of the suite, ${count} pass, ${expected.size} expected failures`);
   const failed = faults.length + recovered.length + unknown.length;
-  console.log(`${results.length - faults.length - recovered.length} passed, ${failed} failed`);
+  console.log(`${count - recovered.length} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
 

@@ -2,7 +2,7 @@
 //! try again unchanged. Over HTTP it is told as problem details (RFC 9457), on a line as a close code.
 
 use everwire_websocket::CloseCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::codes;
 
@@ -36,17 +36,20 @@ impl Problem {
         self
     }
 
-    /// The body of an `application/problem+json` response.
+    /// The body of an `application/problem+json` response, in the order in which a person reads it.
     pub fn to_json(&self) -> String {
-        let mut object = Map::new();
-        object.insert("type".into(), format!("{TYPE_BASE}{}", self.kind.name()).into());
-        object.insert("title".into(), self.kind.title().into());
-        object.insert("status".into(), self.kind.status().into());
-        object.insert("detail".into(), self.detail.as_str().into());
+        let mut json = format!(
+            "{{\"type\":\"{TYPE_BASE}{}\",\"title\":{},\"status\":{},\"detail\":{}",
+            self.kind.name(),
+            Value::from(self.kind.title()),
+            self.kind.status(),
+            Value::from(self.detail.as_str()),
+        );
         for (name, value) in &self.members {
-            object.insert((*name).into(), value.clone());
+            json.push_str(&format!(",\"{name}\":{value}"));
         }
-        Value::Object(object).to_string()
+        json.push('}');
+        json
     }
 }
 

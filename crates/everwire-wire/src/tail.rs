@@ -102,17 +102,6 @@ impl Tail {
         self.ends.push_back(End { sequence, position });
     }
 
-    /// Goes on after a later entry, without what lies between. Nothing is kept, and positions go on rising:
-    /// whoever still has one has to be told another.
-    pub fn skip_to(&mut self, sequence: u64) {
-        self.pieces.clear();
-        self.ends.clear();
-        self.ends.push_back(End {
-            sequence,
-            position: self.end,
-        });
-    }
-
     /// Ends a batch: what was pushed since the last call becomes one piece that is sent as one slice.
     pub fn seal(&mut self) {
         if !self.scratch.is_empty() {
@@ -349,17 +338,6 @@ mod tests {
         tail.push_entry(14, |out| out.put_slice(b"gh"));
         tail.seal();
         assert_eq!(read(&tail, 6), b"gh");
-    }
-
-    #[test]
-    fn a_tail_that_skips_entries_keeps_its_positions_rising() {
-        let mut tail = tail_of(&[&["abc", "de"]]);
-        tail.skip_to(40);
-        assert!(tail.is_empty());
-        assert_eq!((tail.end(), tail.sequence()), (5, 40));
-        tail.push_entry(41, |out| out.put_slice(b"fg"));
-        tail.seal();
-        assert_eq!(read(&tail, 5), b"fg");
     }
 
     proptest! {

@@ -55,7 +55,7 @@ pub fn with_settings(command: Command) -> Command {
         .env("EVERWIRE_CONFIG")
         .value_parser(value_parser!(PathBuf))
         .help("A TOML file to read settings from; `everwire config` prints a sample");
-    command.arg(file).args(settings().into_iter().map(flag))
+    command.arg(file).args(settings().iter().map(flag))
 }
 
 /// Reads the configuration from everywhere that it may come from.
@@ -97,7 +97,7 @@ fn flag(setting: &Setting) -> Arg {
         .long_help(help);
     // `-h` lists only what stands in no section. (`next_line_help` would bring the rest back.)
     let arg = arg.hide_short_help(setting.path.contains('.'));
-    match setting.default {
+    match &setting.default {
         Value::Boolean(_) => arg
             .action(ArgAction::Set)
             .num_args(0..=1)

@@ -1,7 +1,9 @@
-//! The `everwire` command.
+//! The `everwire` command: reads the configuration, wires the rest, owns the process.
 
 mod address;
+mod config;
 mod publish;
+mod serve;
 mod subscribe;
 
 use std::process::ExitCode;
@@ -11,6 +13,8 @@ use clap::Command;
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let outcome = match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(matches),
+        Some(("config", matches)) => config::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         _ => unreachable!("clap asks for one of the sub-commands"),
@@ -18,7 +22,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("everwire: {error:#}");
+            // Some messages of the configuration's parser end with a line break.
+            eprintln!("everwire: {}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }
@@ -27,10 +32,14 @@ fn main() -> ExitCode {
 fn command() -> Command {
     Command::new("everwire")
         .version(env!("CARGO_PKG_VERSION"))
+        .about("A real-time server: a channel is a URL, a URL names a log, and every wire is a cursor over that log.")
+        .after_help("Start with:  everwire serve --dev\nand open the address that it prints.")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(serve::command())
         .subcommand(publish::command())
         .subcommand(subscribe::command())
+        .subcommand(config::command())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         // Before the server starts, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let server = Server::start(config.clone())?;
+        let mut server = Server::start(config.clone())?;
         tell(&greeting(server.address(), &config));
         tokio::select! {
             _ = terminate.recv() => {}
