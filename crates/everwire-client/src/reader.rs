@@ -44,6 +44,8 @@ pub struct Reader {
     plan: Plan,
     link: Link,
     entry_bytes_max: usize,
+    /// When the caller was given the last item.
+    given: Option<Instant>,
 }
 
 impl Reader {
@@ -61,6 +63,7 @@ impl Reader {
             plan: Plan::new(options, wire, start, seed),
             link: Link::default(),
             entry_bytes_max,
+            given: None,
         }
     }
 
@@ -71,13 +74,17 @@ impl Reader {
     ///
     /// The reader gives up; after that it yields `None`.
     pub async fn next(&mut self) -> Result<Option<Item>, ReadError> {
+        if let Some(given) = self.given.take() {
+            self.plan.excuse(given.elapsed());
+        }
         loop {
             if let Some(item) = self.plan.poll_item() {
+                self.given = Some(Instant::now());
                 return Ok(Some(item));
             }
             match self.plan.step(Instant::now().into_std()) {
                 Step::Ask(ask) => self.link.ask(ask, &self.url, self.entry_bytes_max),
-                // What has arrived comes before the deadline: a slow caller is no silent server.
+                // What has arrived comes before the deadline.
                 Step::Listen(until) => tokio::select! {
                     biased;
                     signal = self.link.signal() => self.plan.handle(signal, Instant::now().into_std()),

@@ -56,6 +56,7 @@ struct Content {
 impl Link {
     /// Asks on a new line, or on that of the last poll.
     pub fn ask(&mut self, ask: Ask, url: &ChannelUrl, bytes_max: usize) {
+        // What the line before told after it was left is asked for again.
         self.signals.clear();
         let idle = match std::mem::take(&mut self.state) {
             State::Idle(connection) => Some(connection),
@@ -66,7 +67,6 @@ impl Link {
 
     /// Leaves the line, but for a connection that can take the next poll.
     pub fn rest(&mut self) {
-        self.signals.clear();
         if !matches!(self.state, State::Idle(_)) {
             self.state = State::Down;
         }

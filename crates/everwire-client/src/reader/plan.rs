@@ -170,6 +170,15 @@ impl Plan {
         }
     }
 
+    /// For so long nobody listened, since the caller was busy with what it got: that is no silence of the
+    /// server.
+    pub fn excuse(&mut self, absence: Duration) {
+        match &mut self.state {
+            State::Listening { heard, .. } => *heard += absence,
+            State::Ready | State::Asking { .. } | State::Waiting { .. } | State::Ended(_) => {}
+        }
+    }
+
     /// The caller wants another wire. The line is left at once; what was told stays told.
     pub fn switch(&mut self, wire: Wire) {
         self.wire = wire;

@@ -238,6 +238,41 @@ async fn a_server_that_says_nothing_is_left() {
     }
 }
 
+#[tokio::test]
+async fn what_a_line_says_after_it_was_left_is_asked_for_again() {
+    let fake = Fake::start(ENTRIES).await;
+    fake.close();
+    fake.answer(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n\
+         {\"drain\":{\"after_ms\":0}}\n{\"offset\":\"a0001\",\"data\":1}\n{\"offset\":\"a0002\",\"data\":2}\n",
+    );
+    assert_eq!(
+        all(reader(&fake, Wire::Ndjson, Start::Beginning)).await,
+        READ_TO_THE_END
+    );
+}
+
+#[tokio::test]
+async fn a_slow_caller_is_no_silent_server() {
+    for wire in Wire::ALL {
+        let fake = Fake::start(ENTRIES).await;
+        fake.close();
+        let mut reader = reader(&fake, wire, Start::Beginning);
+        let mut entries = 0;
+        while let Some(item) = reader.next().await.unwrap() {
+            assert!(
+                !matches!(item, Item::Disconnected { .. }),
+                "{item:?} over {wire}"
+            );
+            entries += usize::from(matches!(item, Item::Entry(_)));
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(3600)).await;
+            tokio::time::resume();
+        }
+        assert_eq!(entries, ENTRIES.len(), "{wire}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish,

@@ -542,6 +542,19 @@ fn silence_is_taken_for_a_dead_line() {
 }
 
 #[test]
+fn the_time_that_a_caller_takes_is_no_silence() {
+    let mut course = Course::asked(Wire::Ndjson, after("a1"));
+    course
+        .hear(Signal::Entry(entry("a2")))
+        .pass(Duration::from_secs(10));
+    course
+        .pass(Duration::from_secs(3600))
+        .plan
+        .excuse(Duration::from_secs(3600));
+    assert_eq!(course.patience().as_secs(), 50);
+}
+
+#[test]
 fn a_timeout_that_comes_early_changes_nothing() {
     let mut course = Course::asked(Wire::WebSocket, after("a1"));
     let now = course.now + Duration::from_millis(9_999);
