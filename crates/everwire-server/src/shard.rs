@@ -21,6 +21,8 @@ mod join;
 mod line;
 mod poll;
 mod side;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod wheel;
 
@@ -330,6 +332,11 @@ impl Shard {
                 self.on_readable(key);
             }
         }
+    }
+
+    /// Has a line go on when the others have had their turn.
+    fn ask_again(&mut self, key: LineKey) {
+        self.again.push_back(key);
     }
 
     /// The socket of an open line.

@@ -206,7 +206,9 @@ impl Tail {
     }
 
     fn start(&self) -> u64 {
-        self.pieces.front().map_or(self.end, |piece| piece.start)
+        // What is not sealed yet is kept too.
+        let unsealed = self.end - self.scratch.len() as u64;
+        self.pieces.front().map_or(unsealed, |piece| piece.start)
     }
 
     fn last(&self) -> &End {
@@ -287,6 +289,17 @@ mod tests {
                 "position {position}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_being_written_counts_before_it_is_sealed() {
+        let mut tail = Tail::new(0);
+        tail.push_entry(1, |out| out.put_slice(b"abc"));
+        assert_eq!(tail.len(), 3);
+        tail.push_entry(2, |out| out.put_slice(b"de"));
+        assert_eq!(tail.len(), 5);
+        tail.seal();
+        assert_eq!(tail.len(), 5);
     }
 
     #[test]

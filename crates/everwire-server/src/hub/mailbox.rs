@@ -43,6 +43,16 @@ impl Mailbox {
         );
     }
 
+    /// Whether something was not taken.
+    #[cfg(test)]
+    pub fn has_mail(&self) -> bool {
+        !self
+            .mail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// Resolves when there is mail that was not taken.
     pub async fn notified(&self) {
         self.wake.notified().await;

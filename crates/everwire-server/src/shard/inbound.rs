@@ -38,7 +38,7 @@ impl Shard {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         if buffer.is_empty() {
             // Called from within a read of another line: this one has its turn after it.
-            self.again.push_back(key);
+            self.ask_again(key);
             return;
         }
         for round in 0..=READS {
@@ -51,7 +51,7 @@ impl Shard {
                 break;
             }
             if round == READS {
-                self.again.push_back(key);
+                self.ask_again(key);
                 break;
             }
             let Some(mut socket) = self.socket(key) else {

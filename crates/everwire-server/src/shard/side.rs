@@ -42,6 +42,8 @@ enum Next {
     Entries,
     /// It has all that the feed's tail was made from.
     AtTail,
+    /// It has more: the tail is full, and gets there when the others have had theirs.
+    AheadOfTail,
     Gap(Gap),
 }
 
@@ -102,7 +104,7 @@ impl Shard {
             }
             let Some(behind) = side.behind else { break };
             if batches == 0 {
-                self.again.push_back(key);
+                self.ask_again(key);
                 return;
             }
             batches -= 1;
@@ -188,6 +190,11 @@ impl Shard {
                 self.scratch = batch;
                 true
             }
+            Next::AheadOfTail => {
+                self.scratch = batch;
+                self.ask_again(key);
+                false
+            }
             Next::Gap(gap) => {
                 self.scratch = batch;
                 self.meet_gap(key, feed_key, behind, &gap)
@@ -232,7 +239,10 @@ impl Shard {
     ) -> Next {
         let feed = &self.feeds[feed as usize];
         let head = feed.tail.sequence();
-        if behind.sequence >= head && behind.skip == 0 {
+        if behind.sequence > head {
+            return Next::AheadOfTail;
+        }
+        if behind.sequence == head && behind.skip == 0 {
             return Next::AtTail;
         }
         let state = feed.channel.lock();

@@ -64,6 +64,12 @@ impl<T> Wheel<T> {
         self.tick = self.tick.max(current);
     }
 
+    /// How many timers have not fired.
+    #[cfg(test)]
+    pub fn armed(&self) -> usize {
+        self.armed
+    }
+
     /// When to look again, while anything is armed: the next tick whose bucket holds a timer, at most one
     /// round off.
     pub fn wake_at(&self) -> Option<Instant> {

@@ -1,0 +1,150 @@
+//! A shard driven turn by turn, on a clock that stands still, with peers at the other end of real sockets.
+
+mod lines;
+mod slow;
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use everwire_channel::{Append, ContentType, Draft, Mark};
+use everwire_wire::{Framing, Transfer};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::*;
+use crate::hub::Occasion;
+
+/// A raw WebSocket.
+const RAW: Framing = Framing::Raw { window: None };
+/// An event stream of Durable Streams whose bytes are not divided into chunks.
+const DURABLE: Framing = Framing::DurableEventStream(Transfer::Bare);
+
+struct Bench {
+    shard: Shard,
+    shared: Shared,
+    events: Events,
+    listener: TcpListener,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let shared = Shared {
+            hub: Arc::new(Hub::new(&config, Mark(7), 0)),
+            census: Arc::new(Census::new(&config)),
+            metrics: Arc::new(Metrics::new()),
+            config: Arc::new(config),
+        };
+        let now = Instant::now();
+        Self {
+            shard: Shard::new(shared.clone(), Arc::default(), now).unwrap(),
+            shared,
+            events: Shard::events(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            now,
+        }
+    }
+
+    fn channel(&self, name: &str) -> Arc<Channel> {
+        let name = name.parse().unwrap();
+        self.shared.hub.open(&name, Occasion::Append, 0).unwrap()
+    }
+
+    fn append(&self, name: &str, payloads: &[Vec<u8>]) {
+        let text = ContentType::text();
+        let drafts = payloads
+            .iter()
+            .map(|payload| Draft::from(Bytes::from(payload.clone())));
+        let append = Append {
+            entries: drafts.collect(),
+            content_type: Some(&text),
+            ..Append::default()
+        };
+        self.channel(name).append(append, 0).unwrap().unwrap();
+    }
+
+    /// Both ends of a connection through which little fits unread.
+    fn pair(&self) -> (TcpStream, TcpStream) {
+        let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        peer.set_recv_buffer_size(4096).unwrap();
+        peer.connect(&self.listener.local_addr().unwrap().into())
+            .unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        let (ours, _) = self.listener.accept().unwrap();
+        SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (ours, peer.into())
+    }
+
+    fn join(&mut self, socket: TcpStream, wire: Wire, unread: &[u8]) -> io::Result<()> {
+        let seat = self.shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let request = LineRequest {
+            response: http::Response::new(()),
+            opening: Bytes::new(),
+            wire,
+        };
+        self.shard
+            .join(socket, unread, b"", request, seat, self.now)
+    }
+
+    /// A line on a channel from a place; its peer's end.
+    fn reader(&mut self, name: &str, framing: Framing, sequence: u64) -> TcpStream {
+        let (ours, peer) = self.pair();
+        let entries = Entries {
+            channel: self.channel(name),
+            framing,
+            sequence,
+            deflate: None,
+            publish: true,
+            fail_on_gap: false,
+            cursor: None,
+            lifetime_ms: None,
+        };
+        self.join(ours, Wire::Entries(entries), b"").unwrap();
+        peer
+    }
+
+    /// One turn; true if there is more to do.
+    fn turn(&mut self) -> bool {
+        self.shard.turn(&mut self.events, self.now).unwrap()
+    }
+
+    /// Turns until nothing is left to do now.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mail = self.shard.mailbox.has_mail();
+            if !self.turn() && !mail {
+                return;
+            }
+        }
+        panic!("the shard does not come to rest");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// What a peer gets until nothing more comes, while the shard turns; stops at the connection's end.
+    fn read_all(&mut self, peer: &mut TcpStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut bytes = [0; 16 * 1024];
+        peer.set_nonblocking(true).unwrap();
+        loop {
+            self.settle();
+            match peer.read(&mut bytes) {
+                Ok(0) => return all,
+                Ok(count) => all.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return all,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Lines that come and go.
+
+use std::os::fd::OwnedFd;
+
+use super::*;
+
+/// A reader starts after all that was published, and the tail, which takes a megabyte at a time, is not there yet.
+#[test]
+fn a_line_ahead_of_the_tail_is_not_sent_what_is_before_it() {
+    let mut bench = Bench::new();
+    let _first = bench.reader("c", RAW, 0);
+    bench.append("c", &vec![vec![b'x'; 700_000]; 4]);
+    let mut late = bench.reader("c", RAW, 4);
+    bench.append("c", &[b"hello".to_vec()]);
+    assert_eq!(bench.read_all(&mut late), b"\x81\x05hello");
+}
+
+/// Edge-triggered readiness tells of data and of the end after it at once, and only once.
+/// A line that has both more to send and more to read than its share waits for its turn once, not twice.
+/// Whoever becomes a line after the order to stop is told to go like all others.
+#[test]
+fn the_last_reader_takes_feed_and_channel_with_it() {
+    let mut bench = Bench::new();
+    let peers = [
+        bench.reader("c", RAW, 0),
+        bench.reader("c", DURABLE, 0),
+        bench.reader("c", RAW, 0),
+    ];
+    bench.settle();
+    assert_eq!((bench.shard.feeds.len(), bench.shard.locals.len()), (2, 1));
+    assert!(bench.channel("c").lock().is_watched());
+    drop(peers);
+    bench.settle();
+    assert_eq!((bench.shard.feeds.len(), bench.shard.locals.len()), (0, 0));
+    assert!(bench.shard.local_by_channel.is_empty());
+    assert!(!bench.channel("c").lock().is_watched());
+}
