@@ -106,8 +106,12 @@ async fn hand_over(
             return;
         }
     };
-    let Ok(socket) = stream.into_std() else {
-        return;
+    let socket = match stream.into_std() {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "a connection could not leave HTTP");
+            return shared.census.leave(address);
+        }
     };
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();

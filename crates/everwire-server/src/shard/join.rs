@@ -69,9 +69,11 @@ impl Shard {
         let mut socket = TcpStream::from_std(socket);
         self.generation = self.generation.wrapping_add(1);
         let key = self.lines.vacant_key();
-        self.queue
-            .registry()
-            .register(&mut socket, Token(key), Interest::READABLE)?;
+        let registry = self.queue.registry();
+        if let Err(error) = registry.register(&mut socket, Token(key), Interest::READABLE) {
+            self.shared.census.leave(address);
+            return Err(error);
+        }
         let key = key as LineKey;
         let line = Line {
             seat: Seat::Vacant,

@@ -15,6 +15,20 @@ fn a_line_ahead_of_the_tail_is_not_sent_what_is_before_it() {
     assert_eq!(bench.read_all(&mut late), b"\x81\x05hello");
 }
 
+#[test]
+fn a_socket_that_cannot_be_watched_leaves_no_trace() {
+    let mut bench = Bench::new();
+    // The event queue refuses files.
+    let file = std::fs::File::open("Cargo.toml").unwrap();
+    let refused = bench.join(
+        OwnedFd::from(file).into(),
+        Wire::Echo { deflate: None },
+        b"",
+    );
+    assert!(refused.is_err());
+    assert_eq!((bench.shard.len(), bench.shared.census.lines()), (0, 0));
+}
+
 /// Edge-triggered readiness tells of data and of the end after it at once, and only once.
 /// A line that has both more to send and more to read than its share waits for its turn once, not twice.
 /// Whoever becomes a line after the order to stop is told to go like all others.
