@@ -44,6 +44,7 @@ use slab::Slab;
 use self::{
     behind::Behind,
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
+    inbound::Until,
     line::{Alone, Line, LineKey, Role, Seat, Side, Then},
     timers::Timer,
     wheel::Wheel,
@@ -209,7 +210,11 @@ impl Shard {
             self.on_writable(key);
         }
         if event.is_readable() {
-            self.on_readable(key);
+            let until = match event.is_read_closed() {
+                true => Until::Empty,
+                false => Until::Room,
+            };
+            self.on_readable(key, until);
         }
     }
 
@@ -329,7 +334,7 @@ impl Shard {
         for _ in 0..self.again.len().min(SLICE) {
             if let Some(key) = self.again.pop_front() {
                 self.send_side(key);
-                self.on_readable(key);
+                self.on_readable(key, Until::Empty);
             }
         }
     }

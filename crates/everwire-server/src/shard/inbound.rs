@@ -18,6 +18,16 @@ const READS: usize = 4;
 /// What a client may send beyond a request whose long poll is parked.
 const UNREAD_BYTES_MAX: usize = 16 * 1024;
 
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To a read that leaves room in the buffer: it took all there was, and what comes after it is an event.
+    Room,
+    /// Until the socket says so: its end, which was announced together with the data before it or while nobody
+    /// looked, is found by a read only.
+    Empty,
+}
+
 /// What kind of line something came in on.
 enum Kind {
     /// A WebSocket of a channel.
@@ -34,7 +44,7 @@ enum Kind {
 
 impl Shard {
     /// There may be something to read.
-    pub(super) fn on_readable(&mut self, key: LineKey) {
+    pub(super) fn on_readable(&mut self, key: LineKey, until: Until) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         if buffer.is_empty() {
             // Called from within a read of another line: this one has its turn after it.
@@ -64,8 +74,7 @@ impl Shard {
                 }
                 Ok(count) => {
                     self.on_input(key, &mut buffer[..count]);
-                    // Edge-triggered: a read that leaves room has taken all there was.
-                    if count < buffer.len() {
+                    if count < buffer.len() && until == Until::Room {
                         break;
                     }
                 }

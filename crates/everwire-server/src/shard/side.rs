@@ -19,6 +19,7 @@ use everwire_wire::{Notice, Standing, StreamCursor, codes};
 use super::{
     BEHIND, Behind, LineKey, Seat, Shard, Side, Then,
     feed::{Departure, source},
+    inbound::Until,
     line::Role,
     timers::Timer,
 };
@@ -134,7 +135,7 @@ impl Shard {
         self.wait_for_writable(key, false);
         self.send_side(key);
         if unread {
-            self.on_readable(key);
+            self.on_readable(key, Until::Empty);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Feed, LineKey, Role, Seat, Shard, Then, line::Line};
+use super::{Feed, LineKey, Role, Seat, Shard, Then, inbound::Until, line::Line};
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +185,7 @@ impl Shard {
                 self.settle(key);
                 self.arm_line(key, LINGER_MS, Timer::linger);
                 // The peer's end may be there already, and would not be announced again.
-                self.on_readable(key);
+                self.on_readable(key, Until::Empty);
             }
             Some(Err(_)) | None => self.close(key),
         }

@@ -30,6 +30,17 @@ fn a_socket_that_cannot_be_watched_leaves_no_trace() {
 }
 
 /// Edge-triggered readiness tells of data and of the end after it at once, and only once.
+#[test]
+fn an_end_that_comes_together_with_data_is_seen() {
+    let mut bench = Bench::new();
+    let mut peer = bench.reader("c", RAW, 0);
+    bench.settle();
+    peer.write_all(b"\x8a\x80\0\0\0\0").unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.settle();
+    assert_eq!((bench.shard.len(), bench.shared.census.lines()), (0, 0));
+}
+
 /// A line that has both more to send and more to read than its share waits for its turn once, not twice.
 /// Whoever becomes a line after the order to stop is told to go like all others.
 #[test]
