@@ -333,6 +333,9 @@ impl Shard {
     fn go_on_again(&mut self) {
         for _ in 0..self.again.len().min(SLICE) {
             if let Some(key) = self.again.pop_front() {
+                if let Some(line) = self.lines.get_mut(key as usize) {
+                    line.asks_again = false;
+                }
                 self.send_side(key);
                 self.on_readable(key, Until::Empty);
             }
@@ -341,7 +344,11 @@ impl Shard {
 
     /// Has a line go on when the others have had their turn.
     fn ask_again(&mut self, key: LineKey) {
-        self.again.push_back(key);
+        if let Some(line) = self.lines.get_mut(key as usize)
+            && !std::mem::replace(&mut line.asks_again, true)
+        {
+            self.again.push_back(key);
+        }
     }
 
     /// The socket of an open line.

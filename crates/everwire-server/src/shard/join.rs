@@ -82,6 +82,8 @@ impl Shard {
             address: Some(address),
             deflate: None,
             rights: Rights::default(),
+            asks_again: false,
+            stall_armed: false,
         };
         self.lines.insert(line);
         let mut out = BytesMut::with_capacity(head.len() + request.opening.len());

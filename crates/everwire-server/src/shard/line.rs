@@ -24,6 +24,11 @@ pub(crate) struct Line {
     pub address: Option<AddressSeat>,
     pub deflate: Option<Deflate>,
     pub rights: Rights,
+    /// It stands in the queue of lines that go on in the next turn.
+    pub asks_again: bool,
+    /// A timer looks after the line while it is blocked. Known here, not in its side: a side comes and goes with
+    /// each blockage, its timers would pile up.
+    pub stall_armed: bool,
 }
 
 /// Where a line's socket is.
@@ -77,8 +82,6 @@ pub(crate) struct Side {
     pub replies: BytesMut,
     /// Since when the socket takes nothing; the shard waits for it to be writable.
     pub blocked_since: Option<Instant>,
-    /// A timer looks after the line while it is blocked.
-    pub stall_armed: bool,
     /// There may be input that was left unread while the line was blocked.
     pub unread: bool,
     /// What happens when everything is out.

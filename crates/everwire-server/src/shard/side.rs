@@ -375,9 +375,9 @@ impl Shard {
     /// Waits until the socket takes bytes again, but not for ever.
     fn block(&mut self, key: LineKey) {
         let now = self.now;
-        let side = self.side(key);
-        side.blocked_since = Some(now);
-        let armed = std::mem::replace(&mut side.stall_armed, true);
+        self.side(key).blocked_since = Some(now);
+        let line = &mut self.lines[key as usize];
+        let armed = std::mem::replace(&mut line.stall_armed, true);
         self.wait_for_writable(key, true);
         if !armed {
             self.arm_line(key, self.shared.config.limits.write_stall_ms, Timer::stall);

@@ -156,11 +156,8 @@ impl Shard {
 
     fn on_stall(&mut self, key: LineKey) {
         let limit_ms = self.shared.config.limits.write_stall_ms;
-        let Some(side) = self.sides.get_mut(&key) else {
-            return;
-        };
-        side.stall_armed = false;
-        let Some(since) = side.blocked_since else {
+        self.lines[key as usize].stall_armed = false;
+        let Some(since) = self.sides.get(&key).and_then(|side| side.blocked_since) else {
             return;
         };
         let blocked_ms = self.now.duration_since(since).as_millis() as u64;
@@ -168,7 +165,7 @@ impl Shard {
             self.shared.metrics.line_stalled();
             self.close(key);
         } else {
-            side.stall_armed = true;
+            self.lines[key as usize].stall_armed = true;
             self.arm_line(key, limit_ms - blocked_ms, Timer::stall);
         }
     }

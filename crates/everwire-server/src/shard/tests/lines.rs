@@ -42,6 +42,21 @@ fn an_end_that_comes_together_with_data_is_seen() {
 }
 
 /// A line that has both more to send and more to read than its share waits for its turn once, not twice.
+#[test]
+fn a_busy_line_waits_for_its_turn_once() {
+    let mut bench = Bench::new();
+    let (ours, mut peer) = bench.pair();
+    bench.join(ours, Wire::Echo { deflate: None }, b"").unwrap();
+    for _ in 0..50 {
+        bench.shard.ask_again(0);
+        bench.shard.ask_again(0);
+    }
+    assert_eq!(bench.shard.again.len(), 1);
+    bench.settle();
+    peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+    assert_eq!(bench.read_all(&mut peer), b"\x81\x02hi");
+}
+
 /// Whoever becomes a line after the order to stop is told to go like all others.
 #[test]
 fn the_last_reader_takes_feed_and_channel_with_it() {

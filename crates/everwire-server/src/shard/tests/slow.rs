@@ -3,6 +3,20 @@
 use super::*;
 
 /// A line is blocked over and over; one timer looks after it.
+#[test]
+fn a_line_that_blocks_often_has_one_stall_timer() {
+    let mut bench = Bench::new();
+    let mut peer = bench.reader("c", RAW, 0);
+    bench.settle();
+    let before = bench.shard.wheel.armed();
+    for _ in 0..20 {
+        bench.append("c", &[vec![b'x'; 100_000]]);
+        bench.settle();
+        assert_eq!(bench.read_all(&mut peer).len(), 100_010);
+    }
+    assert_eq!(bench.shard.wheel.armed(), before + 1);
+}
+
 /// Who takes bytes is there, even where a backlog keeps pings from it that it could answer.
 #[test]
 fn a_line_that_takes_nothing_is_cut() {
