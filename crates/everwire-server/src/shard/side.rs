@@ -132,6 +132,11 @@ impl Shard {
             return;
         }
         let unread = std::mem::take(&mut side.unread);
+        // Its peer acknowledged bytes, so it is there; a line with a backlog is sent no pings to answer.
+        let second = self.second();
+        if let Some(line) = self.lines.get_mut(key as usize) {
+            line.heard_s = second;
+        }
         self.wait_for_writable(key, false);
         self.send_side(key);
         if unread {

@@ -19,6 +19,21 @@ fn a_line_that_blocks_often_has_one_stall_timer() {
 
 /// Who takes bytes is there, even where a backlog keeps pings from it that it could answer.
 #[test]
+fn a_slow_line_that_takes_bytes_is_not_taken_for_dead() {
+    let mut bench = Bench::new();
+    let mut peer = bench.reader("c", RAW, 0);
+    bench.append("c", &[vec![b'x'; 400_000]]);
+    bench.settle();
+    let mut some = [0; 8192];
+    for _ in 0..30 {
+        bench.pass(Duration::from_secs(10));
+        let _ = peer.read(&mut some).unwrap();
+        bench.settle();
+    }
+    assert_eq!(bench.shard.len(), 1);
+}
+
+#[test]
 fn a_line_that_takes_nothing_is_cut() {
     let mut bench = Bench::new();
     let _peer = bench.reader("c", RAW, 0);
