@@ -67,7 +67,7 @@ impl Context {
             _ => Occasion::LiveRead,
         };
         let now_ms = self.publisher().now_ms;
-        if occasion == Occasion::LiveRead && self.stopping.is_stopping() {
+        if asked != Asked::CatchUp && self.stopping.is_stopping() {
             return Err(Problem::new(
                 ProblemKind::Stopping,
                 "the server is stopping; reconnect elsewhere or later",

@@ -120,6 +120,10 @@ impl Shard {
         if !unread.is_empty() {
             self.on_input(key, &mut BytesMut::from(unread));
         }
+        // Asked for before the order to stop, or let in by a rule that does not know of it.
+        if let Some(draining) = &mut self.draining {
+            draining.push(key);
+        }
         // The wheel may have to wake the shard earlier, and lines may be ready to go on.
         self.mailbox.wake();
         Ok(())

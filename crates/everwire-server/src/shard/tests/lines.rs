@@ -59,6 +59,19 @@ fn a_busy_line_waits_for_its_turn_once() {
 
 /// Whoever becomes a line after the order to stop is told to go like all others.
 #[test]
+fn a_line_that_joins_while_the_shard_drains_is_told_too() {
+    let mut bench = Bench::new();
+    bench.shard.mailbox.post(Mail::Drain);
+    bench.settle();
+    let mut peer = bench.reader("c", RAW, 0);
+    let told = bench.read_all(&mut peer);
+    assert_eq!(told[..4], [0x88, told[1], 0x03, 0xe9], "1001, going away");
+    drop(peer);
+    bench.settle();
+    assert_eq!((bench.shard.len(), bench.shared.census.lines()), (0, 0));
+}
+
+#[test]
 fn the_last_reader_takes_feed_and_channel_with_it() {
     let mut bench = Bench::new();
     let peers = [
