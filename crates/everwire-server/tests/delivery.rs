@@ -64,7 +64,7 @@ fn a_batch_beyond_what_is_kept_is_one_gap_and_reading_goes_on() {
     for round in 0..3 {
         let first = round * 10;
         // Longer than what comes after, so that positions in what was encoded are never mixed up.
-        site.publish("few", "application/json", format!("{:>500}", first));
+        site.publish("few", "application/json", format!("{first:>500}"));
         site.publish(
             "few",
             "application/json",

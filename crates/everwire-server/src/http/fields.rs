@@ -19,7 +19,7 @@ pub(crate) enum Said {
     Nothing,
 }
 
-/// The one value of a field, as text; an error if it is repeated or not ASCII.
+/// The one value of a field, as text; an error if it is repeated or not UTF-8.
 pub(crate) fn one<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -31,11 +31,9 @@ pub(crate) fn one<'a>(
     if values.next().is_some() {
         return Err(bad(format!("the field {name} is repeated; send it once")));
     }
-    match value.to_str() {
+    match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => Ok(Some(text.trim())),
-        Err(_) => Err(bad(format!(
-            "the field {name} has bytes that are not visible ASCII"
-        ))),
+        Err(_) => Err(bad(format!("the field {name} is not UTF-8"))),
     }
 }
 

@@ -256,6 +256,10 @@ impl Context {
             HeaderValue::from_static("no-cache, no-transform"),
         );
         // nginx passes a stream on at once only if it is told to.
+        // Where the stream starts: what a reader that is cut before the first entry comes back with.
+        if let Some(offset) = state.core().log().offset_at(sequence) {
+            headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&offset));
+        }
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(header::VARY, HeaderValue::from_static("accept"));
         let kind = state.core().content_type().map(ContentType::kind);
