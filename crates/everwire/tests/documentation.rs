@@ -1,0 +1,142 @@
+//! The manual says what the program does: its generated page is fresh, what it names exists, and whatever an
+//! operator meets is in it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use everwire_server::config::settings;
+
+#[test]
+fn the_configuration_page_is_what_the_binary_prints() {
+    let output = Command::new(env!("CARGO_BIN_EXE_everwire"))
+        .args(["config", "--markdown"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed == read("docs/configuration.md"),
+        "docs/configuration.md is stale; run\n\n  cargo run -- config --markdown > docs/configuration.md\n"
+    );
+}
+
+#[test]
+fn every_metric_is_documented_and_no_other() {
+    let source = include_str!("../../everwire-server/src/metrics.rs");
+    let registered: BTreeSet<_> = source
+        .split("&mut registry,")
+        .skip(1)
+        .map(|rest| rest.split('"').nth(1).expect("a metric's name follows"))
+        .collect();
+    assert!(registered.contains("lines"), "the names were not found");
+    let page = read("docs/operations.md");
+    let documented: BTreeSet<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `everwire_")?.split(['`', '{']).next())
+        .map(|name| name.strip_suffix("_total").unwrap_or(name))
+        .collect();
+    assert_eq!(
+        registered, documented,
+        "metrics.rs on the left, the table of docs/operations.md on the right"
+    );
+}
+
+#[test]
+fn every_setting_that_the_manual_names_exists() {
+    let settings: BTreeSet<_> = settings().into_iter().map(|setting| setting.path).collect();
+    let sections: BTreeSet<_> = settings
+        .iter()
+        .filter_map(|path| Some(path.split_once('.')?.0))
+        .collect();
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let mut seen = 0;
+    for page in pages() {
+        let text = read(&page);
+        // Every second piece stands between two backticks.
+        for quoted in text.split('`').skip(1).step_by(2) {
+            match quoted.split_once('.') {
+                Some((section, rest)) if sections.contains(section) && is_name(rest) => {
+                    assert!(settings.contains(quoted), "{page} names `{quoted}`");
+                    seen += 1;
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} names of settings were found");
+}
+
+#[test]
+fn every_link_of_the_manual_leads_somewhere() {
+    for page in pages() {
+        for target in links(&read(&page)) {
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let folder = Path::new(&page).parent().unwrap();
+            let linked = match file {
+                "" => PathBuf::from(&page),
+                file => folder.join(file),
+            };
+            let text = fs::read_to_string(root().join(&linked));
+            let text =
+                text.unwrap_or_else(|_| panic!("{page} links to {target}, which is no file"));
+            assert!(
+                anchor.is_empty() || anchors(&text).contains(anchor),
+                "{page} links to {target}, and there is no such heading"
+            );
+        }
+    }
+}
+
+/// The targets of all links.
+fn links(text: &str) -> Vec<String> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        .collect()
+}
+
+/// The anchors of all headings, as a forge makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect()
+}
+
+/// Every page of the manual, from the project's root.
+fn pages() -> Vec<String> {
+    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .map(str::to_owned)
+        .into();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    pages
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
