@@ -74,12 +74,12 @@ impl Bench {
     /// Both ends of a connection through which little fits unread.
     fn pair(&self) -> (TcpStream, TcpStream) {
         let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        peer.set_recv_buffer_size(4096).unwrap();
+        peer.set_recv_buffer_size(BUFFER).unwrap();
         peer.connect(&self.listener.local_addr().unwrap().into())
             .unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let (ours, _) = self.listener.accept().unwrap();
-        SockRef::from(&ours).set_send_buffer_size(4096).unwrap();
+        SockRef::from(&ours).set_send_buffer_size(BUFFER).unwrap();
         ours.set_nonblocking(true).unwrap();
         (ours, peer.into())
     }
@@ -132,19 +132,30 @@ impl Bench {
         self.now += time;
     }
 
-    /// What a peer gets until nothing more comes, while the shard turns; stops at the connection's end.
-    fn read_all(&mut self, peer: &mut TcpStream) -> Vec<u8> {
-        let mut all = Vec::new();
-        let mut bytes = [0; 16 * 1024];
+    /// The next bytes that a peer gets while the shard turns: so many, or all up to the connection's end.
+    fn read(&mut self, peer: &mut TcpStream, count: usize) -> Vec<u8> {
+        let mut all = vec![0; count];
+        let mut len = 0;
+        let began = Instant::now();
         peer.set_nonblocking(true).unwrap();
-        loop {
+        while len < count {
             self.settle();
-            match peer.read(&mut bytes) {
-                Ok(0) => return all,
-                Ok(count) => all.extend_from_slice(&bytes[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return all,
+            match peer.read(&mut all[len..]) {
+                Ok(0) => break,
+                Ok(count) => len += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(began.elapsed() < PATIENCE, "{len} bytes came, not {count}");
+                }
                 Err(error) => panic!("{error}"),
             }
         }
+        all.truncate(len);
+        all
     }
 }
+
+/// What fits into each end of a connection, about. Less than a segment of loopback would wait for probes.
+const BUFFER: usize = 64 * 1024;
+
+/// How long a peer waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(8);

@@ -12,7 +12,7 @@ fn a_line_ahead_of_the_tail_is_not_sent_what_is_before_it() {
     bench.append("c", &vec![vec![b'x'; 700_000]; 4]);
     let mut late = bench.reader("c", RAW, 4);
     bench.append("c", &[b"hello".to_vec()]);
-    assert_eq!(bench.read_all(&mut late), b"\x81\x05hello");
+    assert_eq!(bench.read(&mut late, 7), b"\x81\x05hello");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_busy_line_waits_for_its_turn_once() {
     assert_eq!(bench.shard.again.len(), 1);
     bench.settle();
     peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
-    assert_eq!(bench.read_all(&mut peer), b"\x81\x02hi");
+    assert_eq!(bench.read(&mut peer, 4), b"\x81\x02hi");
 }
 
 /// Whoever becomes a line after the order to stop is told to go like all others.
@@ -64,7 +64,7 @@ fn a_line_that_joins_while_the_shard_drains_is_told_too() {
     bench.shard.mailbox.post(Mail::Drain);
     bench.settle();
     let mut peer = bench.reader("c", RAW, 0);
-    let told = bench.read_all(&mut peer);
+    let told = bench.read(&mut peer, usize::from(u16::MAX));
     assert_eq!(told[..4], [0x88, told[1], 0x03, 0xe9], "1001, going away");
     drop(peer);
     bench.settle();
