@@ -9,13 +9,13 @@ use everwire_websocket::{
 };
 use everwire_wire::Framing;
 
-use super::{LineKey, Role, Seat, Shard, Then};
+use super::{LineKey, Role, Seat, Shard, Then, poll::Poll};
 use crate::publish::{self, Publisher};
 
 /// Reads of one line before others have their turn.
 const READS: usize = 4;
 
-/// What a client may send beyond a request whose long poll is parked.
+/// Once so much is known of what a client sends behind a parked long poll, the rest waits in its socket.
 const UNREAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How far to read.
@@ -60,6 +60,9 @@ impl Shard {
                 side.unread = true;
                 break;
             }
+            if self.has_read_ahead(key) {
+                break;
+            }
             if round == READS {
                 self.ask_again(key);
                 break;
@@ -89,6 +92,19 @@ impl Shard {
         self.read_buffer = buffer;
     }
 
+    /// Whether enough is known of what follows a long poll. What is left is met when the socket is back in HTTP.
+    fn has_read_ahead(&self, key: LineKey) -> bool {
+        let Some(Seat::Alone(alone)) = self.lines.get(key as usize).map(|line| &line.seat) else {
+            return false;
+        };
+        match &alone.role {
+            Role::Poll(Poll { unread, .. }) | Role::Answering { unread } => {
+                unread.len() >= UNREAD_BYTES_MAX
+            }
+            Role::Echo | Role::Lingering => false,
+        }
+    }
+
     /// Takes what a line's peer sent.
     pub(super) fn on_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let second = self.second();
@@ -108,16 +124,10 @@ impl Shard {
                 Role::Echo => Kind::Echo,
                 Role::Poll(poll) => {
                     poll.unread.extend_from_slice(bytes);
-                    if poll.unread.len() > UNREAD_BYTES_MAX {
-                        return self.close(key);
-                    }
                     Kind::Poll
                 }
                 Role::Answering { unread } => {
                     unread.extend_from_slice(bytes);
-                    if unread.len() > UNREAD_BYTES_MAX {
-                        return self.close(key);
-                    }
                     Kind::Poll
                 }
                 Role::Lingering => Kind::Lingering,
@@ -245,7 +255,7 @@ impl Shard {
     }
 
     /// Sends the last frames of a WebSocket, and ends it.
-    fn end_socket(&mut self, key: LineKey, replies: &[u8], then: Then) {
+    pub(super) fn end_socket(&mut self, key: LineKey, replies: &[u8], then: Then) {
         if self
             .sides
             .get(&key)

@@ -98,7 +98,13 @@ impl Bench {
     /// A line on a channel from a place; its peer's end.
     fn reader(&mut self, name: &str, framing: Framing, sequence: u64) -> TcpStream {
         let (ours, peer) = self.pair();
-        let entries = Entries {
+        let entries = self.entries(name, framing, sequence);
+        self.join(ours, Wire::Entries(entries), b"").unwrap();
+        peer
+    }
+
+    fn entries(&self, name: &str, framing: Framing, sequence: u64) -> Entries {
+        Entries {
             channel: self.channel(name),
             framing,
             sequence,
@@ -107,9 +113,20 @@ impl Bench {
             fail_on_gap: false,
             cursor: None,
             lifetime_ms: None,
-        };
-        self.join(ours, Wire::Entries(entries), b"").unwrap();
-        peer
+        }
+    }
+
+    fn poll(&self, name: &str, sequence: u64) -> PollRequest {
+        PollRequest {
+            channel: self.channel(name),
+            shape: PollShape {
+                sequence,
+                cursor: None,
+                allow_origin: None,
+            },
+            wait_ms: 20_000,
+            keep_alive: true,
+        }
     }
 
     /// One turn; true if there is more to do.

@@ -59,3 +59,30 @@ fn a_ping_inside_a_large_message_is_answered_after_it() {
     let pong = got.windows(2).position(|bytes| bytes == b"\x8a\0").unwrap();
     assert_eq!(pong % 1_000_010, 0, "it is on a boundary");
 }
+
+/// The order to stop comes between an entry and the lines of the second slice.
+/// Invariant: no copy of a payload for each reader.
+/// A client may send its next requests while its poll is parked, however large; they wait where they are.
+#[test]
+fn what_is_sent_behind_a_parked_poll_waits_without_being_held() {
+    let mut bench = Bench::new();
+    let (ours, mut peer) = bench.pair();
+    let poll = bench.poll("c", 0);
+    bench.join(ours, Wire::Poll(poll), b"").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    for _ in 0..1_000 {
+        sent += peer.write(&[b'p'; 4096]).unwrap_or(0);
+        bench.settle();
+    }
+    assert_eq!(bench.shard.len(), 1, "it is still parked");
+    bench.append("c", &[b"hello".to_vec()]);
+    bench.settle();
+    let [returned] = &mut bench.shard.take_returned()[..] else {
+        panic!("the connection goes back to HTTP");
+    };
+    assert!(returned.unread.len() < 100_000, "{}", returned.unread.len());
+    let mut rest = vec![0; sent];
+    let count = returned.socket.read(&mut rest).unwrap();
+    assert!(count > 0, "the rest is still in the socket");
+}
