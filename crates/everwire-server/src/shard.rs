@@ -254,7 +254,7 @@ impl Shard {
         let answers = self.poll_answers(local, &state);
         drop(state);
         for (key, answer) in answers {
-            self.answer_poll(key, &answer);
+            self.answer_poll(key, answer);
         }
         for key in lost {
             self.lose_tail(key);

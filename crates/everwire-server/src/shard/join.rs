@@ -194,7 +194,7 @@ impl Shard {
         // Something may have come between the look that found nothing and this watch.
         let answer = self.poll_answer_now(key, &channel.lock());
         if let Some(answer) = answer {
-            self.answer_poll(key, &answer);
+            self.answer_poll(key, answer);
         }
     }
 
@@ -266,21 +266,12 @@ impl Shard {
 
     /// Sends bytes that may only go out between two entries: a pong, a reply, a Close frame.
     pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8], then: Then) {
-        let seat = match self.lines.get(key as usize).map(|line| &line.seat) {
-            Some(Seat::Feed { feed, index }) => Some((*feed, *index)),
-            Some(Seat::Alone(_)) => None,
+        match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Feed { .. } | Seat::Alone(_)) => {}
             Some(Seat::Vacant) | None => return,
-        };
-        if let Some((feed, index)) = seat {
-            let feed = &mut self.feeds[feed as usize];
-            let subscriber = &mut feed.subscribers[index as usize];
-            if subscriber.position != BEHIND {
-                // Until the bytes are out the line reads for itself; nearly always that is this very call.
-                let place = feed.tail.place(subscriber.position);
-                subscriber.position = BEHIND;
-                self.side(key).behind = Some(Behind::at(place.sequence, 0));
-            }
         }
+        // Until the bytes are out the line reads for itself; nearly always that is this very call.
+        self.leave_tail(key);
         let side = self.side(key);
         side.push_reply(bytes);
         if then != Then::Stay {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
 use mio::net::TcpStream;
 
@@ -76,10 +76,16 @@ pub(crate) struct Side {
     pub inbound: Inbound,
     /// Goes out before anything else. Ends at a boundary between entries, unless `behind` skips into one.
     pub out: BytesMut,
+    /// Goes out after that: bytes that other lines are sent too.
+    pub shared: Bytes,
     /// The line reads from the log, not from its feed's tail.
     pub behind: Option<Behind>,
     /// Replies that wait for the end of the entry that `behind` is inside of.
     pub replies: BytesMut,
+    /// The last words of a line that still has something to read: said when it has all there is or, once its
+    /// socket takes no more, at the next boundary between entries. They may be empty, where the connection's end
+    /// says it all.
+    pub farewell: Option<Bytes>,
     /// Since when the socket takes nothing; the shard waits for it to be writable.
     pub blocked_since: Option<Instant>,
     /// There may be input that was left unread while the line was blocked.
@@ -108,7 +114,9 @@ impl Side {
         self.inbound.is_idle()
             && self.out.is_empty()
             && self.behind.is_none()
+            && self.shared.is_empty()
             && self.replies.is_empty()
+            && self.farewell.is_none()
             && self.blocked_since.is_none()
             && !self.unread
             && self.then == Then::Stay

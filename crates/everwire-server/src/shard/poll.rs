@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// Answers a poll, and gives its connection back once the answer is out.
-    pub(super) fn answer_poll(&mut self, key: LineKey, answer: &[u8]) {
+    pub(super) fn answer_poll(&mut self, key: LineKey, answer: Bytes) {
         let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat)
         else {
             return;
@@ -115,7 +115,7 @@ impl Shard {
         };
         self.leave_polls(poll.local, poll.index);
         let side = self.side(key);
-        side.out.extend_from_slice(answer);
+        side.shared = answer;
         side.then = if poll.request.keep_alive {
             Then::Return
         } else {
@@ -130,7 +130,7 @@ impl Shard {
         let channel = poll.request.channel.clone();
         let answer = self.encode_answer(poll, &channel.lock(), Occasion::TimeOut);
         if let Some(answer) = answer {
-            self.answer_poll(key, &answer);
+            self.answer_poll(key, answer);
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::io::{self, Write};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use everwire_channel::{Gap, Offset, Read as LogRead};
 use everwire_websocket::{CloseCode, encode_close};
 use everwire_wire::{Notice, Standing, StreamCursor, codes};
@@ -97,6 +97,18 @@ impl Shard {
                 }
                 continue;
             }
+            if !side.shared.is_empty() {
+                let mut shared = std::mem::take(&mut side.shared);
+                match self.write(key, &mut shared) {
+                    Sent::All => {}
+                    Sent::Part => {
+                        self.side(key).shared = shared;
+                        return self.block(key);
+                    }
+                    Sent::Broken => return self.close(key),
+                }
+                continue;
+            }
             match side.then {
                 Then::Stay => {}
                 Then::Close => return self.close(key),
@@ -144,18 +156,49 @@ impl Shard {
         }
     }
 
-    /// Says a last thing, at the next boundary between entries, and closes the line.
+    /// Says a last thing and closes the line. First it gets what there is for it, as long as its socket takes it.
     pub(super) fn say_last(&mut self, key: LineKey, goodbye: &[u8]) {
+        self.leave_tail(key);
         let side = self.side(key);
-        if side.behind.is_some_and(|behind| behind.skip > 0) {
-            // Inside a large entry: there is no boundary to be reached soon.
-            return self.close(key);
+        if side.farewell.is_some() || side.then != Then::Stay {
+            // It is ending already.
+            return;
         }
-        side.behind = None;
-        side.out.extend_from_slice(goodbye);
-        side.then = Then::Linger;
-        self.unseat(key, Role::Lingering);
+        side.farewell = Some(Bytes::copy_from_slice(goodbye));
+        let goes_on = match side.behind {
+            Some(behind) => behind.skip > 0 || side.blocked_since.is_none(),
+            None => false,
+        };
+        if !goes_on {
+            self.part(key);
+        }
         self.send_side(key);
+    }
+
+    /// Has a line that waits in its feed's tail read from the log.
+    pub(super) fn leave_tail(&mut self, key: LineKey) {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
+        else {
+            return;
+        };
+        let feed = &mut self.feeds[*feed as usize];
+        let subscriber = &mut feed.subscribers[*index as usize];
+        if subscriber.position != BEHIND {
+            let place = feed.tail.place(subscriber.position);
+            debug_assert_eq!(place.skip, 0, "a line inside an entry is behind");
+            subscriber.position = BEHIND;
+            self.side(key).behind = Some(Behind::at(place.sequence, 0));
+        }
+    }
+
+    /// Nothing more is read for a line, which is between two entries: its last words are next.
+    fn part(&mut self, key: LineKey) {
+        self.unseat(key, Role::Lingering);
+        let side = self.side(key);
+        side.behind = None;
+        let farewell = side.farewell.take().unwrap_or_default();
+        side.out.extend_from_slice(&farewell);
+        side.then = Then::Linger;
     }
 
     /// Fails a WebSocket line with a close code, or ends another line as its framing does.
@@ -172,7 +215,7 @@ impl Shard {
         let mut goodbye = BytesMut::new();
         if websocket {
             encode_close(Some((code, reason)), &mut goodbye);
-            self.say_last(key, &goodbye);
+            self.end_socket(key, &goodbye, Then::Linger);
         } else {
             // Without its last chunk the body is seen to be cut, which is the truth.
             self.close(key);
@@ -209,6 +252,8 @@ impl Shard {
                 let total = batch.len();
                 batch.advance(behind.skip);
                 let sent = self.write(key, &mut batch);
+                // It is slow: its socket is full, or was inside this very entry.
+                let slow = matches!(sent, Sent::Part) || behind.skip > 0;
                 let (behind, rest) = behind.advance(&ends, total - batch.len());
                 let side = self.side(key);
                 side.out.extend_from_slice(&batch[..rest]);
@@ -216,6 +261,9 @@ impl Shard {
                 if behind.skip == 0 {
                     let replies = std::mem::take(&mut side.replies);
                     side.out.extend_from_slice(&replies);
+                    if slow && side.farewell.is_some() {
+                        self.part(key);
+                    }
                 }
                 batch.clear();
                 self.scratch = batch;
@@ -287,36 +335,46 @@ impl Shard {
         Next::Entries
     }
 
-    /// A line has caught up: it takes its place at the end of the feed's tail.
+    /// A line has caught up: it takes its place at the end of the feed's tail, unless it has something to hear
+    /// first, or nothing any more afterwards.
     fn rejoin(&mut self, key: LineKey, feed: u32, index: u32, behind: Behind) {
+        if self
+            .sides
+            .get(&key)
+            .is_some_and(|side| side.farewell.is_some())
+        {
+            return self.part(key);
+        }
         let feed = &mut self.feeds[feed as usize];
-        feed.subscribers[index as usize].position = feed.tail.end();
-        let random = fastrand::u64(..);
-        let cursor = StreamCursor::answer(self.now_ms, behind.cursor, random);
         let mut notice = BytesMut::new();
         let state = feed.channel.lock();
         let head = state.core().log().head();
+        let source = source(&feed.channel, &state);
+        if feed.ended {
+            let end = Notice::Closed(&head);
+            feed.framing.encode_notice(&source, end, &mut notice);
+            drop(state);
+            self.side(key).farewell = Some(notice.freeze());
+            return self.part(key);
+        }
         let up_to_date = head.sequence == feed.tail.sequence();
-        let ended = feed.ended;
-        if ended {
-            feed.framing.encode_notice(
-                &source(&feed.channel, &state),
-                Notice::Closed(&head),
-                &mut notice,
-            );
-        } else if up_to_date && !behind.told && feed.framing.tells_up_to_date() {
+        if up_to_date && !behind.told && feed.framing.tells_up_to_date() {
+            let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
             let told = Notice::UpToDate(&head, cursor);
-            feed.framing
-                .encode_notice(&source(&feed.channel, &state), told, &mut notice);
+            feed.framing.encode_notice(&source, told, &mut notice);
+            drop(state);
+            // Not in the tail before this is out: the walk would write into its middle.
+            let side = self.side(key);
+            side.out.extend_from_slice(&notice);
+            side.behind = Some(Behind {
+                told: true,
+                ..behind
+            });
+            return;
         }
         drop(state);
-        let side = self.side(key);
-        side.behind = None;
-        side.out.extend_from_slice(&notice);
-        if ended {
-            side.then = Then::Linger;
-            self.unseat(key, Role::Lingering);
-        }
+        feed.subscribers[index as usize].position = feed.tail.end();
+        self.side(key).behind = None;
     }
 
     /// Entries are gone that a line needed. True if it may go on at once.
@@ -352,17 +410,17 @@ impl Shard {
     }
 
     /// Writes until all is out or the socket takes no more; what was sent is gone from `bytes`.
-    fn write(&mut self, key: LineKey, bytes: &mut BytesMut) -> Sent {
+    fn write(&mut self, key: LineKey, bytes: &mut impl Buf) -> Sent {
         let (mut sends, mut sent_bytes) = (0, 0);
         let sent = loop {
-            if bytes.is_empty() {
+            if !bytes.has_remaining() {
                 break Sent::All;
             }
             let Some(mut socket) = self.socket(key) else {
                 break Sent::Broken;
             };
             sends += 1;
-            match socket.write(bytes) {
+            match socket.write(bytes.chunk()) {
                 Ok(0) => break Sent::Broken,
                 Ok(count) => {
                     sent_bytes += count as u64;

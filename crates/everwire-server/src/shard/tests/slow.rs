@@ -61,6 +61,43 @@ fn a_ping_inside_a_large_message_is_answered_after_it() {
 }
 
 /// The order to stop comes between an entry and the lines of the second slice.
+#[test]
+fn what_was_published_is_sent_before_the_goodbye() {
+    let mut bench = Bench::new();
+    let mut peers: Vec<_> = (0..70).map(|_| bench.reader("c", RAW, 0)).collect();
+    bench.settle();
+    bench.append("c", &[b"last".to_vec()]);
+    bench.shard.mailbox.post(Mail::Drain);
+    for peer in &mut peers {
+        let told = bench.read(peer, usize::from(u16::MAX));
+        assert_eq!(told[..6], *b"\x81\x04last");
+        assert_eq!(told[6..10], [0x88, told[7], 0x03, 0xe9], "1001, going away");
+    }
+}
+
+#[test]
+fn a_stream_lives_to_the_end_of_the_entry_it_is_inside_of() {
+    let mut bench = Bench::new();
+    bench.append("c", &[vec![b'x'; 4_000_000], vec![b'y'; 4_000_000]]);
+    let (ours, mut peer) = bench.pair();
+    let mut entries = bench.entries("c", DURABLE, 0);
+    entries.lifetime_ms = Some(60_000);
+    bench.join(ours, Wire::Entries(entries), b"").unwrap();
+    for _ in 0..7 {
+        bench.pass(Duration::from_secs(10));
+        assert_eq!(bench.read(&mut peer, 100_000).len(), 100_000);
+    }
+    let rest = bench.read(&mut peer, usize::from(u16::MAX) * 1024);
+    let rest = String::from_utf8(rest).unwrap();
+    let (entry, control) = rest.split_once("\n\nevent: control\n").unwrap();
+    assert_eq!(
+        entry.len() + 700_000,
+        "event: data\ndata:".len() + 4_000_000
+    );
+    assert!(control.starts_with("data:{\"streamNextOffset\""));
+    assert!(control.ends_with("}\n\n") && !control.contains('y'));
+}
+
 /// Invariant: no copy of a payload for each reader.
 /// A client may send its next requests while its poll is parked, however large; they wait where they are.
 #[test]
