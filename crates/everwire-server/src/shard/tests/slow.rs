@@ -99,6 +99,31 @@ fn a_stream_lives_to_the_end_of_the_entry_it_is_inside_of() {
 }
 
 /// Invariant: no copy of a payload for each reader.
+#[test]
+fn polls_that_read_slowly_share_their_answer() {
+    let mut bench = Bench::new();
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        let (ours, peer) = bench.pair();
+        let poll = bench.poll("c", 0);
+        bench.join(ours, Wire::Poll(poll), b"").unwrap();
+        peers.push(peer);
+    }
+    bench.append("c", &[vec![b'x'; 2_000_000]]);
+    bench.settle();
+    assert_eq!(bench.shard.sides.len(), 2);
+    let mut ends = bench.shard.sides.values().map(|side| {
+        assert!(side.out.capacity() < 100_000, "it holds a copy of its own");
+        side.shared.as_ptr_range().end
+    });
+    assert_eq!(ends.next(), ends.next());
+    drop(ends);
+    for mut peer in peers {
+        let got = bench.read(&mut peer, 2_000_000);
+        assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+}
+
 /// A client may send its next requests while its poll is parked, however large; they wait where they are.
 #[test]
 fn what_is_sent_behind_a_parked_poll_waits_without_being_held() {
