@@ -44,8 +44,12 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
 
 async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     let idle = Duration::from_millis(core.context.shared.config.http.idle_ms);
-    // Until the first byte comes, a connection costs no more than this task.
-    match tokio::time::timeout(idle, first_bytes(&stream)).await {
+    // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
+    let first = tokio::select! {
+        first = tokio::time::timeout(idle, first_bytes(&stream)) => first,
+        () = core.context.stopping.stopped() => return,
+    };
+    match first {
         Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
             h2::hand_over(&core, stream, first, peer);
         }

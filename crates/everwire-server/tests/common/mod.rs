@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use everwire_server::{Config, Server};
 
-pub use peer::{Peer, Response};
+pub use peer::{Peer, Response, websocket_request};
 pub use websocket::{Frame, client_frame};
 
 /// A server on a port of its own, open to everybody, with one core thread.
