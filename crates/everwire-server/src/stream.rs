@@ -8,6 +8,8 @@
 
 mod entries;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -76,9 +78,9 @@ pub(crate) async fn open(
 async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Response<Bytes> {
     let page_bytes_max = context.shared.config.limits.page_bytes_max;
     let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
-    request.channel.lock().add_stream();
+    let _attendance = request.channel.attend();
     let mut occasion = PollOccasion::Change;
-    let response = loop {
+    loop {
         // Enabled before the look: what changes after the look wakes it.
         let mut changed = std::pin::pin!(request.channel.changed());
         changed.as_mut().enable();
@@ -90,14 +92,12 @@ async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Re
             clock::unix_ms(),
         );
         if let Some(response) = answer {
-            break response;
+            return response;
         }
         tokio::select! {
             () = changed => {}
             () = timeout.as_mut() => occasion = PollOccasion::TimeOut,
             () = context.stopping.stopped() => occasion = PollOccasion::TimeOut,
         }
-    };
-    request.channel.lock().remove_stream();
-    response
+    }
 }

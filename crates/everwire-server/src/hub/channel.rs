@@ -49,6 +49,16 @@ struct Watcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchKey(pub u32);
 
+/// A reader that is a task. A guard, since a task may be dropped wherever it waits: a client over HTTP/2 resets
+/// its stream, and the future that served it is gone.
+pub struct Attendance(Arc<Channel>);
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.lock().streams -= 1;
+    }
+}
+
 impl Channel {
     pub(super) fn new(
         name: ChannelName,
@@ -118,6 +128,12 @@ impl Channel {
         drop(state);
         self.changed.notify_waiters();
         true
+    }
+
+    /// Counts a reader that is a task, which [`changed`](Self::changed) wakes, for as long as the guard lives.
+    pub fn attend(self: &Arc<Self>) -> Attendance {
+        self.lock().streams += 1;
+        Attendance(self.clone())
     }
 
     /// A future that resolves at the next change after it was enabled.
@@ -190,16 +206,6 @@ impl State {
                 watcher.told = false;
             }
         }
-    }
-
-    /// Counts a reader that is a task, which [`Channel::changed`] wakes.
-    pub fn add_stream(&mut self) {
-        self.streams += 1;
-    }
-
-    /// Ends it.
-    pub fn remove_stream(&mut self) {
-        self.streams -= 1;
     }
 
     /// Whether somebody reads the channel as it grows.

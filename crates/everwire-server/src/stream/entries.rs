@@ -28,11 +28,8 @@ impl EntryStream {
         let (sender, batches) = mpsc::channel(1);
         tokio::spawn(async move {
             let _counted = counted;
-            let channel = entries.channel.clone();
-            channel.lock().add_stream();
-            let mut reader = Reader::new(entries);
-            reader.drive(&context, opening, &sender).await;
-            channel.lock().remove_stream();
+            let _attendance = entries.channel.attend();
+            Reader::new(entries).drive(&context, opening, &sender).await;
         });
         Self { batches }
     }

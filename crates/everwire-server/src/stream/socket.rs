@@ -37,8 +37,7 @@ pub(super) async fn serve(
     let writer = tokio::spawn(write_batches(write, batches));
     match wire {
         Wire::Entries(entries) => {
-            let channel = entries.channel.clone();
-            channel.lock().add_stream();
+            let _attendance = entries.channel.attend();
             let inbound = Peer::Reader(entries.channel.clone(), entries.framing, entries.publish);
             let deflate = entries.deflate;
             let message_bytes_max = context.shared.config.limits.message_bytes_max;
@@ -52,7 +51,6 @@ pub(super) async fn serve(
                 () = reader.drive(&context, opening, &sender) => {}
                 () = read_messages(&context, read, &rules, inbound, &sender) => {}
             }
-            channel.lock().remove_stream();
         }
         Wire::Echo { deflate } => {
             let message_bytes_max = context.shared.config.echo.message_bytes_max;
