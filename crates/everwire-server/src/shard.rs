@@ -60,6 +60,7 @@ use crate::{
 pub(crate) use feed::source as source_of;
 pub(crate) use join::{Entries, LineRequest, Wire};
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
+pub(crate) use side::gap_reason;
 
 /// Sends between two looks at everything else.
 const SLICE: usize = 64;

@@ -388,8 +388,7 @@ impl Shard {
         }
         let fail = self.lines[key as usize].rights.fail_on_gap;
         if fail || !feed.framing.tells_gaps() {
-            let reason = format!("entries are gone; the oldest kept are after {}", gap.oldest);
-            self.fail(key, codes::GAP, &reason);
+            self.fail(key, codes::GAP, &gap_reason(gap));
             return false;
         }
         let mut notice = BytesMut::new();
@@ -446,4 +445,9 @@ impl Shard {
             self.arm_line(key, self.shared.config.limits.write_stall_ms, Timer::stall);
         }
     }
+}
+
+/// What the close code of a gap is told with.
+pub(crate) fn gap_reason(gap: &Gap) -> String {
+    format!("entries are gone; the oldest kept are after {}", gap.oldest)
 }

@@ -7,11 +7,17 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{Offset, Read};
-use everwire_wire::{Deflaters, Notice, Standing, StreamCursor};
+use everwire_websocket::encode_close;
+use everwire_wire::{Deflaters, Notice, Standing, StreamCursor, codes};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Counted;
-use crate::{clock, http::Context, shard::Entries, shard::source_of};
+use crate::{
+    clock,
+    http::Context,
+    metrics::Metrics,
+    shard::{Entries, gap_reason, source_of},
+};
 
 /// Entries are read in batches of about so many encoded bytes.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -77,7 +83,7 @@ impl Reader {
         let lifetime =
             Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
-        if !opening.is_empty() && sender.send(opening).await.is_err() {
+        if !give(context, sender, opening).await {
             return;
         }
         let channel = self.entries.channel.clone();
@@ -85,15 +91,15 @@ impl Reader {
             // Enabled before the look: what changes after the look wakes it.
             let mut changed = std::pin::pin!(channel.changed());
             changed.as_mut().enable();
-            match self.step() {
+            match self.step(&context.shared.metrics) {
                 Step::Bytes(bytes) => {
-                    if sender.send(bytes).await.is_err() {
+                    if !give(context, sender, bytes).await {
                         return;
                     }
                     continue;
                 }
                 Step::End(bytes) => {
-                    let _ = sender.send(bytes).await;
+                    give(context, sender, bytes).await;
                     return;
                 }
                 Step::CaughtUp => {}
@@ -113,17 +119,14 @@ impl Reader {
                 }
                 () = sender.closed() => return,
             };
-            if !more.is_empty() && sender.send(more.freeze()).await.is_err() {
-                return;
-            }
-            if ends {
+            if !give(context, sender, more.freeze()).await || ends {
                 return;
             }
         }
     }
 
     /// Looks at the log once.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self, metrics: &Metrics) -> Step {
         let Entries {
             channel,
             framing,
@@ -166,6 +169,13 @@ impl Reader {
                 Step::Bytes(out.freeze())
             }
             Read::Gap(gap) => {
+                metrics.gap_told();
+                if framing.is_websocket() && (*fail_on_gap || !framing.tells_gaps()) {
+                    let reason = gap_reason(&gap);
+                    encode_close(Some((codes::GAP, &reason)), &mut out);
+                    metrics.line_failed(codes::GAP);
+                    return Step::End(out.freeze());
+                }
                 framing.encode_notice(&source, Notice::Gap(&gap), &mut out);
                 if *fail_on_gap || !framing.tells_gaps() {
                     return Step::End(out.freeze());
@@ -186,4 +196,22 @@ impl Reader {
             Read::CaughtUp => Step::CaughtUp,
         }
     }
+}
+
+/// Hands bytes on piece by piece. False if their reader is gone or has taken nothing for too long.
+async fn give(context: &Context, sender: &Sender<Bytes>, mut bytes: Bytes) -> bool {
+    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    while !bytes.is_empty() {
+        // In pieces, so that whoever reads a large entry slowly is seen to read.
+        let piece = bytes.split_to(bytes.len().min(BATCH_BYTES));
+        match tokio::time::timeout(stall, sender.send(piece)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return false,
+            Err(_) => {
+                context.shared.metrics.line_stalled();
+                return false;
+            }
+        }
+    }
+    true
 }

@@ -1,6 +1,8 @@
 //! A WebSocket over an HTTP/2 stream (RFC 8441).
 
-use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
 use everwire_websocket::{
     Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message,
     encode_message, encode_pong,
@@ -11,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
     sync::mpsc::{self, Sender},
+    time::timeout,
 };
 
 use super::{Counted, entries::Reader};
@@ -34,7 +37,8 @@ pub(super) async fn serve(
     let (read, write) = tokio::io::split(TokioIo::new(upgraded));
     // One writer, so that frames of entries and replies never mix.
     let (sender, batches) = mpsc::channel(1);
-    let writer = tokio::spawn(write_batches(write, batches));
+    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let writer = tokio::spawn(write_batches(write, batches, stall));
     match wire {
         Wire::Entries(entries) => {
             let _attendance = entries.channel.attend();
@@ -85,13 +89,21 @@ enum Peer {
 async fn write_batches(
     mut write: WriteHalf<TokioIo<Upgraded>>,
     mut batches: mpsc::Receiver<Bytes>,
+    stall: Duration,
 ) {
-    while let Some(batch) = batches.recv().await {
-        if write.write_all(&batch).await.is_err() || write.flush().await.is_err() {
-            return;
+    while let Some(mut batch) = batches.recv().await {
+        while batch.has_remaining() {
+            match timeout(stall, write.write_buf(&mut batch)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) | Err(_) => return,
+            }
+        }
+        match timeout(stall, write.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
-    let _ = write.shutdown().await;
+    let _ = timeout(stall, write.shutdown()).await;
 }
 
 async fn read_messages(

@@ -5,7 +5,10 @@ use std::{future::Future, sync::Arc};
 use everwire_channel::{Append, ContentType, Draft, Mark};
 use everwire_wire::{Framing, Transfer};
 
-use super::{entries::Step, *};
+use super::{
+    entries::{Reader, Step},
+    *,
+};
 use crate::{
     config::Config,
     hub::{Channel, Hub, Occasion},
@@ -93,4 +96,67 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
     }
     assert!(!channel.lock().is_watched());
     assert_eq!(context.shared.census.lines(), 0);
+}
+
+/// Who takes nothing is cut, as on a socket of its own.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_read_is_cut() {
+    let context = context();
+    let channel = channel(&context);
+    append(&channel, 1_000_000);
+    let framing = Framing::Ndjson(Transfer::Bare);
+    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let mut stream = EntryStream::open(
+        context.clone(),
+        entries(&channel, framing),
+        Bytes::new(),
+        counted(&context),
+    );
+    // A slow reader takes a piece now and then; it may take as long as it likes for all of them.
+    let mut taken = 0;
+    for _ in 0..10 {
+        tokio::time::sleep(stall - Duration::from_secs(1)).await;
+        let bytes = std::future::poll_fn(|cx| stream.poll_bytes(cx)).await;
+        taken += bytes.expect("it goes on").len();
+    }
+    assert!(taken < 1_000_000, "a large entry comes in pieces");
+    assert_eq!(context.shared.census.lines(), 1);
+    tokio::time::sleep(stall + Duration::from_secs(1)).await;
+    assert_eq!(context.shared.census.lines(), 0);
+    assert!(!channel.lock().is_watched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_ends_a_websocket_says_so_in_its_close_code() {
+    let context = context();
+    let channel = channel(&context);
+    for _ in 0..10 {
+        append(&channel, 1);
+    }
+    let (raw, session) = (
+        Framing::Raw { window: None },
+        Framing::Session { window: None },
+    );
+    for (framing, fail_on_gap, close) in [
+        (raw, false, true),
+        (raw, true, true),
+        (session, true, true),
+        (session, false, false),
+    ] {
+        let mut entries = entries(&channel, framing);
+        entries.fail_on_gap = fail_on_gap;
+        let step = Reader::new(entries).step(&context.shared.metrics);
+        match step {
+            Step::End(bytes) => {
+                assert!(close, "{framing:?} {fail_on_gap}");
+                assert_eq!(bytes[0], 0x88, "{framing:?} {fail_on_gap}");
+                assert_eq!(bytes[2..4], 4410u16.to_be_bytes());
+            }
+            Step::Bytes(bytes) => {
+                assert!(!close, "{framing:?} {fail_on_gap}");
+                assert_eq!(bytes[0], 0x81);
+            }
+            Step::CaughtUp => panic!("entries are gone"),
+        }
+    }
 }
