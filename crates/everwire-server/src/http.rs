@@ -34,19 +34,17 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{Method, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
-pub(crate) use self::{
-    answer::{problem_response, too_many_lines},
-    body::Body,
-};
+pub(crate) use self::body::Body;
 use self::{
+    answer::{problem_response, too_many_lines},
     origin::Origin,
     target::{Dialect, Target},
 };
 use crate::{
+    census::Full,
     clock,
     config::Action,
-    publish::Publisher,
-    rate::Rate,
+    publish::{Publisher, not_granted},
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
 };
@@ -55,7 +53,6 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Context {
     pub shared: Shared,
-    pub rate: std::sync::Arc<Rate>,
     pub stopping: Stopping,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,
@@ -78,7 +75,7 @@ impl Context {
         let mut reply = match reply {
             Ok(reply) => reply,
             Err(problem) => {
-                self.shared.metrics.refused(problem.kind);
+                self.shared.metrics.refused(&problem);
                 Reply::Response(problem_response(&problem))
             }
         };
@@ -112,7 +109,7 @@ impl Context {
             let detail = format!(
                 "the request target has more than {target_bytes_max} bytes; use a shorter one"
             );
-            return Err(Problem::new(ProblemKind::UriTooLong, detail));
+            return Err(Problem::new(ProblemKind::UriTooLong, detail).at_limit("target_bytes_max"));
         }
         check_host(parts)?;
         let target = Target::parse(parts.uri.path())?;
@@ -195,37 +192,25 @@ impl Context {
 
     /// Whether the caller may do this; without credentials, what everybody may.
     fn permit(&self, action: Action, name: &ChannelName) -> Result<(), Problem> {
-        if self.shared.hub.rules().permits_anybody(action, name) {
-            return Ok(());
+        match self.shared.hub.rules().permits_anybody(action, name) {
+            true => Ok(()),
+            false => Err(not_granted(action, name)),
         }
-        Err(Problem::new(
-            ProblemKind::Unauthorized,
-            format!(
-                "`{}` is not granted on {name} to callers without a credential; \
-                 grant it by `anonymous` under [channels] or in a rule",
-                action.name()
-            ),
-        ))
     }
 
-    /// Counts an append of one caller against its rate.
-    fn admit(&self, peer: SocketAddr) -> Result<(), Problem> {
-        self.rate.admit(peer.ip()).map_err(|wait_s| {
-            self.shared.metrics.limit_met("appends_per_second");
-            Problem::new(
-                ProblemKind::TooMany,
-                format!("more appends come from this address than limits.appends_per_second_max allows; wait {wait_s} s"),
-            )
-            .with("retry_after", wait_s)
-        })
+    fn publisher(&self, peer: SocketAddr) -> Publisher<'_> {
+        self.shared.publisher(peer.ip(), clock::unix_ms())
     }
 
-    fn publisher(&self) -> Publisher<'_> {
-        Publisher {
-            hub: &self.shared.hub,
-            metrics: &self.shared.metrics,
-            now_ms: clock::unix_ms(),
-        }
+    /// The answer to a request for one more line than there may be.
+    pub fn refuse_line(&self, full: Full, line: &Response<()>) -> Response<Bytes> {
+        let problem = too_many_lines(full);
+        self.shared.metrics.refused(&problem);
+        let mut response = problem_response(&problem);
+        self.shared.metrics.answered(response.status());
+        // A page may read the refusal if it may read the line.
+        origin::copy(line.headers(), response.headers_mut());
+        response
     }
 
     async fn echo(&self, parts: &Parts, content: Incoming) -> Result<Reply, Problem> {

@@ -1,7 +1,6 @@
 //! What the server counts.
 
 use everwire_websocket::CloseCode;
-use everwire_wire::ProblemKind;
 use http::StatusCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -128,6 +127,9 @@ impl Metrics {
     }
 
     pub(crate) fn line_failed(&self, code: CloseCode) {
+        if code == CloseCode::TOO_BIG {
+            self.limit_met("message_bytes_max");
+        }
         self.lines_failed
             .get_or_create(&Code {
                 close_code: code.as_u16(),
@@ -147,15 +149,18 @@ impl Metrics {
             .inc();
     }
 
-    pub(crate) fn refused(&self, kind: ProblemKind) {
+    pub(crate) fn refused(&self, problem: &everwire_wire::Problem) {
         self.problems
             .get_or_create(&Problem {
-                r#type: kind.name(),
+                r#type: problem.kind.name(),
             })
             .inc();
+        if let Some(limit) = problem.limit {
+            self.limit_met(limit);
+        }
     }
 
-    pub(crate) fn limit_met(&self, limit: &'static str) {
+    fn limit_met(&self, limit: &'static str) {
         self.limits_met.get_or_create(&Limit { limit }).inc();
     }
 

@@ -1,6 +1,6 @@
 //! Publishing: what is the same for an append by HTTP, a batch, and a message on a WebSocket.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
@@ -13,18 +13,37 @@ use everwire_wire::{
 };
 
 use crate::{
+    config::Action,
     hub::{Channel, Hub, NoChannel, Occasion},
     metrics::Metrics,
+    rate::Rate,
 };
 
 /// Appends on behalf of somebody who may.
 pub(crate) struct Publisher<'a> {
     pub hub: &'a Hub,
     pub metrics: &'a Metrics,
+    pub rate: &'a Rate,
+    /// Whose appends are counted.
+    pub peer: IpAddr,
     pub now_ms: u64,
 }
 
 impl Publisher<'_> {
+    /// Counts one append, or one batch, against the caller's rate.
+    pub fn admit(&self) -> Result<(), Problem> {
+        self.rate.admit(self.peer).map_err(|wait_s| {
+            Problem::new(
+                ProblemKind::TooMany,
+                format!(
+                    "more appends come from this address than limits.appends_per_second_max allows; wait {wait_s} s"
+                ),
+            )
+            .with("retry_after", wait_s)
+            .at_limit("appends_per_second_max")
+        })
+    }
+
     /// Appends to a channel by name, which is made where its rule says so.
     pub fn append(&self, name: &ChannelName, append: &Append<'_>) -> Result<Appended, Problem> {
         loop {
@@ -47,11 +66,11 @@ impl Publisher<'_> {
     ) -> Option<Result<Appended, Problem>> {
         let entries = append.entries.len() as u64;
         if entries > 0 && self.hub.is_full() {
-            self.metrics.limit_met("log_bytes");
             return Some(Err(Problem::new(
                 ProblemKind::Overloaded,
                 "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
-            )));
+            )
+            .at_limit("log_bytes_max")));
         }
         let result = channel.append(append, self.now_ms)?;
         if let Ok(Appended::New { .. }) = result {
@@ -96,7 +115,10 @@ pub(crate) fn line_message(
             session_message(publisher, channel, may_publish, kind, payload, replies)
         }
         _ if !may_publish => Err(may_not(channel.name())),
-        _ => publisher.raw_message(channel, kind, Bytes::copy_from_slice(payload)),
+        _ => {
+            publisher.admit()?;
+            publisher.raw_message(channel, kind, Bytes::copy_from_slice(payload))
+        }
     }
 }
 
@@ -163,6 +185,7 @@ fn session_publish(
     event: Option<&str>,
     key: Option<&str>,
 ) -> Result<Appended, Problem> {
+    publisher.admit()?;
     if name.is_some_and(|name| name != channel.name().as_str()) {
         return Err(Problem::new(
             ProblemKind::BadRequest,
@@ -269,11 +292,23 @@ pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
             "the event name {name:?} is reserved; choose another"
         )));
     }
-    EventName::new(name).map_err(|error| bad(format!("the event name: {error}")))
+    EventName::new(name).map_err(|error| bad(error.to_string()))
 }
 
-/// The caller may not publish here.
-pub(crate) fn may_not(name: &ChannelName) -> Problem {
+/// The caller has shown no credential, and this is not granted to everybody.
+pub(crate) fn not_granted(action: Action, name: &ChannelName) -> Problem {
+    Problem::new(
+        ProblemKind::Unauthorized,
+        format!(
+            "`{}` is not granted on {name} to callers without a credential; \
+             grant it by `anonymous` under [channels] or in a rule",
+            action.name()
+        ),
+    )
+}
+
+/// This line may only read.
+fn may_not(name: &ChannelName) -> Problem {
     Problem::new(
         ProblemKind::Forbidden,
         format!("publishing to {name} is not permitted; grant it under `channels` or in a rule"),
@@ -292,7 +327,8 @@ pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
         NoChannel::TooMany => Problem::new(
             ProblemKind::Overloaded,
             "this server has as many channels as it takes; raise limits.channels_max",
-        ),
+        )
+        .at_limit("channels_max"),
     }
 }
 
@@ -317,9 +353,9 @@ pub(crate) fn content_problem(error: &ContentError) -> Problem {
         ContentError::Utf8 { position } => {
             Problem::new(ProblemKind::BadContent, detail).with("position", *position)
         }
-        ContentError::TooManyEntries { entries_max } => {
-            Problem::new(ProblemKind::TooLarge, detail).with("entries_max", *entries_max)
-        }
+        ContentError::TooManyEntries { entries_max } => Problem::new(ProblemKind::TooLarge, detail)
+            .with("entries_max", *entries_max)
+            .at_limit("entries_per_append_max"),
         ContentError::Empty | ContentError::EmptyBatch => {
             Problem::new(ProblemKind::BadContent, detail)
         }
@@ -333,7 +369,7 @@ pub(crate) fn append_problem(error: &AppendError) -> Problem {
         AppendError::Empty
         | AppendError::ContentTypeMissing
         | AppendError::EpochMustStartAtZero { .. } => Problem::new(ProblemKind::BadRequest, detail),
-        AppendError::KeyReused => Problem::new(ProblemKind::Conflict, detail),
+        AppendError::KeyReused => Problem::new(ProblemKind::KeyReused, detail),
         AppendError::Closed { tail } => {
             Problem::new(ProblemKind::Closed, detail).with("offset", tail.to_token().to_string())
         }

@@ -91,8 +91,8 @@ impl Server {
                 hub: hub.clone(),
                 census: Arc::new(Census::new(&config)),
                 metrics: Arc::new(Metrics::new()),
+                rate: Arc::new(Rate::per_second(appends)),
             },
-            rate: Arc::new(Rate::per_second(appends)),
             stopping: stopping.clone(),
             _alive: alive,
         };

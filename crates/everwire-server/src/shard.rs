@@ -29,7 +29,7 @@ mod wheel;
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    net::TcpStream as StdStream,
+    net::{IpAddr, TcpStream as StdStream},
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -55,6 +55,8 @@ use crate::{
     config::Config,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
     metrics::Metrics,
+    publish::Publisher,
+    rate::Rate,
 };
 
 pub(crate) use feed::source as source_of;
@@ -82,6 +84,20 @@ pub(crate) struct Shared {
     pub hub: Arc<Hub>,
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
+    pub rate: Arc<Rate>,
+}
+
+impl Shared {
+    /// Who appends on behalf of a peer.
+    pub fn publisher(&self, peer: IpAddr, now_ms: u64) -> Publisher<'_> {
+        Publisher {
+            hub: &self.hub,
+            metrics: &self.metrics,
+            rate: &self.rate,
+            peer,
+            now_ms,
+        }
+    }
 }
 
 /// The lines of one core thread.

@@ -21,7 +21,7 @@ pub(crate) use self::entries::EntryStream;
 use crate::{
     census::{Census, Seat},
     clock,
-    http::{Body, Context, problem_response, too_many_lines},
+    http::{Body, Context},
     shard::{LineRequest, PollOccasion, PollRequest, Wire, poll_answer},
 };
 
@@ -52,7 +52,7 @@ pub(crate) async fn open(
             census,
             seat: Some(seat),
         },
-        Err(full) => return problem_response(&too_many_lines(full)).map(Body::from),
+        Err(full) => return context.refuse_line(full, &line.response).map(Body::from),
     };
     let LineRequest {
         response,
@@ -67,7 +67,9 @@ pub(crate) async fn open(
         }
         Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended => {
             if let Some(upgrade) = upgrade {
-                tokio::spawn(socket::serve(context, upgrade, wire, opening, counted));
+                tokio::spawn(socket::serve(
+                    context, upgrade, wire, opening, counted, peer,
+                ));
             }
             response.map(|()| Body::from(Bytes::new()))
         }

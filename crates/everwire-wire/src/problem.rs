@@ -18,6 +18,8 @@ pub struct Problem {
     pub detail: String,
     /// Further members for programs, such as `oldest` and `newest` of a gap.
     pub members: Vec<(&'static str, Value)>,
+    /// The setting of the limit that was met, if one was; it is counted, not told.
+    pub limit: Option<&'static str>,
 }
 
 impl Problem {
@@ -27,7 +29,14 @@ impl Problem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            limit: None,
         }
+    }
+
+    /// Names the setting of the limit that was met.
+    pub fn at_limit(mut self, setting: &'static str) -> Self {
+        self.limit = Some(setting);
+        self
     }
 
     /// Adds a member for programs.
@@ -118,6 +127,8 @@ problems! {
     TimedOut "timed-out" 408 CloseCode::POLICY, true, "the request took too long";
     /// The channel exists with other properties.
     Conflict "conflict" 409 codes::BAD_MESSAGE, false, "the channel exists with other properties";
+    /// The idempotency key was used for another append.
+    KeyReused "key-reused" 409 codes::BAD_MESSAGE, false, "the idempotency key was used for another append";
     /// The channel has another media type.
     TypeMismatch "type-mismatch" 409 codes::BAD_MESSAGE, false, "the channel has another media type";
     /// The channel is closed.

@@ -51,7 +51,7 @@ pub enum Operation<'a> {
 pub enum CommandError {
     /// The message is not a JSON object; the line is closed with 4400.
     #[error("a session's message is one JSON object; this was not one: {0}")]
-    NotAnObject(serde_json::Error),
+    NotAnObject(String),
     /// The message is an object that asks for nothing known; it gets an error reply and the line stays open.
     #[error("{problem}")]
     Refused {
@@ -65,9 +65,15 @@ pub enum CommandError {
 impl<'a> Command<'a> {
     /// Reads one message.
     pub fn parse(text: &'a str) -> Result<Self, CommandError> {
+        // An array would be taken for the members in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(CommandError::NotAnObject(
+                "it does not begin with {".to_owned(),
+            ));
+        }
         let fields: Fields<'a> = match serde_json::from_str(text) {
             Ok(fields) => fields,
-            Err(error) if error.is_data() && text.trim_start().starts_with('{') => {
+            Err(error) if error.is_data() => {
                 let id = serde_json::from_str::<IdOnly<'_>>(text)
                     .ok()
                     .and_then(|only| only.id);
@@ -77,7 +83,7 @@ impl<'a> Command<'a> {
                     problem: error.to_string(),
                 });
             }
-            Err(error) => return Err(CommandError::NotAnObject(error)),
+            Err(error) => return Err(CommandError::NotAnObject(error.to_string())),
         };
         let refused = |problem: String| {
             Err(CommandError::Refused {
@@ -113,7 +119,7 @@ impl<'a> Command<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a command")]
 struct Fields<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,

@@ -27,8 +27,7 @@ use super::{
     io::{Blocked, Io},
 };
 use crate::{
-    census::Full,
-    http::{Body, Context, Reply, head, problem_response, too_many_lines},
+    http::{Body, Context, Reply, head},
     shard::{LineRequest, Wire},
 };
 
@@ -94,13 +93,8 @@ async fn hand_over(
     let address = match shared.census.enter(peer.ip()) {
         Ok(address) => address,
         Err(full) => {
-            let problem = too_many_lines(full);
-            shared.metrics.limit_met(if full == Full::Server {
-                "lines_max"
-            } else {
-                "lines_per_address_max"
-            });
-            let response = head::encode_response(problem_response(&problem), false);
+            let response = core.context.refuse_line(full, &asked.line.response);
+            let response = head::encode_response(response, false);
             let _ = stream.write_all(&response).await;
             let _ = stream.shutdown().await;
             return;

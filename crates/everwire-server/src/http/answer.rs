@@ -83,11 +83,13 @@ pub(crate) fn too_many_lines(full: Full) -> Problem {
         Full::Server => Problem::new(
             ProblemKind::Overloaded,
             "this server has as many lines as it takes (limits.lines_max); try another one, or later",
-        ),
+        )
+        .at_limit("lines_max"),
         Full::Address => Problem::new(
             ProblemKind::TooMany,
             "this address has as many lines as it may (limits.lines_per_address_max); close one first",
-        ),
+        )
+        .at_limit("lines_per_address_max"),
     }
 }
 

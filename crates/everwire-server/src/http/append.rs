@@ -28,7 +28,8 @@ impl Context {
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        self.admit(peer)?;
+        let publisher = self.publisher(peer);
+        publisher.admit()?;
         let headers = &parts.headers;
         let close = fields::closes(headers);
         let said = fields::content_type(headers)?;
@@ -38,7 +39,6 @@ impl Context {
         let event = fields::event(headers)?;
         let publisher_id = fields::publisher(headers)?;
         let body = collect(content, headers, &self.shared.config).await?;
-        let publisher = self.publisher();
         if dialect == Dialect::DurableStreams
             && self.shared.hub.find(name, publisher.now_ms).is_none()
         {

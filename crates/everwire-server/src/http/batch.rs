@@ -21,11 +21,11 @@ use serde_json::value::RawValue;
 use super::{Context, Reply, answer, body::collect};
 use crate::{
     config::Action,
-    publish::{Publisher, event_name, json_payload, may_not, one},
+    publish::{Publisher, event_name, json_payload, not_granted, one},
 };
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `channel` and `data`")]
 struct Item<'a> {
     channel: String,
     #[serde(borrow)]
@@ -44,9 +44,10 @@ impl Context {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
         }
-        self.admit(peer)?;
+        let publisher = self.publisher(peer);
+        publisher.admit()?;
         let body = collect(content, &parts.headers, &self.shared.config).await?;
-        let items: Vec<Item<'_>> = serde_json::from_slice(&body).map_err(|error| {
+        let items: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
             Problem::new(
                 ProblemKind::BadContent,
                 format!(
@@ -62,11 +63,10 @@ impl Context {
                 "the batch has {} items, and at most {entries_max} are taken",
                 items.len()
             );
-            return Err(
-                Problem::new(ProblemKind::TooLarge, detail).with("entries_max", entries_max)
-            );
+            return Err(Problem::new(ProblemKind::TooLarge, detail)
+                .with("entries_max", entries_max)
+                .at_limit("entries_per_append_max"));
         }
-        let publisher = self.publisher();
         let mut out = String::from("{\"results\":[");
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
@@ -79,7 +79,7 @@ impl Context {
                     out.push_str("\"}");
                 }
                 Err(problem) => {
-                    self.shared.metrics.refused(problem.kind);
+                    self.shared.metrics.refused(&problem);
                     out.push_str("{\"error\":");
                     out.push_str(&problem.to_json());
                     out.push('}');
@@ -99,7 +99,18 @@ impl Context {
     }
 }
 
-fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem> {
+fn publish(publisher: &Publisher<'_>, item: &RawValue) -> Result<Offset, Problem> {
+    // An array would be taken for the members in their order.
+    let item: Item<'_> = match item.get().as_bytes().first() {
+        Some(b'{') => serde_json::from_str(item.get())
+            .map_err(|error| Problem::new(ProblemKind::BadContent, error.to_string()))?,
+        _ => {
+            return Err(Problem::new(
+                ProblemKind::BadContent,
+                "an item is an object with `channel` and `data`",
+            ));
+        }
+    };
     let name = ChannelName::new(&item.channel)
         .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
     if !publisher
@@ -107,7 +118,7 @@ fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem
         .rules()
         .permits_anybody(Action::Publish, &name)
     {
-        return Err(may_not(&name));
+        return Err(not_granted(Action::Publish, &name));
     }
     let event = item.event.as_deref().map(event_name).transpose()?;
     let key = item
@@ -115,7 +126,7 @@ fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem
         .as_deref()
         .map(IdempotencyKey::new)
         .transpose()
-        .map_err(|error| Problem::new(ProblemKind::BadRequest, format!("`key`: {error}")))?;
+        .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     let known = publisher.hub.find(&name, publisher.now_ms);
     let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
     let content_type = known.unwrap_or_else(ContentType::json);

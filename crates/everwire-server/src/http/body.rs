@@ -27,6 +27,7 @@ pub(crate) async fn collect(
             format!("the content has more than {bytes_max} bytes (limits.content_bytes_max); send it in parts"),
         )
         .with("bytes_max", bytes_max)
+        .at_limit("content_bytes_max")
     };
     let announced = headers
         .get(header::CONTENT_LENGTH)

@@ -31,7 +31,8 @@ impl Context {
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        self.admit(peer)?;
+        let publisher = self.publisher(peer);
+        publisher.admit()?;
         let headers = &parts.headers;
         if answer::FORK_FIELDS
             .iter()
@@ -61,7 +62,7 @@ impl Context {
             Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
             Err(error) => return Err(content_problem(&error)),
         };
-        let now_ms = self.publisher().now_ms;
+        let now_ms = publisher.now_ms;
         let (channel, fresh) = self
             .shared
             .hub

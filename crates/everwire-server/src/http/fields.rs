@@ -78,7 +78,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     one(headers, &answer::IDEMPOTENCY_KEY)?
         .map(IdempotencyKey::new)
         .transpose()
-        .map_err(|error| bad(format!("Idempotency-Key: {error}")))
+        .map_err(|error| bad(error.to_string()))
 }
 
 /// `Stream-Seq`.
@@ -86,7 +86,7 @@ pub(crate) fn stream_seq(headers: &HeaderMap) -> Result<Option<StreamSeq<'_>>, P
     one(headers, &answer::STREAM_SEQ)?
         .map(StreamSeq::new)
         .transpose()
-        .map_err(|error| bad(format!("Stream-Seq: {error}")))
+        .map_err(|error| bad(error.to_string()))
 }
 
 /// `Everwire-Event`.
@@ -101,7 +101,7 @@ pub(crate) fn publisher(headers: &HeaderMap) -> Result<Option<PublisherId>, Prob
     one(headers, &answer::EVERWIRE_PUBLISHER)?
         .map(PublisherId::new)
         .transpose()
-        .map_err(|error| bad(format!("Everwire-Publisher: {error}")))
+        .map_err(|error| bad(error.to_string()))
 }
 
 /// `Stream-TTL` or `Stream-Expires-At`, not both.

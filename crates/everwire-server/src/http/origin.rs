@@ -120,10 +120,12 @@ pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED),
         );
-        if origin != "*" {
-            headers.append(header::VARY, HeaderValue::from_static("origin"));
-        }
     }
+}
+
+/// Lets a page read a response as it may read another.
+pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
+    allow_in(from.get(header::ACCESS_CONTROL_ALLOW_ORIGIN), to);
 }
 
 fn is_loopback(authority: &str) -> bool {

@@ -32,11 +32,15 @@ use super::{
     target::Dialect,
 };
 use crate::{
+    clock,
     config::Action,
     hub::{Channel, Occasion, State},
     publish::no_channel,
     shard::{Entries, LineRequest, PollOccasion, PollRequest, PollShape, Wire, poll_answer},
 };
+
+/// The same URL is also an event stream and ndjson; and whether a page may read it depends on where it is from.
+const VARY: HeaderValue = HeaderValue::from_static("accept, origin");
 
 /// How a read is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ impl Context {
             (Asked::CatchUp, _) | (_, Dialect::DurableStreams) => Occasion::Read,
             _ => Occasion::LiveRead,
         };
-        let now_ms = self.publisher().now_ms;
+        let now_ms = clock::unix_ms();
         if asked != Asked::CatchUp && self.stopping.is_stopping() {
             return Err(Problem::new(
                 ProblemKind::Stopping,
@@ -97,7 +101,7 @@ impl Context {
         let channel = self
             .shared
             .hub
-            .find(name, self.publisher().now_ms)
+            .find(name, clock::unix_ms())
             .ok_or_else(|| no_channel(name, none))?;
         let mut response = answer::no_content();
         *response.status_mut() = StatusCode::OK;
@@ -123,8 +127,10 @@ impl Context {
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
         let headers = response.headers_mut();
         let tag = entity_tag(state, after, headers);
+        // What is counted from the tail is another page after the next entry.
+        let moves = reached_head || matches!(start, Start::Last(_));
         let cache = match (
-            reached_head,
+            moves,
             self.shared.hub.rules().permits_anybody(Action::Read, name),
         ) {
             // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
@@ -139,10 +145,7 @@ impl Context {
             response.headers_mut().remove(header::CONTENT_TYPE);
         }
         response.headers_mut().insert(header::ETAG, tag);
-        // The same URL is also an event stream and ndjson.
-        response
-            .headers_mut()
-            .insert(header::VARY, HeaderValue::from_static("accept"));
+        response.headers_mut().insert(header::VARY, VARY);
         Ok(response)
     }
 
@@ -261,7 +264,7 @@ impl Context {
             headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&offset));
         }
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        headers.insert(header::VARY, VARY);
         let kind = state.core().content_type().map(ContentType::kind);
         if asked != Asked::Ndjson && kind == Some(ContentKind::Binary) {
             headers.insert(

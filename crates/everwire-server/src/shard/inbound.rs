@@ -1,6 +1,9 @@
 //! What comes in on a line: messages to publish or send back, pings, the end.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    net::IpAddr,
+};
 
 use bytes::BytesMut;
 use everwire_websocket::{
@@ -10,7 +13,7 @@ use everwire_websocket::{
 use everwire_wire::Framing;
 
 use super::{LineKey, Role, Seat, Shard, Then, poll::Poll};
-use crate::publish::{self, Publisher};
+use crate::publish;
 
 /// Reads of one line before others have their turn.
 const READS: usize = 4;
@@ -145,11 +148,10 @@ impl Shard {
         let line = &self.lines[key as usize];
         let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
-        let publisher = Publisher {
-            hub: &shared.hub,
-            metrics: &shared.metrics,
-            now_ms,
-        };
+        // Asked of the system for each read that brings messages, since a line keeps no address.
+        let peer = self.socket(key).and_then(|socket| socket.peer_addr().ok());
+        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
+        let publisher = shared.publisher(peer, now_ms);
         let channel = self.feeds[feed as usize].channel.clone();
         let may_publish = line.rights.publish;
         let mut replies = BytesMut::new();

@@ -41,6 +41,7 @@ impl Bench {
             hub: Arc::new(Hub::new(&config, Mark(7), 0)),
             census: Arc::new(Census::new(&config)),
             metrics: Arc::new(Metrics::new()),
+            rate: Arc::new(Rate::per_second(0)),
             config: Arc::new(config),
         };
         let now = Instant::now();

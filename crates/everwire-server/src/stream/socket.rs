@@ -1,6 +1,10 @@
 //! A WebSocket over an HTTP/2 stream (RFC 8441).
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use everwire_websocket::{
@@ -17,12 +21,7 @@ use tokio::{
 };
 
 use super::{Counted, entries::Reader};
-use crate::{
-    clock,
-    http::Context,
-    publish::{self, Publisher},
-    shard::Wire,
-};
+use crate::{clock, http::Context, hub::Channel, publish, shard::Wire};
 
 /// Serves one WebSocket until it ends.
 pub(super) async fn serve(
@@ -31,6 +30,7 @@ pub(super) async fn serve(
     wire: Wire,
     opening: Bytes,
     counted: Counted,
+    peer: SocketAddr,
 ) {
     let _counted = counted;
     let Ok(upgraded) = upgrade.await else { return };
@@ -42,7 +42,12 @@ pub(super) async fn serve(
     match wire {
         Wire::Entries(entries) => {
             let _attendance = entries.channel.attend();
-            let inbound = Peer::Reader(entries.channel.clone(), entries.framing, entries.publish);
+            let inbound = Peer::Reader {
+                channel: entries.channel.clone(),
+                framing: entries.framing,
+                may_publish: entries.publish,
+                address: peer.ip(),
+            };
             let deflate = entries.deflate;
             let message_bytes_max = context.shared.config.limits.message_bytes_max;
             let rules = Rules {
@@ -82,7 +87,12 @@ pub(super) async fn serve(
 
 /// What the messages that come in are for.
 enum Peer {
-    Reader(std::sync::Arc<crate::hub::Channel>, Framing, bool),
+    Reader {
+        channel: Arc<Channel>,
+        framing: Framing,
+        may_publish: bool,
+        address: IpAddr,
+    },
     Echo(Deflaters),
 }
 
@@ -176,12 +186,13 @@ fn on_message(
             }
             Ok(())
         }
-        Peer::Reader(channel, framing, may_publish) => {
-            let publisher = Publisher {
-                hub: &context.shared.hub,
-                metrics: &context.shared.metrics,
-                now_ms: clock::unix_ms(),
-            };
+        Peer::Reader {
+            channel,
+            framing,
+            may_publish,
+            address,
+        } => {
+            let publisher = context.shared.publisher(*address, clock::unix_ms());
             publish::line_message(
                 &publisher,
                 channel,

@@ -30,9 +30,9 @@ fn context() -> Context {
             hub: Arc::new(Hub::new(&config, Mark(7), 0)),
             census: Arc::new(Census::new(&config)),
             metrics: Arc::new(Metrics::new()),
+            rate: Arc::new(Rate::per_second(0)),
             config: Arc::new(config),
         },
-        rate: Arc::new(Rate::per_second(0)),
         stopping,
         _alive: alive,
     }
