@@ -51,7 +51,7 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     };
     match first {
         Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
-            h2::hand_over(&core, stream, first, peer);
+            h2::hand_over(&core, stream, first, peer).await;
         }
         Ok(Ok(first)) => h1::serve(core, stream, first, peer).await,
         Ok(Err(_)) | Err(_) => {}

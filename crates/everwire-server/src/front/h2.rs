@@ -18,17 +18,20 @@ use crate::{
 /// Streams that one connection may have open at once.
 const STREAMS_MAX: u32 = 1024;
 
-/// Moves a connection to the workers.
-pub(super) fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer: SocketAddr) {
+/// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
+pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer: SocketAddr) {
     let Ok(socket) = stream.into_std() else {
         return;
     };
     let context = core.context.clone();
-    core.workers.spawn(async move {
+    let served = core.workers.spawn(async move {
         if let Ok(stream) = TcpStream::from_std(socket) {
             serve(context, stream, first, peer).await;
         }
     });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "a connection over HTTP/2 was given up");
+    }
 }
 
 async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAddr) {

@@ -60,6 +60,11 @@ impl Peer {
             .expect("the server reads");
     }
 
+    /// Sends where the server may have ended the connection; false if it has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.socket.write_all(bytes.as_ref()).is_ok()
+    }
+
     /// Ends this side of the connection.
     pub fn finish(&mut self) {
         self.socket.shutdown(Shutdown::Write).unwrap();

@@ -1,0 +1,123 @@
+//! HTTP/2 on the same port, by prior knowledge.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::Site;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http2::{SendRequest, handshake},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+/// What a client begins with: the preface and its empty settings (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+type Client = SendRequest<Empty<Bytes>>;
+
+async fn client(address: SocketAddr) -> Client {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn read(client: &mut Client, address: SocketAddr, target: &str) -> Response<Incoming> {
+    let uri = format!("http://{address}/channels/{target}");
+    let request = Request::get(uri).header("accept", "application/x-ndjson");
+    client
+        .send_request(request.body(Empty::new()).unwrap())
+        .await
+        .unwrap()
+}
+
+/// Runs what speaks HTTP/2 beside what blocks.
+fn run(site: &Site, peers: impl AsyncFnOnce(&Site)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(peers(site));
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let body = response.into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn many_readers_share_one_connection() {
+    run(&Site::start(), async |site| {
+        let mut client = client(site.address).await;
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(read(&mut client, site.address, "c?offset=-1").await);
+        }
+        let poll = {
+            let mut client = client.clone();
+            let address = site.address;
+            tokio::spawn(async move {
+                let answer = read(&mut client, address, "c?live=long-poll&offset=-1").await;
+                (answer.status(), text(answer).await)
+            })
+        };
+        site.until("all are lines", |site| site.metric("everwire_lines") == 4);
+        site.say("c", "hello");
+        assert_eq!(poll.await.unwrap(), (StatusCode::OK, "hello".to_owned()));
+        for n in 0..20 {
+            site.say("c", &n.to_string());
+        }
+        assert_eq!(
+            site.ask("DELETE /channels/c HTTP/1.1\r\nHost: x\r\n\r\n")
+                .status,
+            204
+        );
+        for stream in streams {
+            let all = text(stream).await;
+            let lines: Vec<&str> = all.lines().filter(|line| *line != "{}").collect();
+            assert_eq!(lines.len(), 22, "{all}");
+            assert!(lines[0].ends_with("\"data\":\"hello\"}"));
+            for (n, line) in lines[1..21].iter().enumerate() {
+                assert!(line.ends_with(&format!("\"data\":\"{n}\"}}")), "{line}");
+            }
+            assert_eq!(lines[21], "{\"closed\":true}");
+        }
+        site.until("no line is left", |site| site.metric("everwire_lines") == 0);
+    });
+}
+
+/// Dropping a response resets its stream.
+#[test]
+fn a_reader_that_resets_its_stream_is_gone() {
+    run(&Site::start(), async |site| {
+        let mut client = client(site.address).await;
+        let stream = read(&mut client, site.address, "c").await;
+        site.until("it is a line", |site| site.metric("everwire_lines") == 1);
+        drop(stream);
+        // What the client library has to say is said while this task lets it.
+        while site.metric("everwire_lines") > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+/// Moving to the workers does not take a connection out of the count.
+#[test]
+fn connections_over_http2_are_counted() {
+    let site = Site::with(|config| config.limits.connections_max = 1);
+    let mut first = site.connect();
+    first.send(PREFACE);
+    // The server's settings: what is spoken is known.
+    first.take(9);
+    let mut second = site.connect();
+    assert_eq!(second.rest(), b"", "there is room for one");
+    drop(first);
+    site.until("the place is free again", |site| {
+        let mut peer = site.connect();
+        peer.try_send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            && peer.rest().starts_with(b"HTTP/1.1 200 OK")
+    });
+}
