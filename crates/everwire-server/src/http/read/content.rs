@@ -1,0 +1,119 @@
+//! Entries as one response: a page of history, and the answer to a long poll.
+
+use bytes::Bytes;
+use everwire_channel::{ContentKind, ContentType, Gap, Offset, Read};
+use everwire_wire::{Problem, ProblemKind, StreamCursor, page};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    http::{answer, append::offset_value, create::describe, origin},
+    hub::State,
+    shard::PollShape,
+};
+
+/// The answer to a live reader that is not left waiting: what there is, or that there is nothing yet.
+pub(crate) fn live_answer(
+    shape: &PollShape,
+    state: &State,
+    page_bytes_max: usize,
+    now_ms: u64,
+) -> Response<Bytes> {
+    if state.is_removed() {
+        let mut response = answer::problem_response(&Problem::new(
+            ProblemKind::NotFound,
+            "the channel was deleted",
+        ));
+        origin::allow_in(shape.allow_origin.as_ref(), response.headers_mut());
+        return response;
+    }
+    let log = state.core().log();
+    let mut response = if let Read::Gap(gap) = log.after(shape.sequence) {
+        answer::problem_response(&gap_problem(&gap))
+    } else {
+        let mut response = content(state, shape.sequence, page_bytes_max);
+        if log.head_sequence() <= shape.sequence {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.body_mut() = Bytes::new();
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        } else {
+            let tag = entity_tag(state, shape.sequence, response.headers());
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    };
+    let cursor = StreamCursor::answer(now_ms, shape.cursor, fastrand::u64(..));
+    let headers = response.headers_mut();
+    headers.insert(answer::STREAM_CURSOR, HeaderValue::from(cursor.0));
+    answer::never_store(headers);
+    origin::allow_in(shape.allow_origin.as_ref(), headers);
+    response
+}
+
+/// The entries after a place, as a response without anything about caches.
+pub(super) fn content(state: &State, after: u64, page_bytes_max: usize) -> Response<Bytes> {
+    let log = state.core().log();
+    let kind = kind_of(state);
+    let page = match log.after(after) {
+        Read::Entries(entries) if page_bytes_max > 0 => page(kind, after, entries, page_bytes_max),
+        _ => page(kind, after, std::iter::empty(), page_bytes_max),
+    };
+    let mut response = answer::safe(Response::new(page.body));
+    let headers = response.headers_mut();
+    describe(state, headers);
+    headers.remove(answer::STREAM_CLOSED);
+    let next = log.offset_at(page.sequence).unwrap_or_else(|| log.head());
+    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&next));
+    if page.reached_head {
+        headers.insert(answer::STREAM_UP_TO_DATE, answer::TRUE);
+        if state.is_ended() {
+            headers.insert(answer::STREAM_CLOSED, answer::TRUE);
+        }
+    }
+    response
+}
+
+/// The entity tag of a page: where it starts and ends, and whether the channel was closed there.
+pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
+    let log = state.core().log();
+    let from: Offset = log.offset_at(after).unwrap_or_else(|| log.oldest());
+    let to = headers
+        .get(answer::STREAM_NEXT_OFFSET)
+        .and_then(|next| next.to_str().ok())
+        .unwrap_or("");
+    let closed = if headers.contains_key(answer::STREAM_CLOSED) {
+        ":c"
+    } else {
+        ""
+    };
+    HeaderValue::try_from(format!("\"{from}:{to}{closed}\""))
+        .expect("offsets are letters and digits")
+}
+
+/// Whether the client has this very page (RFC 9110, section 13.1.2).
+pub(super) fn matches_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let Ok(tag) = tag.to_str() else { return false };
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag)
+}
+
+pub(super) fn kind_of(state: &State) -> ContentKind {
+    state
+        .core()
+        .content_type()
+        .map_or(ContentKind::Binary, ContentType::kind)
+}
+
+pub(super) fn gap_problem(gap: &Gap) -> Problem {
+    Problem::new(
+        ProblemKind::Gap,
+        "entries after this offset are gone, by retention or with an earlier life of the channel; \
+         read on from `oldest`, or get the state that you build from elsewhere",
+    )
+    .with("oldest", gap.oldest.to_token().to_string())
+    .with("newest", gap.newest.to_token().to_string())
+}
