@@ -83,7 +83,8 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
   };
 }
 
-function binary() {
+/** The path of the binary that is tested. */
+export function binary() {
   const path = resolve(process.env.EVERWIRE_BIN ?? join(ROOT, "target/debug/everwire"));
   if (!existsSync(path)) {
     throw new Error(`no server at ${path}; build it with \`cargo build\`, or name another one in EVERWIRE_BIN`);
