@@ -232,7 +232,7 @@ describe("keys", () => {
     await results([{ channel: channel.name, data: 1, key: "k" }]);
     for (const change of changes) {
       const [result] = await results([{ channel: channel.name, data: 1, key: "k", ...change }]);
-      assertError(result, 409, "conflict");
+      assertError(result, 409, "key-reused");
     }
     assert.equal(await content(channel), "[1]");
   });

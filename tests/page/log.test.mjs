@@ -46,3 +46,13 @@ test('trimming keeps what a cut wire has still to read', () => {
   log.trim(at(5), 20);
   assert.equal(log.entry(6).data, 6);
 });
+
+test('the name of an entry may be learned after the entry', () => {
+  const log = new Log();
+  const told = [];
+  log.onLearn(({ event }) => told.push(event));
+  log.learn(at(1), 'a');
+  log.learn(at(1), 'a', 'typing');
+  log.learn(at(1), 'a', 'typing');
+  assert.deepEqual(told, [undefined, 'typing']);
+});

@@ -8,14 +8,17 @@
 //! Each item stands for itself: one that is refused does not hold up the others, and the answer tells each
 //! item's outcome in the same order. A repeated request repeats all items, so those that matter carry a `key`.
 
-use std::net::SocketAddr;
+use std::{fmt, marker::PhantomData, net::SocketAddr};
 
 use bytes::Bytes;
 use everwire_channel::{ChannelName, ContentType, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 use super::{Context, Reply, answer, body::collect};
@@ -24,8 +27,31 @@ use crate::{
     publish::{Publisher, event_name, json_payload, not_granted, one},
 };
 
+/// A JSON object and nothing else: left to itself, serde takes an array for a struct's members in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with `channel` and `data`")]
+#[serde(deny_unknown_fields)]
 struct Item<'a> {
     channel: String,
     #[serde(borrow)]
@@ -47,7 +73,7 @@ impl Context {
         let publisher = self.publisher(peer);
         publisher.admit()?;
         let body = collect(content, &parts.headers, &self.shared.config).await?;
-        let items: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
+        let items: Vec<Object<Item<'_>>> = serde_json::from_slice(&body).map_err(|error| {
             Problem::new(
                 ProblemKind::BadContent,
                 format!(
@@ -68,7 +94,7 @@ impl Context {
                 .at_limit("entries_per_append_max"));
         }
         let mut out = String::from("{\"results\":[");
-        for (index, item) in items.iter().enumerate() {
+        for (index, Object(item)) in items.iter().enumerate() {
             if index > 0 {
                 out.push(',');
             }
@@ -99,18 +125,7 @@ impl Context {
     }
 }
 
-fn publish(publisher: &Publisher<'_>, item: &RawValue) -> Result<Offset, Problem> {
-    // An array would be taken for the members in their order.
-    let item: Item<'_> = match item.get().as_bytes().first() {
-        Some(b'{') => serde_json::from_str(item.get())
-            .map_err(|error| Problem::new(ProblemKind::BadContent, error.to_string()))?,
-        _ => {
-            return Err(Problem::new(
-                ProblemKind::BadContent,
-                "an item is an object with `channel` and `data`",
-            ));
-        }
-    };
+fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem> {
     let name = ChannelName::new(&item.channel)
         .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
     if !publisher

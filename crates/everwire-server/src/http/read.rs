@@ -28,6 +28,7 @@ use content::{content, entity_tag, gap_problem, kind_of, matches_tag};
 
 use super::{
     Context, Reply, answer,
+    append::offset_value,
     create::describe,
     fields,
     origin::Origin,

@@ -23,7 +23,14 @@ export class Log {
   learn(offset, data, event) {
     const at = this.#countUpTo(offset);
     const known = this.#entries[at - 1];
-    if (known?.offset === offset) return known;
+    if (known?.offset === offset) {
+      // The polls tell no names: who hears of an entry from one of them first learns its name later.
+      if (event !== undefined && known.event === undefined) {
+        known.event = event;
+        for (const listener of this.#learnListeners) listener(known);
+      }
+      return known;
+    }
 
     const entry = { offset, data, event, text: JSON.stringify(data), receivers: new Set() };
     this.#entries.splice(at, 0, entry);
@@ -42,7 +49,7 @@ export class Log {
     return offset <= this.#heard;
   }
 
-  /** Calls `listener` with every entry learned from now on. */
+  /** Calls `listener` with every entry learned from now on, and once more if its name is learned later. */
   onLearn(listener) {
     this.#learnListeners.add(listener);
   }
