@@ -181,12 +181,12 @@ impl Peer {
     fn fill(&mut self) {
         let mut bytes = [0; 64 * 1024];
         match self.socket.read(&mut bytes) {
-            Ok(0) => panic!(
-                "the server ended the connection after {:?}",
-                String::from_utf8_lossy(&self.buffer)
-            ),
-            Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
-            Err(error) => panic!("{error}, after {:?}", String::from_utf8_lossy(&self.buffer)),
+            Ok(count @ 1..) => self.buffer.extend_from_slice(&bytes[..count]),
+            ended => {
+                let last = self.buffer.len().saturating_sub(200);
+                let last = String::from_utf8_lossy(&self.buffer[last..]);
+                panic!("{ended:?} instead of more after … {last:?}");
+            }
         }
     }
 }
