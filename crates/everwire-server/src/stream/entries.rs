@@ -96,7 +96,10 @@ impl Reader {
                     if !give(context, sender, bytes).await {
                         return;
                     }
-                    continue;
+                    // A reader that is always behind has its time too.
+                    if !lifetime.is_elapsed() && !context.stopping.is_stopping() {
+                        continue;
+                    }
                 }
                 Step::End(bytes) => {
                     give(context, sender, bytes).await;
@@ -104,25 +107,51 @@ impl Reader {
                 }
                 Step::CaughtUp => {}
             }
-            let mut more = BytesMut::new();
-            let ends = tokio::select! {
-                () = changed => false,
-                () = tokio::time::sleep(heartbeat) => {
-                    self.entries.framing.encode_heartbeat(&mut more);
-                    false
-                }
-                () = lifetime.as_mut() => true,
-                () = context.stopping.stopped() => {
-                    let after_ms = fastrand::u64(0..=config.stop.reconnect_ms_max);
-                    self.entries.framing.encode_drain(after_ms, &mut more);
-                    true
-                }
+            let mut heartbeat_due = false;
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(heartbeat) => heartbeat_due = true,
+                () = lifetime.as_mut() => {}
+                () = context.stopping.stopped() => {}
                 () = sender.closed() => return,
-            };
-            if !give(context, sender, more.freeze()).await || ends {
-                return;
+            }
+            if lifetime.is_elapsed() || context.stopping.is_stopping() {
+                return self.end(context, sender).await;
+            }
+            if heartbeat_due {
+                let mut beat = BytesMut::new();
+                self.entries.framing.encode_heartbeat(&mut beat);
+                if !give(context, sender, beat.freeze()).await {
+                    return;
+                }
             }
         }
+    }
+
+    /// Ends a stream that has lived its time, or whose server stops. Before that it gets what came in the same
+    /// moment, a batch at most: one that is far behind reads on when it comes back.
+    async fn end(&mut self, context: &Context, sender: &Sender<Bytes>) {
+        match self.step(&context.shared.metrics) {
+            Step::Bytes(bytes) => {
+                if !give(context, sender, bytes).await {
+                    return;
+                }
+            }
+            Step::End(bytes) => {
+                give(context, sender, bytes).await;
+                return;
+            }
+            Step::CaughtUp => {}
+        }
+        let mut goodbye = BytesMut::new();
+        let framing = self.entries.framing;
+        if context.stopping.is_stopping() {
+            let after_ms = fastrand::u64(0..=context.shared.config.stop.reconnect_ms_max);
+            framing.encode_drain(after_ms, &mut goodbye);
+        } else {
+            framing.encode_end(&mut goodbye);
+        }
+        give(context, sender, goodbye.freeze()).await;
     }
 
     /// Looks at the log once.

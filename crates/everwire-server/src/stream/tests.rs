@@ -19,13 +19,18 @@ use crate::{
 };
 
 fn context() -> Context {
+    let (stop, context) = with_stop();
+    // The order to stop is never given.
+    std::mem::forget(stop);
+    context
+}
+
+fn with_stop() -> (Stop, Context) {
     let mut config = Config::default();
     config.channels.retain_entries = 3;
     let (_, alive) = AllGone::new();
     let (stop, stopping) = Stop::new();
-    // The order to stop is never given.
-    std::mem::forget(stop);
-    Context {
+    let context = Context {
         shared: Shared {
             hub: Arc::new(Hub::new(&config, Mark(7), 0)),
             census: Arc::new(Census::new(&config)),
@@ -35,7 +40,8 @@ fn context() -> Context {
         },
         stopping,
         _alive: alive,
-    }
+    };
+    (stop, context)
 }
 
 fn channel(context: &Context) -> Arc<Channel> {
@@ -158,5 +164,29 @@ async fn a_gap_that_ends_a_websocket_says_so_in_its_close_code() {
             }
             Step::CaughtUp => panic!("entries are gone"),
         }
+    }
+}
+
+/// The order to stop comes together with an entry; which of them a task hears of first is chance.
+#[tokio::test(start_paused = true)]
+async fn what_was_published_is_sent_before_the_goodbye() {
+    for round in 0..30 {
+        let (stop, context) = with_stop();
+        let channel = channel(&context);
+        let entries = entries(&channel, Framing::Ndjson(Transfer::Bare));
+        let counted = counted(&context);
+        let mut stream = EntryStream::open(context, entries, Bytes::new(), counted);
+        tokio::task::yield_now().await;
+        append(&channel, 5);
+        stop.stop();
+        let mut all = Vec::new();
+        while let Some(bytes) = std::future::poll_fn(|cx| stream.poll_bytes(cx)).await {
+            all.extend_from_slice(&bytes);
+        }
+        let all = String::from_utf8(all).unwrap();
+        assert!(
+            all.contains("\"data\":\"xxxxx\"}\n{\"drain\":"),
+            "round {round}: {all}"
+        );
     }
 }
