@@ -104,3 +104,142 @@ fn a_gap_ends_a_raw_websocket_and_the_server_goes_on() {
     site.publish("one", "application/json", "4");
     assert_eq!(next.text(), "4");
 }
+
+/// Many publishers and readers over two core threads: nobody's wake-up is lost, and all agree on one order.
+#[test]
+fn all_readers_on_all_threads_agree_with_the_log() {
+    const PUBLISHERS: usize = 4;
+    const EACH: usize = 250;
+    let site = Site::with(|config| config.threads = 2);
+    let mut raw: Vec<_> = (0..12).map(|_| site.websocket("c", "")).collect();
+    let mut events: Vec<_> = (0..12).map(|_| site.stream("c", "", EVENTS)).collect();
+    for peer in &mut events {
+        assert!(peer.event().starts_with("retry: "));
+    }
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|publisher| {
+            let mut peer = site.connect();
+            std::thread::spawn(move || {
+                for n in 0..EACH {
+                    let body = (publisher * EACH + n).to_string();
+                    assert_eq!(
+                        peer.append("c", "application/json", body.as_bytes()).status,
+                        204
+                    );
+                }
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    let log = site.ask("GET /channels/c HTTP/1.1\r\nHost: x\r\n\r\n");
+    let log: Vec<u64> = log
+        .text()
+        .trim_matches(['[', ']'])
+        .split(',')
+        .map(|n| n.parse().unwrap())
+        .collect();
+    assert_eq!(log.len(), PUBLISHERS * EACH);
+    for n in &log {
+        for peer in &mut raw {
+            assert_eq!(peer.text().parse(), Ok(*n));
+        }
+        for peer in &mut events {
+            assert_eq!(number_in(&peer.event()), Some(*n));
+        }
+    }
+}
+
+/// A reader that comes back with the offset that it saw last, over another wire each time.
+#[test]
+fn a_reader_may_change_its_wire_after_any_entry() {
+    let site = Site::start();
+    let batch: Vec<String> = (0..60).map(|n| n.to_string()).collect();
+    site.publish("c", "application/json", format!("[{}]", batch.join(",")));
+    let mut offset = "-1".to_owned();
+    for n in 0..60 {
+        let query = format!("?offset={offset}");
+        let after = |text: &str, mark: &str| text.split_once(mark).unwrap().1[..26].to_owned();
+        let (number, next) = match n % 4 {
+            0 => {
+                let mut peer = site.stream("c", &query, EVENTS);
+                assert!(peer.event().starts_with("retry: "));
+                let event = peer.event();
+                (number_in(&event), after(&event, "id: "))
+            }
+            1 => {
+                let line = site.stream("c", &query, NDJSON).event();
+                (number_in(&line), after(&line, "\"offset\":\""))
+            }
+            2 => {
+                let mut peer = site.connect();
+                let fields = "Sec-WebSocket-Protocol: everwire.v1\r\n";
+                peer.open_websocket("c", &query, fields);
+                assert!(peer.text().contains("\"ev\":\"welcome\""));
+                let message = peer.text();
+                (number_in(&message), after(&message, "\"offset\":\""))
+            }
+            _ => {
+                let mut peer = site.connect();
+                peer.open_stream("c", &format!("{query}&live=sse"), "*/*");
+                let data = peer.event();
+                let number = data.split_once("data:[").unwrap().1;
+                let number = number.split_once(']').unwrap().0.parse().ok();
+                (number, after(&peer.event(), "streamNextOffset\":\""))
+            }
+        };
+        assert_eq!(number, Some(n));
+        offset = next;
+    }
+}
+
+/// Deleting ends every wire in its own words, and a channel of the same name is another one.
+#[test]
+fn a_deleted_channel_ends_its_readers() {
+    let site = Site::start();
+    for _ in 0..3 {
+        let mut raw = site.websocket("c", "");
+        let mut ndjson = site.stream("c", "", NDJSON);
+        let mut durable = site.connect();
+        durable.open_stream("c", "?live=sse&offset=now", "*/*");
+        assert!(durable.event().contains("\"upToDate\":true"));
+        site.say("c", "last");
+        let deleted = site.ask("DELETE /channels/c HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(deleted.status, 204);
+        assert_eq!(raw.text(), "last");
+        assert_eq!(raw.frame(), Frame::Close(1000));
+        assert!(ndjson.event().ends_with("\"data\":\"last\"}\n"));
+        assert_eq!(ndjson.event(), "{\"closed\":true}\n");
+        assert_eq!(ndjson.chunk(), b"");
+        assert_eq!(durable.event(), "event: data\ndata:last\n\n");
+        assert!(durable.event().starts_with("event: control\n"));
+        assert!(durable.event().contains("\"streamClosed\":true"));
+        assert_eq!(durable.chunk(), b"");
+        for mut peer in [raw, ndjson, durable] {
+            assert_eq!(peer.rest(), b"");
+        }
+    }
+    site.until("no line is left", |site| site.metric("everwire_lines") == 0);
+}
+
+/// No reader may meet text that is none: it is refused where it comes in.
+#[test]
+fn what_is_no_text_does_not_get_into_a_text_channel() {
+    let site = Site::start();
+    site.say("c", "hello");
+    let mut ndjson = site.stream("c", "", NDJSON);
+    assert_eq!(
+        site.connect().append("c", "text/plain", b"\xff").status,
+        400
+    );
+    let mut raw = site.websocket("c", "");
+    raw.send(common::client_frame(0x2, b"\xff"));
+    assert!(matches!(raw.frame(), Frame::Close(1003 | 1007 | 4400)));
+    let put = site.ask(
+        "PUT /channels/d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n\u{1}",
+    );
+    assert_eq!(put.status, 201, "a control character is text");
+    site.say("c", "still here");
+    assert!(ndjson.event().ends_with("\"data\":\"still here\"}\n"));
+}
