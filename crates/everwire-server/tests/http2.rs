@@ -4,7 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::Site;
+use common::{Site, client_frame};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request, Response, StatusCode,
@@ -12,7 +12,10 @@ use hyper::{
     client::conn::http2::{SendRequest, handshake},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// What a client begins with: the preface and its empty settings (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -119,5 +122,39 @@ fn connections_over_http2_are_counted() {
         let mut peer = site.connect();
         peer.try_send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             && peer.rest().starts_with(b"HTTP/1.1 200 OK")
+    });
+}
+
+/// Extended CONNECT (RFC 8441): the stream is the connection.
+#[test]
+fn a_websocket_over_a_stream_reads_and_publishes() {
+    run(&Site::start(), async |site| {
+        let mut client = client(site.address).await;
+        // The server's settings, which allow this, have come with its first answer.
+        read(&mut client, site.address, "none").await;
+        let request = Request::connect(format!("http://{}/channels/c", site.address))
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(Empty::new())
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let stream = hyper::upgrade::on(response).await.unwrap();
+        let mut stream = TokioIo::new(stream);
+        site.until("it is a line", |site| site.metric("everwire_lines") == 1);
+        stream
+            .write_all(&client_frame(0x1, b"hello"))
+            .await
+            .unwrap();
+        stream.write_all(&client_frame(0x9, b"")).await.unwrap();
+        let mut got = [0; 9];
+        stream.read_exact(&mut got).await.unwrap();
+        // The entry and the pong, in whichever order.
+        let both = [*b"\x81\x05hello\x8a\0", *b"\x8a\0\x81\x05hello"];
+        assert!(both.contains(&got), "{got:?}");
+        stream.write_all(&client_frame(0x8, &[])).await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"\x88\0");
     });
 }
