@@ -58,8 +58,11 @@ async function open(http2, path, fields) {
   receiver.on("ping", (data) => socket.pings.put(data.toString()));
   const closed = new Promise((done) => receiver.on("conclude", (code, reason) => done({ code, reason: reason.toString() })));
   const ended = once(stream, "end");
+  const gone = new Promise((done) => stream.on("close", () => done(stream.rstCode)));
   socket.closed = () => soon(closed, "the server's Close frame");
   socket.ended = () => soon(ended, "END_STREAM");
+  /** The code with which the stream ended on both sides. */
+  socket.gone = () => soon(gone, "the end of the stream");
   socket.send = (data, { fin = true } = {}) =>
     sender.send(data, { binary: typeof data !== "string", mask: true, fin, compress: false });
   socket.ping = (data) => sender.ping(data, true);
@@ -192,10 +195,8 @@ describe("the raw wire", () => {
     await channel.close();
     assert.equal((await socket.closed()).code, 1000);
     await socket.ended();
-    socket.close(1000);
     socket.stream.end();
-    await soon(once(socket.stream, "close"), "the end of the stream");
-    assert.equal(socket.stream.rstCode, constants.NGHTTP2_NO_ERROR);
+    assert.equal(await socket.gone(), constants.NGHTTP2_NO_ERROR);
   });
 
   test("a message above the limit fails the connection with 1009", async (t) => {
@@ -232,7 +233,7 @@ describe("the raw wire", () => {
     const http2 = await connection(t);
     const [first, second] = [await open(http2, channel.path), await open(http2, channel.path)];
     first.stream.close(constants.NGHTTP2_CANCEL);
-    await soon(once(first.stream, "close"), "the end of the first");
+    await first.gone();
     await channel.publish("after");
     assert.equal(await second.messages.next(), "after");
   });
