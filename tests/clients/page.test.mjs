@@ -20,7 +20,7 @@ const SIDE_BY_SIDE = { concurrency: 3 };
 const CONFIG = "[stop]\nreconnect_ms_max = 50\n";
 
 // What Chromium itself writes to the console about requests that did not come through, and about gaps.
-const NETWORK_FAILS = /net::ERR_|WebSocket connection to|status of 410/;
+const NETWORK_FAILS = /net::ERR_|WebSocket connection to|status of (404|410)/;
 
 let server, browser;
 before(async () => {
@@ -266,7 +266,9 @@ describe("wires that are cut", SIDE_BY_SIDE, () => {
 
   test("by a restart of the server, whose memory is gone: one gap is told, and nothing else is missed", async (t) => {
     const first = await startServer({ config: CONFIG });
+    let second;
     t.after(() => first.stop());
+    t.after(() => second?.stop());
     const channel = new Channel(first);
     const page = await openPage(t, channel, { origin: first.url, except: NETWORK_FAILS });
     for (const n of [1, 2, 3]) await type(page, `first life ${n}`);
@@ -274,8 +276,7 @@ describe("wires that are cut", SIDE_BY_SIDE, () => {
 
     assert.equal(await first.stop(), 0);
     await allAre(page, "resuming");
-    const second = await restart(first, { config: CONFIG });
-    t.after(() => second.stop());
+    second = await restart(first, { config: CONFIG });
     for (const n of [1, 2]) await type(page, `second life ${n}`);
     await assertExact(page, 5, { gaps: 1 });
     await assertNewest(page, "second life 2");

@@ -88,6 +88,7 @@ describe("the opening handshake (RFC 8441, section 5)", () => {
   const refusals = [
     ["a name that is none", "/channels/a//b", {}, 400],
     ["another version", "/channels/news", { "sec-websocket-version": "8" }, 426],
+    ["another protocol", "/channels/news", { ":protocol": "connect-udp" }, 405],
     ["an address that is no channel's", "/healthz", {}, 405],
     ["an offset that is none", "/channels/news?offset=~", {}, 400],
     ["a foreign page", "/channels/news", { origin: "https://stranger.example" }, 403],
