@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use everwire_channel::Entry;
 use everwire_websocket::{Deflate, Inbound};
 use mio::net::TcpStream;
 
@@ -80,6 +81,9 @@ pub(crate) struct Side {
     pub shared: Bytes,
     /// The line reads from the log, not from its feed's tail.
     pub behind: Option<Behind>,
+    /// The entry that `behind` is inside of, so that it can be finished though retention lets go of it. Its payload
+    /// is shared with all others who have it.
+    pub inside: Option<Box<Entry>>,
     /// Replies that wait for the end of the entry that `behind` is inside of.
     pub replies: BytesMut,
     /// The last words of a line that still has something to read: said when it has all there is or, once its

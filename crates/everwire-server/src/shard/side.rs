@@ -60,19 +60,35 @@ impl Shard {
         else {
             return;
         };
-        let feed = &mut self.feeds[*feed as usize];
-        let subscriber = &mut feed.subscribers[*index as usize];
+        let (feed_key, index) = (*feed, *index);
+        let feed = &mut self.feeds[feed_key as usize];
+        let subscriber = &mut feed.subscribers[index as usize];
         let position = std::mem::replace(&mut subscriber.position, BEHIND);
         let Departure { rest, behind } = feed.depart(position);
         self.shared.metrics.line_fell_behind();
         let side = self.side(key);
         side.out.extend_from_slice(&rest);
         side.behind = behind;
-        if behind.is_none() {
-            side.then = Then::Linger;
-            self.unseat(key, Role::Lingering);
+        match behind {
+            Some(behind) => self.hold_entry(key, feed_key, behind),
+            None => {
+                side.then = Then::Linger;
+                self.unseat(key, Role::Lingering);
+            }
         }
         self.block(key);
+    }
+
+    /// Holds the entry that a line is inside of, if it is inside of one.
+    fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
+        let mut entry = None;
+        if behind.skip > 0 {
+            let state = self.feeds[feed as usize].channel.lock();
+            if let LogRead::Entries(mut entries) = state.core().log().after(behind.sequence) {
+                entry = entries.next().map(|(_, entry)| Box::new(entry.clone()));
+            }
+        }
+        self.side(key).inside = entry;
     }
 
     /// Sends what a line has of its own, until it is done, its socket takes no more, or it had its share.
@@ -233,7 +249,7 @@ impl Shard {
         let mut batch = std::mem::take(&mut self.scratch);
         batch.clear();
         let mut ends = Vec::new();
-        match self.encode_behind(feed_key, behind, &mut batch, &mut ends) {
+        match self.encode_behind(key, feed_key, behind, &mut batch, &mut ends) {
             Next::AtTail => {
                 self.rejoin(key, feed_key, index, behind);
                 self.scratch = batch;
@@ -254,7 +270,8 @@ impl Shard {
                 let sent = self.write(key, &mut batch);
                 // It is slow: its socket is full, or was inside this very entry.
                 let slow = matches!(sent, Sent::Part) || behind.skip > 0;
-                let (behind, rest) = behind.advance(&ends, total - batch.len());
+                let before = behind;
+                let (behind, rest) = before.advance(&ends, total - batch.len());
                 let side = self.side(key);
                 side.out.extend_from_slice(&batch[..rest]);
                 side.behind = Some(behind);
@@ -264,6 +281,10 @@ impl Shard {
                     if slow && side.farewell.is_some() {
                         self.part(key);
                     }
+                }
+                let still_inside = before.skip > 0 && behind.sequence == before.sequence;
+                if !still_inside && (before.skip > 0 || behind.skip > 0) {
+                    self.hold_entry(key, feed_key, behind);
                 }
                 batch.clear();
                 self.scratch = batch;
@@ -286,6 +307,7 @@ impl Shard {
     /// entry's sequence and where its encoding ends.
     fn encode_behind(
         &mut self,
+        key: LineKey,
         feed: u32,
         behind: Behind,
         batch: &mut BytesMut,
@@ -301,11 +323,15 @@ impl Shard {
         }
         let state = feed.channel.lock();
         let log = state.core().log();
-        let entries = match log.after(behind.sequence) {
-            LogRead::Entries(entries) => entries,
-            LogRead::Gap(gap) => return Next::Gap(gap),
-            LogRead::CaughtUp => return Next::AtTail,
+        let inside = self.sides.get(&key).and_then(|side| side.inside.as_deref());
+        let (held, entries) = match (log.after(behind.sequence), inside) {
+            (LogRead::Entries(entries), _) => (None, Some(entries)),
+            // The log has let go of it, this line has not.
+            (LogRead::Gap(_), Some(entry)) => (Some((behind.sequence + 1, entry)), None),
+            (LogRead::Gap(gap), None) => return Next::Gap(gap),
+            (LogRead::CaughtUp, _) => return Next::AtTail,
         };
+        let entries = held.into_iter().chain(entries.into_iter().flatten());
         let source = source(&feed.channel, &state);
         let newest = log.head();
         let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
@@ -382,7 +408,7 @@ impl Shard {
         let feed = &self.feeds[feed as usize];
         self.shared.metrics.gap_told();
         if behind.skip > 0 {
-            // The rest of a message that was begun is gone with its entry: the line can only be cut.
+            // It was gone before it could be held, so what was begun cannot be finished: the line can only be cut.
             self.close(key);
             return false;
         }
