@@ -175,7 +175,7 @@ fn serve_returned(core: &Rc<Core>, connection: crate::shard::Returned) {
     };
     let Ok(peer) = stream.peer_addr() else { return };
     let Some(permit) = core.connection() else {
-        return;
+        return core.context.shared.metrics.connection_refused();
     };
     let (core, peer): (_, SocketAddr) = (core.clone(), peer);
     tokio::task::spawn_local(async move {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A slow line keeps no queue. While its socket takes nothing it holds a sequence, and either the few bytes
-//! that are left of an entry it is inside of or, for a larger entry, how far it got: the entry is read and
-//! encoded once more when the socket takes bytes again.
+//! that are left of an entry it is inside of or, for a larger entry, that entry and how far it got: it is
+//! encoded once more when the socket takes bytes again, even if retention has let go of it meanwhile.
 
 use std::io::{self, Write};
 
