@@ -16,6 +16,7 @@
 mod behind;
 mod drain;
 mod feed;
+mod held;
 mod inbound;
 mod join;
 mod line;
@@ -44,6 +45,7 @@ use slab::Slab;
 use self::{
     behind::Behind,
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
+    held::Held,
     inbound::Until,
     line::{Alone, Line, LineKey, Role, Seat, Side, Then},
     timers::Timer,
@@ -120,6 +122,7 @@ pub(crate) struct Shard {
     inflating: Scratch,
     read_buffer: Box<[u8]>,
     scratch: BytesMut,
+    held: Held,
     met: Met,
     mail: Vec<Mail>,
     vacant: Vec<LineKey>,
@@ -158,6 +161,7 @@ impl Shard {
             inflating: Scratch::default(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             scratch: BytesMut::new(),
+            held: Held::default(),
             met: Met::default(),
             mail: Vec::new(),
             vacant: Vec::new(),

@@ -3,13 +3,12 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use everwire_channel::Entry;
 use everwire_websocket::{Deflate, Inbound};
 use mio::net::TcpStream;
 
 use crate::census::Seat as AddressSeat;
 
-use super::{behind::Behind, poll::Poll};
+use super::{behind::Behind, held::HeldEntry, poll::Poll};
 
 /// A line's number in its shard; also its token in the event queue.
 pub(crate) type LineKey = u32;
@@ -83,7 +82,7 @@ pub(crate) struct Side {
     pub behind: Option<Behind>,
     /// The entry that `behind` is inside of, so that it can be finished though retention lets go of it. Its payload
     /// is shared with all others who have it.
-    pub inside: Option<Box<Entry>>,
+    pub inside: Option<Box<HeldEntry>>,
     /// Replies that wait for the end of the entry that `behind` is inside of.
     pub replies: BytesMut,
     /// The last words of a line that still has something to read: said when it has all there is or, once its

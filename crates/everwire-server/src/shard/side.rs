@@ -79,13 +79,13 @@ impl Shard {
         self.block(key);
     }
 
-    /// Holds the entry that a line is inside of, if it is inside of one.
+    /// Holds the entry that a line is inside of, if it is inside of one and there is room.
     fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
         let mut entry = None;
         if behind.skip > 0 {
             let state = self.feeds[feed as usize].channel.lock();
             if let LogRead::Entries(mut entries) = state.core().log().after(behind.sequence) {
-                entry = entries.next().map(|(_, entry)| Box::new(entry.clone()));
+                entry = entries.next().and_then(|(_, entry)| self.held.hold(entry));
             }
         }
         self.side(key).inside = entry;
@@ -327,7 +327,7 @@ impl Shard {
         let (held, entries) = match (log.after(behind.sequence), inside) {
             (LogRead::Entries(entries), _) => (None, Some(entries)),
             // The log has let go of it, this line has not.
-            (LogRead::Gap(_), Some(entry)) => (Some((behind.sequence + 1, entry)), None),
+            (LogRead::Gap(_), Some(held)) => (Some((behind.sequence + 1, held.entry())), None),
             (LogRead::Gap(gap), None) => return Next::Gap(gap),
             (LogRead::CaughtUp, _) => return Next::AtTail,
         };
