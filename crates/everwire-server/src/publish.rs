@@ -356,7 +356,7 @@ pub(crate) fn content_problem(error: &ContentError) -> Problem {
         ContentError::TooManyEntries { entries_max } => Problem::new(ProblemKind::TooLarge, detail)
             .with("entries_max", *entries_max)
             .at_limit("entries_per_append_max"),
-        ContentError::Empty | ContentError::EmptyBatch => {
+        ContentError::Empty | ContentError::EmptyBatch | ContentError::TooDeep => {
             Problem::new(ProblemKind::BadContent, detail)
         }
     }
