@@ -255,9 +255,8 @@ describe("wires that are cut", SIDE_BY_SIDE, () => {
     const log = await texts(channel);
     const end = await assertExact(page, log.length);
     assert.ok(end.published <= log.length, `${end.published} published, ${log.length} in the log`);
-    for (const wire of ["websocket", "event-stream", "ndjson"]) {
-      assert.ok(end.wires[wire].resumed >= 2, `${wire} resumed ${end.wires[wire].resumed} times`);
-    }
+    // At least once: a wire that still waits to come back does not notice the next cut.
+    for (const wire of WIRES.slice(0, 3)) assert.ok(end.wires[wire].resumed >= 1, `${wire} was never cut`);
   });
 
   test("by a restart of the server, whose memory is gone: one gap is told, and nothing else is missed", async (t) => {
