@@ -237,10 +237,7 @@ mod tests {
             (nested(1 + DEPTH_MAX), Ok(1)),
             (nested(2 + DEPTH_MAX), Err(TooDeep)),
             (nested(100_000), Err(TooDeep)),
-            (
-                format!("{{\"a\":{}}}", nested(DEPTH_MAX)),
-                Err(TooDeep),
-            ),
+            (format!("{{\"a\":{}}}", nested(DEPTH_MAX)), Err(TooDeep)),
             // Brackets in strings are text, and many brackets beside each other are not deep.
             (format!("{{\"a\\\"[\":\"{}\"}}", "[{".repeat(500)), Ok(1)),
             (format!("[{}{{}}]", "{},".repeat(500)), Ok(501)),

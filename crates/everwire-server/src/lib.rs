@@ -7,7 +7,7 @@
 //!                            └▶ stream            over HTTP/2: a task
 //! ```
 //!
-//! In reading order: [`config`] is what can be set, [`hub`] holds the channels, `http` turns requests into
+//! In reading order: [`config`] is what can be set, `hub` holds the channels, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, [`server`] starts and stops it all.
 
