@@ -70,7 +70,7 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
             "  --dev: everybody who can reach this port may read, publish and delete everything\n\n  \
              look     open http://{address}/ in a browser\n  \
              read     curl -N -H 'Accept: text/event-stream' http://{address}/channels/news\n  \
-             publish  curl -d hello http://{address}/channels/news\n"
+             publish  curl -d '{{\"text\":\"hello\"}}' http://{address}/channels/news\n"
         );
     } else if nobody(&config.channels.anonymous)
         && config
