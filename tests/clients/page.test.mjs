@@ -161,11 +161,13 @@ describe("what is published", SIDE_BY_SIDE, () => {
     assert.deepEqual(await texts(channel), ["one", "two", "three"]);
   });
 
-  test("entries of others are counted like its own, and those from before it came are not", async (t) => {
+  test("entries of others, named or not, are counted like its own, and those from before it came are not", async (t) => {
     const channel = new Channel(server);
     await channel.publish({ text: "before the page came" });
     const page = await openPage(t, channel);
-    for (let n = 1; n <= 40; n += 1) await channel.publish({ text: `entry ${n}` });
+    for (let n = 1; n <= 40; n += 1) {
+      await channel.publish({ text: `entry ${n}` }, n % 3 ? {} : { "everwire-event": `kind-${n % 4}` });
+    }
     const { published } = await assertExact(page, 40);
     assert.equal(published, 0);
     await assertNewest(page, "entry 40");
@@ -272,6 +274,7 @@ describe("wires that are cut", SIDE_BY_SIDE, () => {
     assert.equal(await first.stop(), 0);
     await allAre(page, "resuming");
     second = await restart(first, { config: CONFIG });
+    await allAre(page, "live");
     for (const n of [1, 2]) await type(page, `second life ${n}`);
     await assertExact(page, 5, { gaps: 1 });
     await assertNewest(page, "second life 2");
@@ -447,6 +450,11 @@ describe("the page itself", SIDE_BY_SIDE, () => {
       await assertExact(page, 1);
       const { wide, window } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, window: innerWidth }));
       assert.ok(wide <= window, `${wide} px in a window of ${window}`);
+      const lanes = await page.$$eval(".lane-names li", (names) => names.map((name) => name.getBoundingClientRect().height));
+      assert.equal(new Set(lanes).size, 1, `each name beside its lane: heights ${lanes}`);
+      const cutOff = await page.$$eval("[data-wire] header .state", (states) =>
+        states.filter((state) => state.scrollWidth > state.clientWidth).map((state) => state.closest("header").textContent.trim()));
+      assert.deepEqual(cutOff, [], "states that are cut off");
       await page.screenshot({ path: `${REPORTS}page-${what.split(" ").at(-1)}.png`, fullPage: true });
     });
   }

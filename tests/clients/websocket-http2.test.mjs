@@ -303,13 +303,13 @@ describe("the session form, everwire.v1", () => {
     const http2 = await connection(t, other);
     const goaway = once(http2, "goaway");
     const path = new Channel(other).path;
-    const [session, raw] = [await openSession(http2, path), await open(http2, path)];
+    const [session, raw, echo] = [await openSession(http2, path), await open(http2, path), await open(http2, "/echo")];
     const began = Date.now();
     const stopped = other.stop();
     const drain = await session.next("drain");
     assert.equal(drain.ev, "drain");
     assert.ok(drain.after_ms >= 0);
-    for (const socket of [session, raw]) assert.equal((await socket.closed()).code, 1001);
+    for (const socket of [session, raw, echo]) assert.equal((await socket.closed()).code, 1001);
     assert.equal((await soon(goaway, "GOAWAY"))[0], constants.NGHTTP2_NO_ERROR);
     assert.equal(await stopped, 0);
     assert.ok(Date.now() - began < 5_000, `${Date.now() - began} ms`);

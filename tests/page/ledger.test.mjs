@@ -44,6 +44,14 @@ test('a loss is found also when the proof comes later', () => {
   check(wire, { received: 2, lost: 2 });
 });
 
+test('an entry whose name is learned later is owed once', () => {
+  const { log, wire } = accounts();
+  log.learn(at(1), data(1));
+  deliver(wire, [1]);
+  log.learn(at(1), data(1), 'typing');
+  check(wire, { received: 1 });
+});
+
 test('what this page published is owed, though no wire showed it', () => {
   const { log, wire } = accounts();
   log.learn(at(2), data(2));
