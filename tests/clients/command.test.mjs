@@ -54,7 +54,7 @@ describe("everwire serve", () => {
     const command = (word) => new RegExp(`^ +${word} +(curl .*)$`, "m").exec(server.output())[1];
     execFileSync("sh", ["-c", `${command("publish")} --silent --show-error --fail`]);
     const read = spawnSync("timeout", ["5", "sh", "-c", `${command("read")}'?offset=-1' --silent | grep -m1 ^data:`]);
-    assert.equal(read.stdout.toString(), "data: hello\n");
+    assert.equal(read.stdout.toString(), 'data: {"text":"hello"}\n');
     const page = /open (http:\S+)/.exec(server.output())[1];
     assert.match((await curl(page)).headers["content-type"], /^text\/html/);
   });

@@ -50,9 +50,14 @@ test('trimming keeps what a cut wire has still to read', () => {
 test('the name of an entry may be learned after the entry', () => {
   const log = new Log();
   const told = [];
-  log.onLearn(({ event }) => told.push(event));
+  let learned = 0;
+  log.onName(({ event }) => told.push(event));
+  log.onLearn(() => { learned += 1; });
   log.learn(at(1), 'a');
+  assert.deepEqual(told, []);
   log.learn(at(1), 'a', 'typing');
   log.learn(at(1), 'a', 'typing');
-  assert.deepEqual(told, [undefined, 'typing']);
+  log.learn(at(2), 'b', 'typing');
+  assert.deepEqual(told, ['typing', 'typing']);
+  assert.equal(learned, 2, 'an entry is learned of once');
 });

@@ -44,6 +44,12 @@ impl Publisher<'_> {
         })
     }
 
+    /// Counts the appends of a batch beyond the one that admitted it.
+    pub fn charge(&self, count: usize) {
+        self.rate
+            .charge(self.peer, u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
     /// Appends to a channel by name, which is made where its rule says so.
     pub fn append(&self, name: &ChannelName, append: &Append<'_>) -> Result<Appended, Problem> {
         loop {

@@ -37,13 +37,28 @@ impl Rate {
 
     /// Admits one, or tells how many seconds to wait.
     pub fn admit(&self, address: IpAddr) -> Result<(), u64> {
-        if self.interval.is_zero() {
-            return Ok(());
-        }
         self.admit_at(address, Instant::now())
     }
 
+    /// Counts `count` more that came with one that was admitted. They are not refused, but what comes after them
+    /// waits until they are paid for.
+    pub fn charge(&self, address: IpAddr, count: u32) {
+        if self.interval.is_zero() || count == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut used_until = self
+            .used_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let until = used_until.entry(address).or_insert(now);
+        *until = (*until).max(now) + self.interval * count;
+    }
+
     fn admit_at(&self, address: IpAddr, now: Instant) -> Result<(), u64> {
+        if self.interval.is_zero() {
+            return Ok(());
+        }
         let mut used_until = self
             .used_until
             .lock()
@@ -84,6 +99,19 @@ mod tests {
             })
             .count();
         assert_eq!(admitted, 50, "the sustained rate goes on");
+    }
+
+    #[test]
+    fn what_comes_after_a_batch_waits_until_the_batch_is_paid_for() {
+        let rate = Rate::per_second(10);
+        let ada = IpAddr::from([10, 0, 0, 1]);
+        assert!(rate.admit(ada).is_ok());
+        rate.charge(ada, 99);
+        let waits_s = rate.admit(ada).unwrap_err();
+        assert!(
+            (7..=8).contains(&waits_s),
+            "ten seconds of work, two ahead: {waits_s}"
+        );
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) struct EventStreamDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataEncoding {
     Text,
+    /// `Everwire-Type` names JSON: each entry is a JSON text.
+    Json,
     /// `Stream-SSE-Data-Encoding: base64`.
     Base64,
 }
@@ -151,6 +153,7 @@ impl Event {
         };
         let data = match encoding {
             DataEncoding::Text => Data::Text(text(data)?),
+            DataEncoding::Json => Data::Json(text(data)?),
             DataEncoding::Base64 => Data::Binary(envelope::base64(data)?.into()),
         };
         Ok(Some(Signal::Entry(Entry {

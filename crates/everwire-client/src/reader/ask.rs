@@ -73,19 +73,21 @@ impl Ask {
         bytes_max: usize,
         now: SystemTime,
     ) -> Result<Decoder, Signal> {
-        let stream = |media_type: &str, decoder| match is(media_type, headers) {
-            true => Ok(decoder),
-            false => Err(Signal::Ended(Cause::Malformed(format!(
-                "the content is not {media_type}"
-            )))),
-        };
+        let stream =
+            |media_type: &str, decoder| match is(media_type, CONTENT_TYPE.as_str(), headers) {
+                true => Ok(decoder),
+                false => Err(Signal::Ended(Cause::Malformed(format!(
+                    "the content is not {media_type}"
+                )))),
+            };
         match (&self.form, status.as_u16()) {
             (Form::EventStream, 200) => {
-                let encoding = match headers
+                let base64 = headers
                     .get(DATA_ENCODING)
-                    .is_some_and(|value| value == "base64")
-                {
+                    .is_some_and(|value| value == "base64");
+                let encoding = match base64 {
                     true => DataEncoding::Base64,
+                    false if is("application/json", ENTRY_TYPE, headers) => DataEncoding::Json,
                     false => DataEncoding::Text,
                 };
                 stream(
@@ -106,11 +108,9 @@ impl Ask {
     }
 }
 
-/// Whether the content is of this media type, whatever its parameters.
-fn is(media_type: &str, headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
+/// Whether a field names this media type, whatever its parameters.
+fn is(media_type: &str, field: &str, headers: &HeaderMap) -> bool {
+    let value = headers.get(field).map_or(&b""[..], HeaderValue::as_bytes);
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence
         .trim_ascii()
@@ -129,6 +129,8 @@ pub(crate) fn stream_start(headers: &HeaderMap) -> Option<Offset> {
 
 const EVENT_STREAM: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
+/// The media type of a stream's entries, as the server tells it in the head.
+const ENTRY_TYPE: &str = "everwire-type";
 const DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
 
 #[cfg(test)]

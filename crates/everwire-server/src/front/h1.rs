@@ -5,7 +5,7 @@
 //! the response's head itself. So hyper's buffers are gone before the line's long life begins.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::{Future, pending, poll_fn},
     net::SocketAddr,
@@ -41,10 +41,12 @@ struct Asked {
 /// Serves a connection until it ends or becomes a line.
 pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer: SocketAddr) {
     let slot: Slot = Rc::default();
+    let in_service: Rc<Cell<usize>> = Rc::default();
     let blocked = Blocked::default();
     let service = Requests {
         context: core.context.clone(),
         slot: slot.clone(),
+        in_service: in_service.clone(),
         peer,
     };
     let config = &core.context.shared.config;
@@ -64,10 +66,12 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
             Poll::Ready(_) => Poll::Ready(None),
             // Not while bytes of an earlier response may still wait in hyper's buffer.
             Poll::Pending if blocked.is_set() => Poll::Pending,
-            Poll::Pending => slot
-                .borrow_mut()
-                .take()
-                .map_or(Poll::Pending, |asked| Poll::Ready(Some(asked))),
+            Poll::Pending => match slot.borrow_mut().take() {
+                Some(asked) => Poll::Ready(Some(asked)),
+                // A request that has not come whole is not waited for, which hyper would.
+                None if stopping && in_service.get() == 0 => Poll::Ready(None),
+                None => Poll::Pending,
+            },
         }
     })
     .await;
@@ -138,6 +142,8 @@ type Slot = Rc<RefCell<Option<Asked>>>;
 struct Requests {
     context: Context,
     slot: Slot,
+    /// Requests that have no response yet.
+    in_service: Rc<Cell<usize>>,
     peer: SocketAddr,
 }
 
@@ -149,8 +155,12 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (context, slot, peer) = (self.context.clone(), self.slot.clone(), self.peer);
         let version = request.version();
+        let in_service = self.in_service.clone();
+        in_service.set(in_service.get() + 1);
         Box::pin(async move {
-            match context.handle(request, peer).await {
+            let reply = context.handle(request, peer).await;
+            in_service.set(in_service.get() - 1);
+            match reply {
                 Reply::Response(response) => Ok(response.map(Body::from)),
                 Reply::Line(line) => {
                     *slot.borrow_mut() = Some(Asked { line, version });

@@ -146,4 +146,5 @@ pub(crate) const PRODUCER_RECEIVED_SEQ: HeaderName =
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const EVERWIRE_EVENT: HeaderName = HeaderName::from_static("everwire-event");
 pub(crate) const EVERWIRE_PUBLISHER: HeaderName = HeaderName::from_static("everwire-publisher");
+pub(crate) const EVERWIRE_TYPE: HeaderName = HeaderName::from_static("everwire-type");
 pub(crate) const EVERWIRE_ACK: HeaderName = HeaderName::from_static("everwire-ack");

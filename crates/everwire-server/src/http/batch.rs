@@ -93,6 +93,7 @@ impl Context {
                 .with("entries_max", entries_max)
                 .at_limit("entries_per_append_max"));
         }
+        publisher.charge(items.len().saturating_sub(1));
         let mut out = String::from("{\"results\":[");
         for (index, Object(item)) in items.iter().enumerate() {
             if index > 0 {

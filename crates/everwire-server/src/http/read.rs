@@ -276,6 +276,13 @@ impl Context {
         }
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(header::VARY, VARY);
+        if let Some(content_type) = state.core().content_type() {
+            let content_type = HeaderValue::from_str(content_type.as_str());
+            headers.insert(
+                answer::EVERWIRE_TYPE,
+                content_type.expect("a media type is ASCII"),
+            );
+        }
         let kind = state.core().content_type().map(ContentType::kind);
         if asked != Asked::Ndjson && kind == Some(ContentKind::Binary) {
             headers.insert(

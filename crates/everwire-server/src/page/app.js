@@ -68,10 +68,8 @@ async function watch(name) {
     age: (data, now) => publisher.age(data, now),
     changed: onChange,
   }));
-  log.onLearn(({ offset, event }) => {
-    if (event) current.wires.forEach((wire) => wire.listenFor(event, offset));
-    onChange();
-  });
+  log.onLearn(() => onChange());
+  log.onName(({ offset, event }) => current.wires.forEach((wire) => wire.listenFor(event, offset)));
   current.wires.forEach((wire, index) => cards[index].show(wire, log, channel));
   strip.reset();
 }

@@ -17,6 +17,7 @@ export class Log {
   #trimmed = 0;
   #heard = '';
   #learnListeners = new Set();
+  #nameListeners = new Set();
   #heardListeners = new Set();
 
   /** Records that the entry at `offset` exists, and returns it: the same object each time. */
@@ -27,7 +28,7 @@ export class Log {
       // The polls tell no names: who hears of an entry from one of them first learns its name later.
       if (event !== undefined && known.event === undefined) {
         known.event = event;
-        for (const listener of this.#learnListeners) listener(known);
+        for (const listener of this.#nameListeners) listener(known);
       }
       return known;
     }
@@ -35,6 +36,7 @@ export class Log {
     const entry = { offset, data, event, text: JSON.stringify(data), receivers: new Set() };
     this.#entries.splice(at, 0, entry);
     for (const listener of this.#learnListeners) listener(entry);
+    if (event !== undefined) for (const listener of this.#nameListeners) listener(entry);
     return entry;
   }
 
@@ -49,9 +51,14 @@ export class Log {
     return offset <= this.#heard;
   }
 
-  /** Calls `listener` with every entry learned from now on, and once more if its name is learned later. */
+  /** Calls `listener` with every entry learned from now on. */
   onLearn(listener) {
     this.#learnListeners.add(listener);
+  }
+
+  /** Calls `listener` with every entry whose name is learned from now on, with the entry or later. */
+  onName(listener) {
+    this.#nameListeners.add(listener);
   }
 
   /** Calls `listener` whenever more of the log is known to be complete. */

@@ -93,7 +93,7 @@ export class Wire {
       entry: (offset, data, event) => heard(() => this.#onEntry(offset, data, event)),
       range: (offset, payloads) => heard(() => this.#onRange(offset, payloads)),
       run: (offset, text) => heard(() => this.#onRun(offset, text)),
-      gap: (oldest) => heard(() => this.ledger.skipTo(oldest)),
+      gap: (oldest) => heard(() => this.#onGap(oldest)),
       closed: () => heard(() => this.#onClosed()),
       failed: (why, afterMs) => heard(() => this.#onFailed(why, afterMs)),
     };
@@ -137,6 +137,12 @@ export class Wire {
   #onRun(offset, text) {
     this.ledger.receiveRun(offset, text);
     this.#show(offset, [text], null);
+    this.#checkArrival();
+  }
+
+  #onGap(oldest) {
+    this.ledger.skipTo(oldest);
+    // What is left of the log may end where the gap does.
     this.#checkArrival();
   }
 

@@ -68,14 +68,17 @@ pub(super) async fn serve(
                 message_bytes_max,
                 deflate,
             };
-            read_messages(
-                &context,
-                read,
-                &rules,
-                Peer::Echo(Deflaters::default()),
-                &sender,
-            )
-            .await;
+            let echo = Peer::Echo(Deflaters::default());
+            let stops = tokio::select! {
+                () = read_messages(&context, read, &rules, echo, &sender) => false,
+                () = context.stopping.stopped() => true,
+            };
+            if stops {
+                let after_ms = fastrand::u64(0..=context.shared.config.stop.reconnect_ms_max);
+                let mut goodbye = BytesMut::new();
+                Framing::Raw { window: None }.encode_drain(after_ms, &mut goodbye);
+                let _ = sender.send(goodbye.freeze()).await;
+            }
         }
         Wire::Ended | Wire::Poll(_) => {
             let _ = sender.send(opening).await;
