@@ -12,8 +12,8 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
-	else echo "skipped: licences and advisories, since cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
+	else echo "skipped: licences and sources, since cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
 
 test:
 	cargo fmt --all --check
