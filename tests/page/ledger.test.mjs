@@ -20,6 +20,24 @@ function check({ received, lost, doubled, unchecked, inOrder }, expected, what) 
   assert.deepEqual(found, { lost: 0, doubled: 0, unchecked: 0, inOrder: true, ...expected }, what);
 }
 
+test('a wire that reads again for what it missed counts that alone', () => {
+  const log = new Log();
+  const [deaf, other] = [new Ledger(log, at(0)), new Ledger(log, at(0))];
+  deaf.receive(at(1), 'a');
+  deaf.receive(at(3), 'c');
+  for (const n of [1, 2, 3]) other.receive(at(n), 'abc'[n - 1]);
+  assert.equal(deaf.lost, 1);
+  assert.ok(deaf.hasPassed(at(2)));
+  assert.equal(deaf.from, at(3));
+  deaf.missed(at(2));
+  assert.equal(deaf.from, at(1));
+  for (const n of [2, 3, 4]) deaf.receive(at(n), 'abcd'[n - 1]);
+  assert.deepEqual([deaf.received, deaf.lost, deaf.doubled, deaf.inOrder], [4, 0, 0, true]);
+  assert.equal(deaf.from, at(4), 'and goes on from where it stands');
+  deaf.receive(at(4), 'd');
+  assert.equal(deaf.doubled, 1, 'what comes twice by itself still counts');
+});
+
 test('a wire that names offsets is held against what the others showed', () => {
   for (const [what, delivered, expected] of [
     ['all of them', [1, 2, 3, 4], { received: 4 }],

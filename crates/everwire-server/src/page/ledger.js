@@ -23,6 +23,10 @@ export class Ledger {
   #waiting = [];
   /** Up to here deliveries have been held against the log; behind the cursor while answers wait. */
   #checkedTo;
+  /** What comes again up to here was asked for again. */
+  #againUpTo = '';
+  /** From here it is asked for again, until nothing is missed any more. */
+  #againFrom = null;
 
   /** Where the wire stands: the offset to read after. */
   cursor;
@@ -36,10 +40,20 @@ export class Ledger {
     log.onHeard(() => this.#settle());
   }
 
-  /** The wire delivered one entry and named its offset. */
+  /** The wire delivered one entry and named its offset. Tells whether that is further than it stood. */
   receive(offset, data, event) {
-    this.received += 1;
     const entry = this.#log.learn(offset, data, event);
+    if (offset <= this.#againUpTo) {
+      // Read again on purpose: only what was missed the first time counts.
+      if (!entry.receivers.has(this)) {
+        this.received += 1;
+        this.#tick(entry);
+      }
+      if (this.lost === 0) this.#againFrom = null;
+      return false;
+    }
+    this.received += 1;
+    const further = offset > this.cursor;
     if (entry.receivers.has(this)) {
       this.doubled += 1;
     } else {
@@ -48,6 +62,25 @@ export class Ledger {
       else this.#advance(offset);
     }
     this.#log.heardUpTo(this.cursor);
+    return further;
+  }
+
+  /** The wire missed the entry at `offset` and will read again from before it. */
+  missed(offset) {
+    if (this.cursor > this.#againUpTo) this.#againUpTo = this.cursor;
+    const before = this.#log.before(offset);
+    const from = before > this.#start ? before : this.#start;
+    if (this.#againFrom === null || from < this.#againFrom) this.#againFrom = from;
+  }
+
+  /** Where the next connection reads from: the cursor, or further back while something missed has not come yet. */
+  get from() {
+    return this.#againFrom ?? this.cursor;
+  }
+
+  /** Whether the entry at `offset` is one that the wire went past. */
+  hasPassed(offset) {
+    return offset > this.#start && offset <= this.cursor;
   }
 
   /** The wire delivered all entries after its cursor up to `offset`, naming only that. */

@@ -76,6 +76,11 @@ export class Log {
     return this.#entries[number - this.#trimmed - 1];
   }
 
+  /** The offset of the newest known entry before `offset`; less than any offset if there is none. */
+  before(offset) {
+    return this.#entries[this.#countUpTo(offset) - 2]?.offset ?? '';
+  }
+
   /** The entries after one offset, up to and including another. */
   between(after, upTo) {
     return this.#entries.slice(this.#countUpTo(after), this.#countUpTo(upTo));

@@ -70,18 +70,19 @@ export class Wire {
 
   /**
    * An entry with this event name exists. An EventSource drops events whose name nobody listens for, so where
-   * this one went by unheard, the wire reads again from its cursor, which still stands before it.
+   * this one went by unheard, the wire reads again from before it.
    */
   listenFor(name, offset) {
     if (!this.framing.hearsByName || this.#eventNames.has(name)) return;
     this.#eventNames.add(name);
-    if (!this.isOpen || this.ledger.cursor >= offset) return;
+    if (this.ledger.hasPassed(offset)) this.ledger.missed(offset);
+    if (!this.isOpen) return;
     this.#hangUp();
     this.#open();
   }
 
   #open() {
-    this.#close = this.framing.open(this.#channel, this.ledger.cursor, this.#newSink());
+    this.#close = this.framing.open(this.#channel, this.ledger.from, this.#newSink());
   }
 
   /** What one connection talks to; after it was hung up, nothing it still says is heard. */
@@ -121,8 +122,7 @@ export class Wire {
 
   #onEntry(offset, data, event) {
     const late = this.#measure(data, clock());
-    this.ledger.receive(offset, data, event);
-    this.#show(offset, [data], late);
+    if (this.ledger.receive(offset, data, event)) this.#show(offset, [data], late);
     this.#checkArrival();
   }
 
