@@ -1,9 +1,9 @@
 # The one door. `make test` is what CI runs and what the README names; it fetches what it needs.
 #
 #   make check              format, lints, documentation, licences        2 minutes
-#   make test               everything that must pass before a change     10 minutes
-#   make conformance        Autobahn (quick) and Durable Streams          10 minutes
-#   make conformance-full   Autobahn with all 517 cases                   40 minutes
+#   make test               everything that must pass before a change     5 minutes
+#   make conformance        Autobahn (quick) and Durable Streams          5 minutes
+#   make conformance-full   Autobahn with all 517 cases                   15 minutes
 #   make bench              figures of this machine, against the floor    5 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
 .PHONY: check test conformance conformance-full bench fuzz
