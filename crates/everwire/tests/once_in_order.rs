@@ -1,8 +1,8 @@
 //! The promise, against the real server: each reader sees each entry once, in order, or is told of one explicit
 //! gap, over any sequence of cuts, pauses and changes of wire.
 //!
-//! Everything random comes from a seed that a failure prints; `EVERWIRE_SEED` repeats it. The network's own
-//! timing is not repeatable, and need not be: the promise holds for all of it.
+//! What publishers and readers do comes from a seed that a failure prints; `EVERWIRE_SEED` repeats it. The network's
+//! timing and the reader's own jitter are not repeatable, and need not be: the promise holds for all of them.
 
 use std::{env, time::Duration};
 

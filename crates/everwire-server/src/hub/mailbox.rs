@@ -1,4 +1,4 @@
-//! What others have for a shard: which channels changed, lines that move to it, and the order to stop.
+//! What others have for a shard: which channels changed, and the order to stop.
 
 use std::sync::{Mutex, PoisonError};
 

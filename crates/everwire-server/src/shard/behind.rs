@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A small rest is kept as bytes, and the entry counts as sent; a larger one is left to be encoded again, with
-//! what was sent of it skipped. So a slow line holds a few kilobytes at most, however large its entry is.
+//! what was sent of it skipped. So a slow line copies a few kilobytes at most, however large its entry is; the entry
+//! itself it shares, within the bound of `held.rs`.
 
 /// Of an entry that a line is inside of, up to so many bytes are kept for it; a larger rest is encoded again.
 pub(super) const REST_BYTES_MAX: usize = 4096;
