@@ -18,14 +18,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use everwire_wire::Transfer;
 use http::{Request, Response, Version};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{
-    core::Core,
-    io::{Blocked, Io},
-};
+use super::{core::Core, io::Io};
 use crate::{
     http::{Body, Context, Reply, head},
     shard::{LineRequest, Wire},
@@ -40,21 +37,18 @@ struct Asked {
 
 /// Serves a connection until it ends or becomes a line.
 pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer: SocketAddr) {
-    let slot: Slot = Rc::default();
-    let in_service: Rc<Cell<usize>> = Rc::default();
-    let blocked = Blocked::default();
-    let service = Requests {
-        context: core.context.clone(),
-        slot: slot.clone(),
-        in_service: in_service.clone(),
-        peer,
-    };
+    let requests: Rc<Requests> = Rc::default();
+    let io = Io::new(stream, unread);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (core, requests) = (core.clone(), requests.clone());
+        async move { requests.serve(&core.context, request, peer).await }
+    });
     let config = &core.context.shared.config;
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(config.http.idle_ms))
         .max_buf_size(config.limits.head_bytes_max)
-        .serve_connection(Io::new(stream, unread, blocked.clone()), service);
+        .serve_connection(io.clone(), service);
     let mut stopped = std::pin::pin!(core.context.stopping.stopped());
     let mut stopping = false;
     let asked = poll_fn(|cx| {
@@ -62,26 +56,30 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
             stopping = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        match connection.poll_without_shutdown(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            // Not while bytes of an earlier response may still wait in hyper's buffer.
-            Poll::Pending if blocked.is_set() => Poll::Pending,
-            Poll::Pending => match slot.borrow_mut().take() {
+        let served = Pin::new(&mut connection).poll(cx);
+        let sent = io.poll_send(cx);
+        match (served, sent) {
+            (Poll::Ready(_), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(None),
+            // Not while bytes of an earlier response wait, which belong before what a line is sent.
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            (Poll::Pending, Poll::Ready(Ok(()))) => match requests.asked.borrow_mut().take() {
                 Some(asked) => Poll::Ready(Some(asked)),
                 // A request that has not come whole is not waited for, which hyper would.
-                None if stopping && in_service.get() == 0 => Poll::Ready(None),
+                None if stopping && requests.in_service.get() == 0 => Poll::Ready(None),
                 None => Poll::Pending,
             },
         }
     })
     .await;
-    let parts = connection.into_parts();
-    let (mut stream, rest) = parts.io.into_parts();
+    let read = connection.into_parts().read_buf;
     let Some(asked) = asked else {
-        let _ = stream.shutdown().await;
+        // What hyper said last goes out, if the peer takes it in reasonable time.
+        let limit = Duration::from_millis(config.http.content_ms);
+        let _ = tokio::time::timeout(limit, poll_fn(|cx| io.poll_end(cx))).await;
         return;
     };
-    let mut unread = BytesMut::from(&parts.read_buf[..]);
+    let (stream, rest) = io.into_parts().expect("hyper has let go of the connection");
+    let mut unread = BytesMut::from(&read[..]);
     unread.extend_from_slice(&rest);
     hand_over(&core, stream, &unread, asked, peer).await;
 }
@@ -136,37 +134,33 @@ fn line_head(asked: &Asked) -> Bytes {
     head::encode_stream_head(response, transfer)
 }
 
-type Slot = Rc<RefCell<Option<Asked>>>;
-
 /// The requests of one connection.
+#[derive(Default)]
 struct Requests {
-    context: Context,
-    slot: Slot,
     /// Requests that have no response yet.
-    in_service: Rc<Cell<usize>>,
-    peer: SocketAddr,
+    in_service: Cell<usize>,
+    /// The line that the last one asked for.
+    asked: RefCell<Option<Asked>>,
 }
 
-impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (context, slot, peer) = (self.context.clone(), self.slot.clone(), self.peer);
+impl Requests {
+    /// Answers a request, or never does: then it is to become a line.
+    async fn serve(
+        &self,
+        context: &Context,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
         let version = request.version();
-        let in_service = self.in_service.clone();
-        in_service.set(in_service.get() + 1);
-        Box::pin(async move {
-            let reply = context.handle(request, peer).await;
-            in_service.set(in_service.get() - 1);
-            match reply {
-                Reply::Response(response) => Ok(response.map(Body::from)),
-                Reply::Line(line) => {
-                    *slot.borrow_mut() = Some(Asked { line, version });
-                    pending().await
-                }
+        self.in_service.set(self.in_service.get() + 1);
+        let reply = context.handle(request, peer).await;
+        self.in_service.set(self.in_service.get() - 1);
+        match reply {
+            Reply::Response(response) => Ok(response.map(Body::from)),
+            Reply::Line(line) => {
+                *self.asked.borrow_mut() = Some(Asked { line, version });
+                pending().await
             }
-        })
+        }
     }
 }

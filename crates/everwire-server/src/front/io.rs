@@ -1,46 +1,122 @@
-//! A connection as hyper reads and writes it, with a look at whether it takes what is written.
+//! A connection as hyper reads and writes it: what hyper writes in one turn leaves in one call.
+//!
+//! ```text
+//!  hyper ── response, response, response ──▶ outgoing ── one send a turn ──▶ socket
+//! ```
+//!
+//! hyper flushes after each response. Of eight pipelined requests that made eight system calls, which cost more
+//! than all the rest of serving them; now whoever polls the connection sends once, when hyper has done what it
+//! can. hyper's own `pipeline_flush` does the same but takes away its bound on what is kept, and nobody outside
+//! can tell whether its buffer is empty, which a connection that becomes a line has to know.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWrite, net::TcpStream};
 
 use super::prefixed::Prefixed;
 
-/// Whether a connection's socket took less than was written to it last, so that bytes may be waiting in
-/// hyper's buffer.
-#[derive(Clone, Default)]
-pub(super) struct Blocked(Rc<Cell<bool>>);
+/// Bytes that wait for the end of a turn at most; more, and larger pieces, go to the socket at once.
+const OUTGOING_BYTES_MAX: usize = 16 * 1024;
 
-impl Blocked {
-    pub fn is_set(&self) -> bool {
-        self.0.get()
-    }
+/// A connection, shared by hyper and by who polls it.
+#[derive(Clone)]
+pub(super) struct Io(Rc<RefCell<Connection>>);
+
+struct Connection {
+    stream: TokioIo<Prefixed>,
+    /// What hyper wrote and the socket has not taken. Without memory while it is empty.
+    outgoing: Outgoing,
 }
 
-/// A connection of hyper's.
-pub(super) struct Io {
-    stream: TokioIo<Prefixed>,
-    blocked: Blocked,
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
 }
 
 impl Io {
-    pub fn new(stream: TcpStream, unread: Bytes, blocked: Blocked) -> Self {
+    pub fn new(stream: TcpStream, unread: Bytes) -> Self {
         let stream = TokioIo::new(Prefixed::new(stream, unread));
-        Self { stream, blocked }
+        Self(Rc::new(RefCell::new(Connection {
+            stream,
+            outgoing: Outgoing::default(),
+        })))
     }
 
-    /// The socket, and the bytes that hyper has not taken yet.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
-        self.stream.into_inner().into_parts()
+    /// Sends what hyper wrote. Pending while the socket does not take all of it.
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// Sends what hyper wrote, and ends our side.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut connection = self.0.borrow_mut();
+        ready!(connection.poll_send(cx))?;
+        Pin::new(connection.stream.inner_mut()).poll_shutdown(cx)
+    }
+
+    /// The socket and the bytes that hyper has not taken yet, once hyper has let go of the connection.
+    pub fn into_parts(self) -> Option<(TcpStream, Bytes)> {
+        let connection = Rc::into_inner(self.0)?.into_inner();
+        Some(connection.stream.into_inner().into_parts())
+    }
+}
+
+impl Connection {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.outgoing.has_remaining() {
+            let stream = Pin::new(self.stream.inner_mut());
+            match ready!(stream.poll_write(cx, self.outgoing.chunk()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.outgoing.advance(count),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps small pieces for the end of the turn..
+    fn poll_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = slices.iter().map(|slice| slice.len()).sum();
+        if self.outgoing.remaining() + count > OUTGOING_BYTES_MAX {
+            ready!(self.poll_send(cx))?;
+        }
+        if count > OUTGOING_BYTES_MAX {
+            return Pin::new(self.stream.inner_mut()).poll_write_vectored(cx, slices);
+        }
+        for slice in slices {
+            self.outgoing.bytes.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl Buf for Outgoing {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if !self.has_remaining() {
+            *self = Self::default();
+        }
     }
 }
 
@@ -50,7 +126,7 @@ impl Read for Io {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buffer)
     }
 }
 
@@ -60,10 +136,8 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.blocked.0.set(written.is_pending());
-        written
+        let slices = [io::IoSlice::new(bytes)];
+        self.0.borrow_mut().poll_keep(cx, &slices)
     }
 
     fn poll_write_vectored(
@@ -71,21 +145,88 @@ impl Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.blocked.0.set(written.is_pending());
-        written
+        self.0.borrow_mut().poll_keep(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    /// Nothing: what is kept goes out at the end of the turn.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    /// Nothing: a connection may become a line, so it is ended by who polls it.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Waker};
+
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    async fn pair() -> (Io, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Io::new(ours.unwrap(), Bytes::new()), theirs.unwrap().0)
+    }
+
+    fn write(io: &mut Io, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(io).poll_write(&mut Context::from_waker(Waker::noop()), bytes)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_in_one_turn_leaves_when_it_ends() {
+        let (mut io, mut peer) = pair().await;
+        for response in ["one ", "two ", "three"] {
+            assert!(matches!(
+                write(&mut io, response.as_bytes()),
+                Poll::Ready(Ok(_))
+            ));
+            poll_fn(|cx| Pin::new(&mut io).poll_flush(cx))
+                .await
+                .unwrap();
+        }
+        let mut buffer = [0; 64];
+        let early = peer.try_read(&mut buffer).map_err(|error| error.kind());
+        assert_eq!(early, Err(io::ErrorKind::WouldBlock));
+        poll_fn(|cx| io.poll_send(cx)).await.unwrap();
+        let count = peer.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..count], b"one two three", "in one piece");
+    }
+
+    #[tokio::test]
+    async fn little_is_kept_for_a_peer_that_does_not_read() {
+        let (mut io, mut peer) = pair().await;
+        let (mut taken, piece) = (0, [b'x'; 1000]);
+        // Until the socket is full, each write is taken by it in time.
+        while let Poll::Ready(count) = write(&mut io, &piece) {
+            taken += count.unwrap();
+        }
+        assert!(io.0.borrow().outgoing.remaining() <= OUTGOING_BYTES_MAX);
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).await.map(|_| all.len())
+        });
+        poll_fn(|cx| io.poll_end(cx)).await.unwrap();
+        assert_eq!(reading.await.unwrap().unwrap(), taken);
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_follows_what_was_kept() {
+        let (mut io, mut peer) = pair().await;
+        assert!(matches!(write(&mut io, b"head "), Poll::Ready(Ok(5))));
+        let body = [b'b'; OUTGOING_BYTES_MAX + 1];
+        assert!(matches!(write(&mut io, &body), Poll::Ready(Ok(_))));
+        let mut buffer = [0; 7];
+        peer.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"head bb");
     }
 }
