@@ -15,7 +15,6 @@ mod mailbox;
 mod sweep;
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,6 +23,7 @@ use std::{
 };
 
 use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Setup};
+use hashbrown::HashTable;
 
 pub use channel::{Channel, State, WatchKey};
 pub use mailbox::{Mail, Mailbox};
@@ -33,7 +33,9 @@ use crate::config::{Channels, Config, Create, Rules};
 
 /// All channels, and what is common to them.
 pub struct Hub {
-    parts: Vec<Mutex<HashMap<ChannelName, Arc<Channel>>>>,
+    /// Each channel under the hash of its name, which is computed once. Middle bits choose the part, since the table
+    /// uses those at both ends.
+    parts: Vec<Mutex<Part>>,
     hasher: RandomState,
     rules: Rules,
     /// The newest epoch given out; epochs rise over all channels.
@@ -66,6 +68,8 @@ pub enum Occasion {
     Read,
 }
 
+type Part = HashTable<Arc<Channel>>;
+
 const PARTS: usize = 64;
 
 impl Hub {
@@ -92,7 +96,9 @@ impl Hub {
 
     /// A channel that exists and has not expired.
     pub fn find(&self, name: &ChannelName, now_ms: u64) -> Option<Arc<Channel>> {
-        let channel = self.part(name).get(name).cloned()?;
+        let (part, hash) = self.part(name);
+        let channel = part.find(hash, |channel| channel.name() == name).cloned()?;
+        drop(part);
         let mut state = channel.lock();
         let expired = state.core().is_expired(now_ms);
         if !expired {
@@ -145,9 +151,12 @@ impl Hub {
 
     /// Removes a channel; its readers are told that it ended. False if it was gone already.
     pub fn delete(&self, name: &ChannelName) -> bool {
-        let Some(channel) = self.part(name).remove(name) else {
+        let (mut part, hash) = self.part(name);
+        let Ok(found) = part.find_entry(hash, |channel| channel.name() == name) else {
             return false;
         };
+        let (channel, _) = found.remove();
+        drop(part);
         self.count.fetch_sub(1, Ordering::Relaxed);
         channel.remove_if(|_| true)
     }
@@ -174,8 +183,8 @@ impl Hub {
         by_request: bool,
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
-        let mut part = self.part(name);
-        if let Some(channel) = part.get(name) {
+        let (mut part, hash) = self.part(name);
+        if let Some(channel) = part.find(hash, |channel| channel.name() == name) {
             return Ok((channel.clone(), false));
         }
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
@@ -190,19 +199,20 @@ impl Hub {
             self.log_bytes.clone(),
             now_ms,
         ));
-        part.insert(name.clone(), channel.clone());
+        part.insert_unique(hash, channel.clone(), |channel| {
+            self.hasher.hash_one(channel.name())
+        });
         Ok((channel, true))
     }
 
     /// Removes this very channel, if the condition holds under its lock: what is appended or starts to read
     /// meanwhile either comes first and is seen, or finds the channel removed.
     fn forget_if(&self, channel: &Arc<Channel>, condition: impl FnOnce(&State) -> bool) {
-        let mut part = self.part(channel.name());
-        let current = part
-            .get(channel.name())
-            .is_some_and(|found| Arc::ptr_eq(found, channel));
-        if current && channel.remove_if(condition) {
-            part.remove(channel.name());
+        let (mut part, hash) = self.part(channel.name());
+        if let Ok(found) = part.find_entry(hash, |found| Arc::ptr_eq(found, channel))
+            && channel.remove_if(condition)
+        {
+            found.remove();
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -222,10 +232,10 @@ impl Hub {
         }
     }
 
-    fn part(&self, name: &ChannelName) -> MutexGuard<'_, HashMap<ChannelName, Arc<Channel>>> {
-        let part = self.hasher.hash_one(name) as usize % PARTS;
-        self.parts[part]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The part that a channel of this name is in, and the name's hash.
+    fn part(&self, name: &ChannelName) -> (MutexGuard<'_, Part>, u64) {
+        let hash = self.hasher.hash_one(name);
+        let part = self.parts[(hash >> 32) as usize % PARTS].lock();
+        (part.unwrap_or_else(PoisonError::into_inner), hash)
     }
 }

@@ -10,7 +10,7 @@ pub fn sweep(hub: &Hub, now_ms: u64) {
         let channels: Vec<Arc<Channel>> = part
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .values()
+            .iter()
             .cloned()
             .collect();
         for channel in channels {
