@@ -103,18 +103,14 @@ impl Origin {
     }
 }
 
-/// Lets a page of this origin read a response; without one, only the server's own pages may embed it.
+/// Lets a page of this origin read a response. Without one only the server's own pages may embed it, which every
+/// response says from its start.
 pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-    let policy = if origin.is_some() {
-        "cross-origin"
-    } else {
-        "same-origin"
-    };
-    headers.insert(
-        "cross-origin-resource-policy",
-        HeaderValue::from_static(policy),
-    );
     if let Some(origin) = origin {
+        headers.insert(
+            answer::RESOURCE_POLICY,
+            HeaderValue::from_static("cross-origin"),
+        );
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
