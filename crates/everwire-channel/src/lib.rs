@@ -74,5 +74,5 @@ pub use offset::{Epoch, Mark, Offset, OffsetError, Token};
 pub use pattern::{Pattern, PatternError};
 pub use producer::{Producer, ProducerAnswer, ProducerError};
 pub use retention::Retention;
-pub use split::{ContentError, split};
+pub use split::{ContentError, json_entry, split};
 pub use start::Start;

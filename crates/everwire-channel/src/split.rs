@@ -49,6 +49,22 @@ pub fn split(
     }
 }
 
+/// The payload of one entry, from a JSON value that a parser has found in something larger. An array is a value
+/// here, not a batch.
+///
+/// # Errors
+///
+/// [`ContentError::TooDeep`].
+pub fn json_entry(value: &RawValue) -> Result<Bytes, ContentError> {
+    let value = value.get();
+    if depth(value) > DEPTH_MAX {
+        return Err(ContentError::TooDeep);
+    }
+    let mut payload = Vec::from(value);
+    one_line(&mut payload);
+    Ok(payload.into())
+}
+
 /// Why a body gives no entries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
@@ -194,9 +210,7 @@ fn json_error(error: &serde_json::Error) -> ContentError {
 /// around a digit would be held for as long as that digit.
 fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
     let is_sparse = values.iter().map(|value| value.len()).sum::<usize>() < body.len() / 2;
-    let has_line_breaks = values
-        .iter()
-        .any(|value| memchr::memchr2(b'\n', b'\r', value.as_bytes()).is_some());
+    let has_line_breaks = values.iter().any(|value| has_line_break(value.as_bytes()));
     if !is_sparse && !has_line_breaks {
         return values
             .iter()
@@ -207,16 +221,26 @@ fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
     for value in values {
         joined.extend_from_slice(value.as_bytes());
     }
-    for byte in joined.iter_mut() {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
+    one_line(&mut joined);
     let mut joined = joined.freeze();
     values
         .iter()
         .map(|value| joined.split_to(value.len()))
         .collect()
+}
+
+fn one_line(json: &mut [u8]) {
+    if has_line_break(json) {
+        for byte in json {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    }
+}
+
+fn has_line_break(json: &[u8]) -> bool {
+    memchr::memchr2(b'\n', b'\r', json).is_some()
 }
 
 #[cfg(test)]
@@ -244,6 +268,22 @@ mod tests {
         ] {
             let found = split(ContentKind::Json, Bytes::from(body.clone()), 1_000);
             assert_eq!(found.map(|entries| entries.len()), entries, "{body:.80}");
+        }
+    }
+
+    #[test]
+    fn a_value_found_by_a_parser_is_one_entry() {
+        let nested = |depth: usize| format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
+        for (value, expected) in [
+            ("[1,2]".to_owned(), Ok("[1,2]".to_owned())),
+            ("{\"a\":\n1}".to_owned(), Ok("{\"a\": 1}".to_owned())),
+            (nested(DEPTH_MAX), Ok(nested(DEPTH_MAX))),
+            (nested(DEPTH_MAX + 1), Err(TooDeep)),
+        ] {
+            let value: &RawValue = serde_json::from_str(&value).unwrap();
+            let entry = json_entry(value);
+            let expected = expected.map(Bytes::from);
+            assert_eq!(entry, expected, "{value:.80}");
         }
     }
 

@@ -25,7 +25,7 @@ use std::{
 use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Setup};
 use hashbrown::HashTable;
 
-pub use channel::{Channel, State, WatchKey};
+pub use channel::{Channel, Removed, State, WatchKey};
 pub use mailbox::{Mail, Mailbox};
 pub use sweep::sweep;
 

@@ -5,16 +5,18 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
     Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft,
-    EventName, IdempotencyKey, split,
+    EventName, IdempotencyKey, json_entry, split,
 };
 use everwire_websocket::{MessageKind, encode_message};
 use everwire_wire::{
     Command, CommandError, Framing, Operation, Problem, ProblemKind, encode_error, encode_ok,
 };
 
+use serde_json::value::RawValue;
+
 use crate::{
     config::Action,
-    hub::{Channel, Hub, NoChannel, Occasion},
+    hub::{Channel, Hub, NoChannel, Occasion, Removed},
     metrics::Metrics,
     rate::Rate,
 };
@@ -50,29 +52,38 @@ impl Publisher<'_> {
             .charge(self.peer, u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    /// Appends to a channel by name, which is made where its rule says so.
-    pub fn append(&self, name: &ChannelName, append: &Append<'_>) -> Result<Appended, Problem> {
+    /// Appends to a channel by name, which is made where its rule says so. Who has `found` it already need not
+    /// have it looked for again.
+    pub fn append(
+        &self,
+        name: &ChannelName,
+        found: Option<Arc<Channel>>,
+        append: Append<'_>,
+    ) -> Result<Appended, Problem> {
+        let (mut found, mut append) = (found, append);
         loop {
-            let channel = match self.hub.open(name, Occasion::Append, self.now_ms) {
-                Ok(channel) => channel,
-                Err(none) => return Err(no_channel(name, none)),
+            let channel = match found.take() {
+                Some(channel) => channel,
+                None => (self.hub.open(name, Occasion::Append, self.now_ms))
+                    .map_err(|none| no_channel(name, none))?,
             };
             // Removed in between: then there is none any more, or a new one.
-            if let Some(result) = self.append_to(&channel, append.clone()) {
-                return result;
+            match self.append_to(&channel, append) {
+                Ok(result) => return result,
+                Err(Removed(again)) => append = again,
             }
         }
     }
 
-    /// Appends to a channel; `None` if it is removed.
-    pub fn append_to(
+    /// Appends to a channel.
+    pub fn append_to<'a>(
         &self,
         channel: &Channel,
-        append: Append<'_>,
-    ) -> Option<Result<Appended, Problem>> {
+        append: Append<'a>,
+    ) -> Result<Result<Appended, Problem>, Removed<'a>> {
         let entries = append.entries.len() as u64;
         if entries > 0 && self.hub.is_full() {
-            return Some(Err(Problem::new(
+            return Ok(Err(Problem::new(
                 ProblemKind::Overloaded,
                 "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
             )
@@ -82,7 +93,7 @@ impl Publisher<'_> {
         if let Ok(Appended::New { .. }) = result {
             self.metrics.published(entries);
         }
-        Some(result.map_err(|error| append_problem(&error)))
+        Ok(result.map_err(|error| append_problem(&error)))
     }
 
     /// Appends one message of a raw WebSocket.
@@ -100,7 +111,7 @@ impl Publisher<'_> {
         let payload =
             one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
         self.append_to(channel, one(payload, None, Some(&content_type), None))
-            .unwrap_or_else(|| Err(removed(channel.name())))
+            .unwrap_or_else(|_| Err(removed(channel.name())))
             .map(drop)
     }
 }
@@ -154,7 +165,7 @@ fn session_message(
             );
         }
         Ok(Command { id, operation }) => {
-            let id = id.map(serde_json::value::RawValue::get);
+            let id = id.map(RawValue::get);
             let done = match operation {
                 Operation::Ping => Ok(None),
                 Operation::Publish { .. } if !may_publish => Err(may_not(channel.name())),
@@ -167,7 +178,7 @@ fn session_message(
                     publisher,
                     channel,
                     name.as_deref(),
-                    data.get(),
+                    data,
                     event.as_deref(),
                     key.as_deref(),
                 )
@@ -187,7 +198,7 @@ fn session_publish(
     publisher: &Publisher<'_>,
     channel: &Channel,
     name: Option<&str>,
-    data: &str,
+    data: &RawValue,
     event: Option<&str>,
     key: Option<&str>,
 ) -> Result<Appended, Problem> {
@@ -215,15 +226,14 @@ fn session_publish(
         .map_err(|error| bad(error.to_string()))?;
     publisher
         .append_to(channel, one(payload, event, Some(&content_type), key))
-        .unwrap_or_else(|| Err(removed(channel.name())))
+        .unwrap_or_else(|_| Err(removed(channel.name())))
 }
 
 /// A JSON value as the payload of an entry: itself for JSON, what a string says for text.
-pub(crate) fn json_payload(kind: ContentKind, data: &str) -> Result<Bytes, Problem> {
+pub(crate) fn json_payload(kind: ContentKind, data: &RawValue) -> Result<Bytes, Problem> {
     match kind {
-        ContentKind::Json => one_entry(kind, Bytes::copy_from_slice(data.as_bytes()))
-            .map_err(|error| content_problem(&error)),
-        ContentKind::Text => serde_json::from_str::<String>(data)
+        ContentKind::Json => json_entry(data).map_err(|error| content_problem(&error)),
+        ContentKind::Text => serde_json::from_str::<String>(data.get())
             .map(Bytes::from)
             .map_err(|_| bad("this channel holds text: `data` has to be a JSON string".to_owned())),
         ContentKind::Binary => Err(bad(

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::{
     Context, answer,
     body::collect,
-    fields::{self, Said},
+    fields::{self, AppendFields, Said},
     target::Dialect,
 };
 use crate::{
@@ -30,25 +30,27 @@ impl Context {
     ) -> Result<Response<Bytes>, Problem> {
         let publisher = self.publisher(peer);
         publisher.admit()?;
-        let headers = &parts.headers;
-        let close = fields::closes(headers);
-        let said = fields::content_type(headers)?;
-        let producer = fields::producer(headers)?;
-        let idempotency_key = fields::idempotency_key(headers)?;
-        let stream_seq = fields::stream_seq(headers)?;
-        let event = fields::event(headers)?;
-        let publisher_id = fields::publisher(headers)?;
-        let body = collect(content, headers, &self.shared.config).await?;
-        if dialect == Dialect::DurableStreams
-            && self.shared.hub.find(name, publisher.now_ms).is_none()
-        {
+        let AppendFields {
+            content_type: said,
+            closes: close,
+            producer,
+            idempotency_key,
+            stream_seq,
+            event,
+            publisher: publisher_id,
+        } = AppendFields::of(&parts.headers)?;
+        let body = collect(content, &parts.headers, &self.shared.config).await?;
+        let channel = self.shared.hub.find(name, publisher.now_ms);
+        if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));
         }
         let (content_type, payloads) = if body.is_empty() && close {
             // Whatever type a client attaches to nothing, closing is meant.
             (None, Vec::new())
         } else {
-            let content_type = self.content_type(said, dialect, name, &body, publisher.now_ms)?;
+            let known = (channel.as_ref())
+                .and_then(|channel| channel.lock().core().content_type().cloned());
+            let content_type = content_type(said, dialect, known, &body)?;
             let payloads = split(
                 content_type.kind(),
                 own(body),
@@ -64,7 +66,8 @@ impl Context {
                 event: event.clone(),
                 publisher: publisher_id.clone(),
             })
-            .collect();
+            .collect::<Vec<_>>();
+        let by_producer = producer.is_some() && !entries.is_empty();
         let append = Append {
             entries,
             content_type: content_type.as_ref(),
@@ -73,34 +76,31 @@ impl Context {
             idempotency_key,
             stream_seq,
         };
-        let appended = publisher.append(name, &append)?;
-        Ok(append_response(
-            &appended,
-            producer.is_some() && !append.entries.is_empty(),
-        ))
+        let appended = publisher.append(name, channel, append)?;
+        Ok(append_response(&appended, by_producer))
     }
+}
 
-    /// The type of an append's content: what is said, else the channel's, else what it looks like.
-    fn content_type(
-        &self,
-        said: Said,
-        dialect: Dialect,
-        name: &ChannelName,
-        body: &Bytes,
-        now_ms: u64,
-    ) -> Result<ContentType, Problem> {
-        match (said, dialect) {
-            (Said::Type(content_type), _) => Ok(content_type),
-            (Said::Nothing, Dialect::DurableStreams) => Err(Problem::new(
-                ProblemKind::BadRequest,
-                "the content has no type; send Content-Type with the stream's type",
-            )),
-            (Said::Nothing, Dialect::Everwire) => {
-                let known = self.shared.hub.find(name, now_ms);
-                let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
-                Ok(known.unwrap_or_else(|| guess(body)))
-            }
-        }
+/// The type of an append's content: what is said, else the channel's, else what it looks like.
+fn content_type(
+    said: Option<&str>,
+    dialect: Dialect,
+    known: Option<ContentType>,
+    body: &Bytes,
+) -> Result<ContentType, Problem> {
+    // Who says what the channel is called by need not have it parsed again and again.
+    if let Some(known) = &known
+        && said == Some(known.as_str())
+    {
+        return Ok(known.clone());
+    }
+    match (fields::content_type(said)?, dialect) {
+        (Said::Type(content_type), _) => Ok(content_type),
+        (Said::Nothing, Dialect::DurableStreams) => Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the content has no type; send Content-Type with the stream's type",
+        )),
+        (Said::Nothing, Dialect::Everwire) => Ok(known.unwrap_or_else(|| guess(body))),
     }
 }
 

@@ -8,7 +8,7 @@
 //! Each item stands for itself: one that is refused does not hold up the others, and the answer tells each
 //! item's outcome in the same order. A repeated request repeats all items, so those that matter carry a `key`.
 
-use std::{fmt, marker::PhantomData, net::SocketAddr};
+use std::{borrow::Cow, fmt, marker::PhantomData, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use everwire_channel::{ChannelName, ContentType, IdempotencyKey, Offset};
@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use super::{Context, Reply, answer, body::collect};
 use crate::{
     config::Action,
+    hub::Channel,
     publish::{Publisher, event_name, json_payload, not_granted, one},
 };
 
@@ -53,7 +54,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item<'a> {
-    channel: String,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
     #[serde(borrow)]
     data: &'a RawValue,
     event: Option<String>,
@@ -95,11 +97,12 @@ impl Context {
         }
         publisher.charge(items.len().saturating_sub(1));
         let mut out = String::from("{\"results\":[");
+        let mut last = Last::default();
         for (index, Object(item)) in items.iter().enumerate() {
             if index > 0 {
                 out.push(',');
             }
-            match publish(&publisher, item) {
+            match publish(&publisher, item, &mut last) {
                 Ok(offset) => {
                     out.push_str("{\"offset\":\"");
                     out.push_str(&offset.to_token());
@@ -126,16 +129,37 @@ impl Context {
     }
 }
 
-fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem> {
-    let name = ChannelName::new(&item.channel)
-        .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
-    if !publisher
-        .hub
-        .rules()
-        .permits_anybody(Action::Publish, &name)
-    {
-        return Err(not_granted(Action::Publish, &name));
+/// The channel of the item before. Batches tend to be for few channels.
+#[derive(Default)]
+struct Last(Option<(ChannelName, Option<Arc<Channel>>)>);
+
+impl Last {
+    /// The channel of this name, if this may be published to; it need not exist.
+    fn get(
+        &mut self,
+        publisher: &Publisher<'_>,
+        name: &str,
+    ) -> Result<(&ChannelName, &mut Option<Arc<Channel>>), Problem> {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|(last, _)| last.as_str() != name)
+        {
+            let name = ChannelName::new(name)
+                .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
+            if !(publisher.hub.rules()).permits_anybody(Action::Publish, &name) {
+                return Err(not_granted(Action::Publish, &name));
+            }
+            let found = publisher.hub.find(&name, publisher.now_ms);
+            self.0 = Some((name, found));
+        }
+        let (name, found) = self.0.as_mut().expect("it was just put there");
+        Ok((name, found))
     }
+}
+
+fn publish(publisher: &Publisher<'_>, item: &Item<'_>, last: &mut Last) -> Result<Offset, Problem> {
+    let (name, found) = last.get(publisher, &item.channel)?;
     let event = item.event.as_deref().map(event_name).transpose()?;
     let key = item
         .key
@@ -143,11 +167,15 @@ fn publish(publisher: &Publisher<'_>, item: &Item<'_>) -> Result<Offset, Problem
         .map(IdempotencyKey::new)
         .transpose()
         .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
-    let known = publisher.hub.find(&name, publisher.now_ms);
-    let known = known.and_then(|channel| channel.lock().core().content_type().cloned());
+    let known = found
+        .as_ref()
+        .and_then(|channel| channel.lock().core().content_type().cloned());
     let content_type = known.unwrap_or_else(ContentType::json);
-    let payload = json_payload(content_type.kind(), item.data.get())?;
-    publisher
-        .append(&name, &one(payload, event, Some(&content_type), key))
-        .map(|appended| appended.next())
+    let payload = json_payload(content_type.kind(), item.data)?;
+    let append = one(payload, event, Some(&content_type), key);
+    let appended = publisher.append(name, found.clone(), append)?;
+    if found.is_none() {
+        *found = publisher.hub.find(name, publisher.now_ms);
+    }
+    Ok(appended.next())
 }

@@ -1,15 +1,16 @@
 //! Contents: those of requests, collected within limits, and those of responses.
 
 use std::{
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use crate::{config::Config, stream::EntryStream};
@@ -40,22 +41,26 @@ pub(crate) async fn collect(
         }
         return Err(too_large());
     }
-    if content.is_end_stream() {
-        return Ok(Bytes::new());
-    }
     let mut content = content;
-    let collected = Limited::new(&mut content, bytes_max).collect();
-    match tokio::time::timeout(limit, collected).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    let gathered = {
+        let mut gathering = std::pin::pin!(gather(&mut content, bytes_max));
+        // Nearly every content came together with its head, and needs no clock.
+        match poll_fn(|cx| Poll::Ready(gathering.as_mut().poll(cx))).await {
+            Poll::Ready(gathered) => Some(gathered),
+            Poll::Pending => tokio::time::timeout(limit, gathering).await.ok(),
+        }
+    };
+    match gathered {
+        Some(Ok(whole)) => Ok(whole),
+        Some(Err(Cut::TooLarge)) => {
             let _ = tokio::time::timeout(limit, discard(content)).await;
             Err(too_large())
         }
-        Ok(Err(_)) => Err(Problem::new(
+        Some(Err(Cut::BrokenOff)) => Err(Problem::new(
             ProblemKind::BadRequest,
             "the content broke off before its end",
         )),
-        Err(_) => Err(Problem::new(
+        None => Err(Problem::new(
             ProblemKind::TimedOut,
             format!(
                 "the content did not arrive within {} ms (http.content_ms)",
@@ -63,6 +68,41 @@ pub(crate) async fn collect(
             ),
         )),
     }
+}
+
+/// Why a content is not had whole.
+enum Cut {
+    TooLarge,
+    BrokenOff,
+}
+
+/// All data of a content. What came in one piece is not copied.
+async fn gather(content: &mut Incoming, bytes_max: usize) -> Result<Bytes, Cut> {
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    while !content.is_end_stream() {
+        let Some(frame) = content.frame().await else {
+            break;
+        };
+        let Ok(data) = frame.map_err(|_| Cut::BrokenOff)?.into_data() else {
+            continue; // trailers
+        };
+        if first.len().max(joined.len()) + data.len() > bytes_max {
+            return Err(Cut::TooLarge);
+        }
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&data);
+    }
+    Ok(if joined.is_empty() {
+        first
+    } else {
+        joined.freeze()
+    })
 }
 
 /// Takes the rest of a content that is too large, within reason: a client that is cut off while it sends sees a

@@ -45,7 +45,7 @@ impl Context {
         }
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
-        let said = fields::content_type(headers)?;
+        let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?)?;
         let body = collect(content, headers, &self.shared.config).await?;
         let content_type = match (said, dialect) {
             (Said::Type(content_type), _) => content_type,
@@ -95,7 +95,7 @@ impl Context {
                 close: closed,
                 ..Append::default()
             };
-            if let Some(Err(error)) = channel.append(append, now_ms) {
+            if let Ok(Err(error)) = channel.append(append, now_ms) {
                 return Err(append_problem(&error));
             }
         }

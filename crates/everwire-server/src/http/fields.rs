@@ -4,7 +4,7 @@ use everwire_channel::{
     ContentType, EventName, Expiry, IdempotencyKey, Producer, PublisherId, StreamSeq,
 };
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::answer;
@@ -37,30 +37,58 @@ pub(crate) fn one<'a>(
     }
 }
 
-/// `Stream-Closed`: only `true` counts, anything else is as if it were not there.
-pub(crate) fn closes(headers: &HeaderMap) -> bool {
-    headers
-        .get(answer::STREAM_CLOSED)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+/// What an append says in its fields, each looked at once: looking them up by name, one after the other, costs
+/// more than the append itself.
+#[derive(Debug, Default)]
+pub(crate) struct AppendFields<'a> {
+    /// `Content-Type` as it was sent.
+    pub content_type: Option<&'a str>,
+    /// `Stream-Closed`: only `true` counts, anything else is as if it were not there.
+    pub closes: bool,
+    /// `Producer-Id`, `Producer-Epoch` and `Producer-Seq`: all or none.
+    pub producer: Option<Producer<'a>>,
+    /// `Idempotency-Key`.
+    pub idempotency_key: Option<IdempotencyKey<'a>>,
+    /// `Stream-Seq`.
+    pub stream_seq: Option<StreamSeq<'a>>,
+    /// `Everwire-Event`.
+    pub event: Option<EventName>,
+    /// `Everwire-Publisher`.
+    pub publisher: Option<PublisherId>,
 }
 
-/// `Content-Type`.
-pub(crate) fn content_type(headers: &HeaderMap) -> Result<Said, Problem> {
-    let Some(text) = one(headers, &header::CONTENT_TYPE)? else {
-        return Ok(Said::Nothing);
-    };
-    let content_type: ContentType = text.parse().map_err(|error| bad(format!("{error}")))?;
-    if content_type.essence() == "application/x-www-form-urlencoded" {
-        return Ok(Said::Nothing);
+impl<'a> AppendFields<'a> {
+    /// Reads them; an error if one is repeated or malformed, or one of several that belong together is missing.
+    pub fn of(headers: &'a HeaderMap) -> Result<Self, Problem> {
+        let mut found = Self::default();
+        let (mut id, mut epoch, mut seq) = (None, None, None);
+        for name in headers.keys() {
+            let said = || one(headers, name);
+            match name.as_str() {
+                "content-type" => found.content_type = said()?,
+                "stream-closed" => found.closes = closes(headers),
+                "producer-id" => id = said()?,
+                "producer-epoch" => epoch = said()?,
+                "producer-seq" => seq = said()?,
+                "idempotency-key" => {
+                    found.idempotency_key = parsed(said()?, IdempotencyKey::new)?;
+                }
+                "stream-seq" => found.stream_seq = parsed(said()?, StreamSeq::new)?,
+                "everwire-event" => found.event = said()?.map(event_name).transpose()?,
+                "everwire-publisher" => found.publisher = parsed(said()?, PublisherId::new)?,
+                _ => {}
+            }
+        }
+        found.producer = producer(id, epoch, seq)?;
+        Ok(found)
     }
-    Ok(Said::Type(content_type))
 }
 
-/// `Producer-Id`, `Producer-Epoch` and `Producer-Seq`: all or none.
-pub(crate) fn producer(headers: &HeaderMap) -> Result<Option<Producer<'_>>, Problem> {
-    let id = one(headers, &answer::PRODUCER_ID)?;
-    let epoch = one(headers, &answer::PRODUCER_EPOCH)?;
-    let seq = one(headers, &answer::PRODUCER_SEQ)?;
+fn producer<'a>(
+    id: Option<&'a str>,
+    epoch: Option<&str>,
+    seq: Option<&str>,
+) -> Result<Option<Producer<'a>>, Problem> {
     match (id, epoch, seq) {
         (None, None, None) => Ok(None),
         (Some(id), Some(epoch), Some(seq)) => Producer::from_fields(id, epoch, seq)
@@ -73,35 +101,32 @@ pub(crate) fn producer(headers: &HeaderMap) -> Result<Option<Producer<'_>>, Prob
     }
 }
 
-/// `Idempotency-Key`.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey<'_>>, Problem> {
-    one(headers, &answer::IDEMPOTENCY_KEY)?
-        .map(IdempotencyKey::new)
+fn parsed<'a, T, E: std::fmt::Display>(
+    said: Option<&'a str>,
+    parse: impl FnOnce(&'a str) -> Result<T, E>,
+) -> Result<Option<T>, Problem> {
+    said.map(parse)
         .transpose()
         .map_err(|error| bad(error.to_string()))
 }
 
-/// `Stream-Seq`.
-pub(crate) fn stream_seq(headers: &HeaderMap) -> Result<Option<StreamSeq<'_>>, Problem> {
-    one(headers, &answer::STREAM_SEQ)?
-        .map(StreamSeq::new)
-        .transpose()
-        .map_err(|error| bad(error.to_string()))
+/// `Stream-Closed`: only `true` counts, anything else is as if it were not there.
+pub(crate) fn closes(headers: &HeaderMap) -> bool {
+    headers
+        .get(answer::STREAM_CLOSED)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-/// `Everwire-Event`.
-pub(crate) fn event(headers: &HeaderMap) -> Result<Option<EventName>, Problem> {
-    one(headers, &answer::EVERWIRE_EVENT)?
-        .map(event_name)
-        .transpose()
-}
-
-/// `Everwire-Publisher`.
-pub(crate) fn publisher(headers: &HeaderMap) -> Result<Option<PublisherId>, Problem> {
-    one(headers, &answer::EVERWIRE_PUBLISHER)?
-        .map(PublisherId::new)
-        .transpose()
-        .map_err(|error| bad(error.to_string()))
+/// What a `Content-Type` field says, as it was sent.
+pub(crate) fn content_type(said: Option<&str>) -> Result<Said, Problem> {
+    let Some(text) = said else {
+        return Ok(Said::Nothing);
+    };
+    let content_type: ContentType = text.parse().map_err(|error| bad(format!("{error}")))?;
+    if content_type.essence() == "application/x-www-form-urlencoded" {
+        return Ok(Said::Nothing);
+    }
+    Ok(Said::Type(content_type))
 }
 
 /// `Stream-TTL` or `Stream-Expires-At`, not both.
@@ -224,13 +249,16 @@ mod tests {
 
     #[test]
     fn producer_fields_come_together() {
-        assert!(producer(&fields(&[])).unwrap().is_none());
+        let none = fields(&[]);
+        assert!(AppendFields::of(&none).unwrap().producer.is_none());
         let all = [
             ("producer-id", "a"),
             ("producer-epoch", "0"),
             ("producer-seq", "7"),
         ];
-        assert_eq!(producer(&fields(&all)).unwrap().unwrap().seq(), 7);
+        let headers = fields(&all);
+        let found = AppendFields::of(&headers).unwrap();
+        assert_eq!(found.producer.unwrap().seq(), 7);
         for missing in 0..3 {
             let some: Vec<_> = all
                 .iter()
@@ -238,7 +266,26 @@ mod tests {
                 .filter(|(at, _)| *at != missing)
                 .map(|(_, pair)| *pair)
                 .collect();
-            assert_eq!(producer(&fields(&some)).unwrap_err().kind.status(), 400);
+            let problem = AppendFields::of(&fields(&some)).unwrap_err();
+            assert_eq!(problem.kind.status(), 400, "without {:?}", all[missing]);
+        }
+    }
+
+    #[test]
+    fn an_append_says_each_thing_once() {
+        for (name, value) in [
+            ("content-type", "text/plain"),
+            ("producer-id", "a"),
+            ("idempotency-key", "k"),
+            ("stream-seq", "1"),
+            ("everwire-event", "goal"),
+            ("everwire-publisher", "p"),
+        ] {
+            let mut headers = fields(&[(name, value)]);
+            headers.append(name, HeaderValue::from_static(value));
+            let problem = AppendFields::of(&headers).unwrap_err();
+            assert_eq!(problem.kind.status(), 400, "{name} twice");
+            assert!(problem.detail.contains(name), "{}", problem.detail);
         }
     }
 }

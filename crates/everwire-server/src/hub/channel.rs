@@ -45,6 +45,10 @@ struct Watcher {
     told: bool,
 }
 
+/// The append came to a channel that is no longer there.
+#[derive(Debug)]
+pub struct Removed<'a>(pub Append<'a>);
+
 /// Under which number a shard knows a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchKey(pub u32);
@@ -95,11 +99,15 @@ impl Channel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends, and tells all watchers. `None` if the channel was removed meanwhile.
-    pub fn append(&self, append: Append<'_>, now_ms: u64) -> Option<Result<Appended, AppendError>> {
+    /// Appends, and tells all watchers. If the channel was removed meanwhile, the append is given back.
+    pub fn append<'a>(
+        &self,
+        append: Append<'a>,
+        now_ms: u64,
+    ) -> Result<Result<Appended, AppendError>, Removed<'a>> {
         let mut state = self.lock();
         if state.removed {
-            return None;
+            return Err(Removed(append));
         }
         let result = state.core.append(append, now_ms);
         if result.is_ok() {
@@ -112,7 +120,7 @@ impl Channel {
                 self.changed.notify_waiters();
             }
         }
-        Some(result)
+        Ok(result)
     }
 
     /// Ends the channel if the condition holds: its readers are told so.
