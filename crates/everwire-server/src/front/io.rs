@@ -27,6 +27,9 @@ use super::prefixed::Prefixed;
 /// Bytes that wait for the end of a turn at most; more, and larger pieces, go to the socket at once.
 const OUTGOING_BYTES_MAX: usize = 16 * 1024;
 
+/// What is reserved for a turn: some answers to appends.
+const OUTGOING_BYTES_FIRST: usize = 1024;
+
 /// A connection, shared by hyper and by who polls it.
 #[derive(Clone)]
 pub(super) struct Io(Rc<RefCell<Connection>>);
@@ -95,6 +98,9 @@ impl Connection {
         }
         if count > OUTGOING_BYTES_MAX {
             return Pin::new(self.stream.inner_mut()).poll_write_vectored(cx, slices);
+        }
+        if self.outgoing.bytes.capacity() == 0 {
+            self.outgoing.bytes.reserve(OUTGOING_BYTES_FIRST.max(count));
         }
         for slice in slices {
             self.outgoing.bytes.extend_from_slice(slice);

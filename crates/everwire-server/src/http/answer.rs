@@ -64,15 +64,28 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
 
 /// A response that says nothing but that it was done.
 pub(crate) fn no_content() -> Response<Bytes> {
-    // Copying fields costs a third of putting them together, and each append is answered so.
+    let mut response = safe(Response::new(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    never_store(response.headers_mut());
+    response
+}
+
+/// The response to an append that was accepted, whose next offset is this.
+pub(crate) fn appended(next: HeaderValue) -> Response<Bytes> {
+    // Copying fields costs a fifth of putting them together, and there is nothing that is answered more often.
     static FIELDS: LazyLock<HeaderMap> = LazyLock::new(|| {
-        let mut response = safe(Response::new(()));
-        never_store(response.headers_mut());
-        std::mem::take(response.headers_mut())
+        let mut headers = std::mem::take(no_content().headers_mut());
+        headers.insert(STREAM_NEXT_OFFSET, HeaderValue::from_static(""));
+        headers.insert(EVERWIRE_ACK, HeaderValue::from_static("memory"));
+        headers
     });
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = FIELDS.clone();
+    let mut headers = FIELDS.clone();
+    if let Some(offset) = headers.get_mut(STREAM_NEXT_OFFSET) {
+        *offset = next;
+    }
+    *response.headers_mut() = headers;
     response
 }
 

@@ -106,14 +106,12 @@ fn content_type(
 
 /// The answer to an append that was accepted.
 fn append_response(appended: &Appended, by_producer: bool) -> Response<Bytes> {
-    let mut response = answer::no_content();
+    let mut response = answer::appended(offset_value(&appended.next()));
     // Durable Streams tells a new append of a producer from a repeated one by the status.
     if by_producer && appended.is_new() {
         *response.status_mut() = StatusCode::OK;
     }
     let headers = response.headers_mut();
-    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&appended.next()));
-    headers.insert(answer::EVERWIRE_ACK, HeaderValue::from_static("memory"));
     if appended.is_closed() {
         headers.insert(answer::STREAM_CLOSED, answer::TRUE);
     }
