@@ -30,11 +30,10 @@ pub(crate) async fn collect(
         .with("bytes_max", bytes_max)
         .at_limit("content_bytes_max")
     };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // What Content-Length says; zero where there is none.
+    let announced = content.size_hint().lower();
     let limit = Duration::from_millis(config.http.content_ms);
-    if announced.is_some_and(|length| length > bytes_max as u64) {
+    if announced > bytes_max as u64 {
         // Who asks first is told before it sends anything (RFC 9110, section 10.1.1).
         if !headers.contains_key(header::EXPECT) {
             let _ = tokio::time::timeout(limit, discard(content)).await;
