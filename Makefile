@@ -4,7 +4,7 @@
 #   make test               everything that must pass before a change     5 minutes
 #   make conformance        Autobahn (quick) and Durable Streams          5 minutes
 #   make conformance-full   Autobahn with all 517 cases                   15 minutes
-#   make bench              figures of this machine, against the floor    5 minutes
+#   make bench              figures of this machine into docs/benchmarks  8 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
 .PHONY: check test conformance conformance-full bench fuzz
 
@@ -33,7 +33,7 @@ conformance-full:
 
 bench:
 	cargo build --release -p everwire -p everwire-bench
-	target/release/everwire-bench run --server target/release/everwire
+	target/release/everwire-bench run --server target/release/everwire --markdown docs/benchmarks.md
 
 fuzz:
 	fuzz/run 30

@@ -35,6 +35,8 @@ pub struct Client {
     interrupt: Interrupt,
     lines: Vec<Option<Line>>,
     vacant: Vec<usize>,
+    /// Bytes that reading lines were sent, with the heads of their responses.
+    received_bytes: u64,
     /// How many sockets were opened, to spread them over source addresses.
     sockets: usize,
     buffer: Vec<u8>,
@@ -48,39 +50,51 @@ pub struct Turn {
     pub opened: usize,
     /// Long polls that were answered with all their entries.
     pub polls_answered: usize,
+    /// Bytes that reading lines were sent, with the heads of their responses.
+    pub received_bytes: u64,
 }
 
 impl AddAssign for Turn {
     fn add_assign(&mut self, later: Self) {
         self.opened += later.opened;
         self.polls_answered += later.polls_answered;
+        self.received_bytes += later.received_bytes;
     }
 }
 
 impl Client {
     /// Lines that one client can hold: the usual limit of 20,000 files less some reserve.
-    pub const LINES_MAX: usize = 19_000;
+    pub const LINES_MAX: usize = 19_500;
 
     /// A client of the server at `server`; `interrupt` ends each of its loops.
     ///
     /// # Errors
     /// If the system gives no epoll instance.
     pub fn new(server: SocketAddr, interrupt: Interrupt) -> Result<Self> {
+        Self::with_turns_of(EVENTS_PER_TURN, server, interrupt)
+    }
+
+    /// One that serves at most `events` lines before it returns from a turn, so that its caller
+    /// has other things done in time.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_turns_of(events: usize, server: SocketAddr, interrupt: Interrupt) -> Result<Self> {
         Ok(Self {
             poll: Poll::new().context("cannot create an epoll instance")?,
-            events: Events::with_capacity(EVENTS_PER_TURN),
+            events: Events::with_capacity(events),
             server,
             interrupt,
             lines: Vec::new(),
             vacant: Vec::new(),
+            received_bytes: 0,
             sockets: 0,
             buffer: vec![0; READ_BYTES],
             progress_at: Instant::now(),
         })
     }
 
-    /// Opens `count` reading lines, a few at a time, and waits until all are at rest.
-    /// `on_opened` is told how many are. Returns their indices.
+    /// Opens `count` readers of `channel`, the ledger's first, as [`open_lines`](Self::open_lines).
     ///
     /// # Errors
     /// If the server refuses one, does not answer, or too many lines are asked for.
@@ -90,19 +104,41 @@ impl Client {
         channel: &str,
         count: usize,
         ledger: &mut Ledger,
-        mut on_opened: impl FnMut(usize),
+        on_opened: impl FnMut(usize),
     ) -> Result<Vec<usize>> {
         let request = wire.request(self.server, channel);
-        let (mut lines, mut opened) = (Vec::with_capacity(count), 0);
-        while opened < count {
-            while lines.len() < count && lines.len() - opened < OPENING_MAX {
-                let line = Line::reading(self.connect()?, ledger.join(), wire, ledger, &request);
+        let asked = (0..count).map(|_| (0, request.clone()));
+        self.open_lines(wire, asked, ledger, on_opened)
+    }
+
+    /// Opens reading lines of `wire`, a few at a time, and waits until all are at rest. Each is
+    /// `asked` for by the ledger's channel and a request. `on_opened` is told how many are open.
+    /// Returns their indices.
+    ///
+    /// # Errors
+    /// If the server refuses one, does not answer, or too many lines are asked for.
+    pub fn open_lines(
+        &mut self,
+        wire: Wire,
+        asked: impl IntoIterator<Item = (usize, Vec<u8>)>,
+        ledger: &mut Ledger,
+        mut on_opened: impl FnMut(usize),
+    ) -> Result<Vec<usize>> {
+        let (mut asked, mut lines, mut opened) = (asked.into_iter().fuse(), Vec::new(), 0);
+        loop {
+            while lines.len() - opened < OPENING_MAX
+                && let Some((channel, request)) = asked.next()
+            {
+                let reader = ledger.join(channel);
+                let line = Line::reading(self.connect()?, reader, wire, ledger, request);
                 lines.push(self.insert(line)?);
+            }
+            if opened == lines.len() {
+                return Ok(lines);
             }
             opened += self.turn(ledger)?.opened;
             on_opened(opened);
         }
-        Ok(lines)
     }
 
     /// Opens one reading line and gives its index at once; it is open when a turn says so.
@@ -111,7 +147,7 @@ impl Client {
     /// If the system gives no socket.
     pub fn open_unread(&mut self, wire: Wire, channel: &str, ledger: &Ledger) -> Result<usize> {
         let request = wire.request(self.server, channel);
-        let line = Line::reading(self.connect()?, UNREAD, wire, ledger, &request);
+        let line = Line::reading(self.connect()?, UNREAD, wire, ledger, request);
         self.insert(line)
     }
 
@@ -156,7 +192,24 @@ impl Client {
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn turn_with(&mut self, ledger: &mut Ledger, on_opened: impl FnMut(usize)) -> Result<Turn> {
-        let (turn, events) = self.serve(WAIT, ledger, on_opened)?;
+        self.turn_within(WAIT, ledger, on_opened)
+    }
+
+    /// As [`turn`](Self::turn), but waits no longer than `wait`.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn turn_for(&mut self, wait: Duration, ledger: &mut Ledger) -> Result<Turn> {
+        self.turn_within(wait.min(WAIT), ledger, |_| {})
+    }
+
+    fn turn_within(
+        &mut self,
+        wait: Duration,
+        ledger: &mut Ledger,
+        on_opened: impl FnMut(usize),
+    ) -> Result<Turn> {
+        let (turn, events) = self.serve(wait, ledger, on_opened)?;
         if events > 0 {
             self.progress_at = Instant::now();
         } else if self.progress_at.elapsed() > STALLED {
@@ -189,6 +242,11 @@ impl Client {
     /// The address of the server.
     pub fn server(&self) -> SocketAddr {
         self.server
+    }
+
+    /// Bytes that reading lines were sent so far, with the heads of their responses.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
     /// Requests sent on line `index` that have no answer yet.
@@ -225,6 +283,7 @@ impl Client {
                 on_opened(index);
             }
         }
+        self.received_bytes += turn.received_bytes;
         Ok((turn, events))
     }
 

@@ -18,7 +18,7 @@ mod ndjson;
 use self::{chunked::Chunked, event_stream::EventStream, frames::Frames, lines::Lines};
 use crate::{
     ledger::Violation,
-    response::{Framing, HeadError, ResponseHead, excerpt},
+    response::{Framing, HeadError, ResponseHead, excerpt, field},
     wire::Wire,
 };
 
@@ -48,6 +48,8 @@ pub struct Reading {
     wire: Wire,
     payload_bytes: usize,
     state: State,
+    /// Where a long poll's answer says that the next one begins.
+    next_offset: Option<String>,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,21 @@ impl Reading {
             wire,
             payload_bytes,
             state,
+            next_offset: None,
         }
+    }
+
+    /// Begins to read the answer to the next poll, and gives the offset that it has to ask for;
+    /// `None` while the last one is not answered, or if its answer told none.
+    pub fn poll_again(&mut self) -> Option<String> {
+        let offset = match self.state {
+            State::Answered => self.next_offset.take()?,
+            State::Head { .. } | State::Messages(_) | State::Content { .. } => return None,
+        };
+        self.state = State::Head {
+            unfinished: Vec::new(),
+        };
+        Some(offset)
     }
 
     /// Takes bytes as they arrive and gives what they complete to `on_event`.
@@ -120,6 +136,10 @@ impl Reading {
                     return Ok(());
                 };
                 let received = std::mem::take(unfinished);
+                if self.wire == Wire::LongPoll {
+                    let offset = field(&received, "stream-next-offset");
+                    self.next_offset = offset.map(str::to_owned);
+                }
                 self.state = self.after_head(head, &received)?;
                 self.decode(&received[head.bytes..], on_event)
             }

@@ -8,8 +8,12 @@
 //!
 //! One thread, one epoll loop, one `send` for each entry and reader, and nothing else: no log, no
 //! cursor, no checks, no queue. It joins nothing, so a server that sends several entries in one
-//! call can cost less than the floor; one that does not cannot.
+//! call can cost less than the floor; one that does not cannot. Told to, it joins a fixed number
+//! of entries in each send, which shows what the kernel gives for that.
 
+pub mod bare_hyper;
+mod channels;
+mod framing;
 mod input;
 
 use std::{
@@ -24,7 +28,11 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use self::input::Request;
+use self::{
+    channels::{Channels, Place},
+    framing::Framing,
+    input::{Frame, Request},
+};
 
 /// The floor's loop and all its connections.
 pub struct Floor {
@@ -33,10 +41,11 @@ pub struct Floor {
     listener: TcpListener,
     connections: Vec<Option<Connection>>,
     vacant: Vec<usize>,
-    /// Indices of the connections that are readers.
-    readers: Vec<usize>,
+    channels: Channels,
+    /// Entries in each send.
+    joined: usize,
     buffer: Vec<u8>,
-    frame: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 struct Connection {
@@ -46,21 +55,23 @@ struct Connection {
     unfinished: Vec<u8>,
 }
 
-#[derive(Clone, Copy)]
 enum Role {
     Requests,
-    /// A reader, at this place among the readers.
-    Reader {
-        place: usize,
+    Reader(Place),
+    /// Gets back what it sends.
+    Echo {
+        /// What its socket would not take yet.
+        unsent: Vec<u8>,
     },
 }
 
 impl Floor {
-    /// A floor that listens on `address`.
+    /// A floor that listens on `address` and joins `joined` entries of a channel in each send, at
+    /// least 1. Fewer than that are not sent.
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub fn bind(address: SocketAddr) -> Result<Self> {
+    pub fn bind(address: SocketAddr, joined: usize) -> Result<Self> {
         let mut listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         let poll = Poll::new().context("cannot create an epoll instance")?;
@@ -72,9 +83,10 @@ impl Floor {
             listener,
             connections: Vec::new(),
             vacant: Vec::new(),
-            readers: Vec::new(),
+            channels: Channels::default(),
+            joined,
             buffer: vec![0; 64 * 1024],
-            frame: Vec::new(),
+            payload: Vec::new(),
         })
     }
 
@@ -91,7 +103,14 @@ impl Floor {
         for event in &events {
             match event.token() {
                 LISTENER => self.accept()?,
-                Token(index) => self.read(index, event.is_read_closed())?,
+                Token(index) => {
+                    if event.is_writable() {
+                        self.flush(index);
+                    }
+                    if event.is_readable() || event.is_read_closed() {
+                        self.read(index, event.is_read_closed())?;
+                    }
+                }
             }
         }
         self.events = events;
@@ -189,65 +208,133 @@ impl Floor {
                     let Some(content) = rest.get(framed.head..end) else {
                         break;
                     };
+                    answers.extend_from_slice(framed.request.answer());
                     match framed.request {
-                        Request::Upgrade => self.join(index),
-                        Request::Post => self.broadcast(content)?,
+                        Request::Read(path, framing) => self.join(index, path, framing),
+                        Request::Echo => self.begin_echo(index)?,
+                        Request::Post(path) => {
+                            if let Some(channel) = self.channels.find(path) {
+                                self.broadcast(channel, content)?;
+                            }
+                        }
                         Request::Other => {}
                     }
-                    answers.extend_from_slice(framed.request.answer());
                     end
                 }
-                Role::Reader { .. } => {
-                    let mut payload = Vec::new();
-                    let Some((opcode, bytes)) = input::frame(rest, &mut payload) else {
+                Role::Reader(Place { channel, .. }) => {
+                    let Some(frame) = Frame::parse(rest) else {
                         break;
                     };
-                    match opcode {
-                        CLOSE => self.close(index),
-                        _ => self.broadcast(&payload)?,
+                    if frame.opcode == CLOSE {
+                        self.close(index);
+                    } else {
+                        let mut payload = std::mem::take(&mut self.payload);
+                        payload.clear();
+                        frame.unmask(&mut payload);
+                        let sent = self.broadcast(channel, &payload);
+                        self.payload = payload;
+                        sent?;
                     }
-                    bytes
+                    frame.bytes
+                }
+                Role::Echo { .. } => {
+                    let Some(frame) = Frame::parse(rest) else {
+                        break;
+                    };
+                    if frame.opcode == CLOSE {
+                        self.close(index);
+                    } else {
+                        framing::write_frame_head(frame.payload_bytes(), &mut answers);
+                        frame.unmask(&mut answers);
+                    }
+                    frame.bytes
                 }
             };
         }
-        if let (false, Some(connection)) = (answers.is_empty(), self.connections[index].as_mut())
-            && connection
-                .socket
-                .write(&answers)
-                .is_ok_and(|sent| sent < answers.len())
-        {
-            bail!("a publisher does not read its answers, and the floor keeps no queue");
+        if !answers.is_empty() {
+            self.answer(index, &answers)?;
         }
         Ok(used)
     }
 
-    fn join(&mut self, index: usize) {
+    fn join(&mut self, index: usize, path: &[u8], framing: Framing) {
         if let Some(connection) = self.connections[index].as_mut() {
-            connection.role = Role::Reader {
-                place: self.readers.len(),
-            };
-            self.readers.push(index);
+            connection.role = Role::Reader(self.channels.join(path, framing, index));
+        }
+    }
+
+    /// An echo may be larger than a socket holds, so its connection is told when there is room.
+    fn begin_echo(&mut self, index: usize) -> Result<()> {
+        if let Some(connection) = self.connections[index].as_mut() {
+            connection.role = Role::Echo { unsent: Vec::new() };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .reregister(&mut connection.socket, Token(index), interest)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the requests or messages of one read are answered, in one call.
+    fn answer(&mut self, index: usize, answers: &[u8]) -> Result<()> {
+        let Some(connection) = self.connections[index].as_mut() else {
+            return Ok(());
+        };
+        if let Role::Echo { unsent } = &mut connection.role
+            && !unsent.is_empty()
+        {
+            unsent.extend_from_slice(answers);
+            return Ok(());
+        }
+        let sent = match connection.socket.write(answers) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => return Ok(()), // its read will tell
+        };
+        match &mut connection.role {
+            _ if sent == answers.len() => Ok(()),
+            Role::Echo { unsent } => {
+                unsent.extend_from_slice(&answers[sent..]);
+                Ok(())
+            }
+            Role::Requests | Role::Reader(_) => {
+                bail!("a publisher does not read its answers, and the floor keeps no queue")
+            }
+        }
+    }
+
+    fn flush(&mut self, index: usize) {
+        if let Some(connection) = self.connections[index].as_mut()
+            && let Role::Echo { unsent } = &mut connection.role
+        {
+            while !unsent.is_empty() {
+                let Ok(sent) = connection.socket.write(unsent) else {
+                    return; // full again, or gone, which its read will tell
+                };
+                unsent.drain(..sent);
+            }
         }
     }
 
     /// Encodes `payload` once, then one `send` for each reader.
-    fn broadcast(&mut self, payload: &[u8]) -> Result<()> {
-        self.frame.clear();
-        write_frame_head(payload.len(), &mut self.frame);
-        self.frame.extend_from_slice(payload);
-        for reader in &self.readers {
-            let Some(connection) = self.connections[*reader].as_mut() else {
-                continue;
-            };
-            match connection.socket.write(&self.frame) {
-                Ok(sent) if sent == self.frame.len() => {}
-                Err(error) if error.kind() != ErrorKind::WouldBlock => {} // its read will tell
-                _ => bail!(
-                    "a reader is slower than its socket can hold, and the floor keeps no queue"
-                ),
-            }
-        }
-        Ok(())
+    fn broadcast(&mut self, channel: usize, payload: &[u8]) -> Result<()> {
+        let connections = &mut self.connections;
+        self.channels
+            .publish(channel, payload, self.joined, |feed| {
+                for reader in &feed.readers {
+                    let Some(connection) = connections[*reader].as_mut() else {
+                        continue;
+                    };
+                    match connection.socket.write(&feed.encoded) {
+                        Ok(sent) if sent == feed.encoded.len() => {}
+                        Err(error) if error.kind() != ErrorKind::WouldBlock => {} // its read will tell
+                        _ => bail!(
+                            "a reader is slower than its socket can hold, and the floor keeps no queue"
+                        ),
+                    }
+                }
+                Ok(())
+            })
     }
 
     fn keep(&mut self, index: usize, unfinished: Vec<u8>) {
@@ -261,26 +348,21 @@ impl Floor {
             return;
         };
         self.vacant.push(index);
-        if let Role::Reader { place } = closed.role {
-            self.readers.swap_remove(place);
-            if let Some(moved) = self.readers.get(place)
-                && let Some(connection) = self.connections[*moved].as_mut()
-            {
-                connection.role = Role::Reader { place };
-            }
+        if let Role::Reader(place) = closed.role
+            && let Some(moved) = self.channels.leave(place)
+            && let Some(connection) = self.connections[moved].as_mut()
+        {
+            connection.role = Role::Reader(place);
         }
     }
 }
 
-impl Request {
+impl Request<'_> {
     fn answer(self) -> &'static [u8] {
         match self {
-            // The accept key is that of the one key the load client sends (RFC 6455, section 1.3).
-            Self::Upgrade => {
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-                  Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-            }
-            Self::Post => b"HTTP/1.1 204 No Content\r\n\r\n",
+            Self::Read(_, framing) => framing.head(),
+            Self::Echo => Framing::WebSocket.head(),
+            Self::Post(_) => b"HTTP/1.1 204 No Content\r\n\r\n",
             Self::Other => b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
         }
     }
@@ -290,136 +372,7 @@ const LISTENER: Token = Token(usize::MAX);
 /// Opcode (RFC 6455, section 11.8).
 const CLOSE: u8 = 0x8;
 
-/// The head of an unmasked text frame with `bytes` of payload.
-fn write_frame_head(bytes: usize, out: &mut Vec<u8>) {
-    out.push(0x81);
-    match u16::try_from(bytes) {
-        Ok(short @ ..126) => out.push(short as u8),
-        Ok(medium) => {
-            out.push(126);
-            out.extend_from_slice(&medium.to_be_bytes());
-        }
-        Err(_) => {
-            out.push(127);
-            out.extend_from_slice(&(bytes as u64).to_be_bytes());
-        }
-    }
-}
-
-/// A floor on a thread of its own, for tests.
 #[cfg(test)]
-pub mod testing {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicBool, Ordering},
-        },
-        thread::{self, JoinHandle},
-    };
-
-    use super::*;
-
-    /// Stops when it is dropped.
-    pub struct Running {
-        address: SocketAddr,
-        stop: Arc<AtomicBool>,
-        thread: Option<JoinHandle<Result<()>>>,
-    }
-
-    impl Running {
-        pub fn address(&self) -> SocketAddr {
-            self.address
-        }
-    }
-
-    /// A floor on a free loopback port.
-    pub fn start() -> Running {
-        let mut floor = Floor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = floor.local_address().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                floor.turn(Some(Duration::from_millis(10)))?;
-            }
-            Ok(())
-        });
-        Running {
-            address,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    impl Drop for Running {
-        fn drop(&mut self) {
-            self.stop.store(true, Ordering::Relaxed);
-            let ended = self.thread.take().map(JoinHandle::join);
-            if !thread::panicking() {
-                ended.unwrap().unwrap().unwrap();
-            }
-        }
-    }
-}
-
+pub mod testing;
 #[cfg(test)]
-mod tests {
-    use std::net::TcpStream;
-
-    use super::*;
-    use crate::wire::{self, Wire};
-
-    fn reader(address: SocketAddr) -> TcpStream {
-        let mut socket = TcpStream::connect(address).unwrap();
-        socket
-            .write_all(&Wire::WebSocket.request(address, "a"))
-            .unwrap();
-        expect(&mut socket, Request::Upgrade.answer());
-        socket
-    }
-
-    fn expect(socket: &mut TcpStream, expected: &[u8]) {
-        let mut received = vec![0; expected.len()];
-        socket.read_exact(&mut received).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&received),
-            String::from_utf8_lossy(expected)
-        );
-    }
-
-    #[test]
-    fn what_one_sends_all_readers_get() {
-        let floor = testing::start();
-        let mut readers: Vec<_> = (0..4).map(|_| reader(floor.address())).collect();
-        readers[0].write_all(b"\x81\x82\x01\x02\x01\x02ik").unwrap();
-        for socket in &mut readers {
-            expect(socket, b"\x81\x02hi");
-        }
-        // One says Close, one only goes away; the places of the others change.
-        readers[0].write_all(b"\x88\x80....").unwrap();
-        assert_eq!(readers[0].read(&mut [0; 1]).unwrap(), 0);
-        readers.remove(0);
-        readers.remove(0);
-        readers[0].write_all(b"\x81\x81\0\0\0\0x").unwrap();
-        for socket in &mut readers {
-            expect(socket, b"\x81\x01x");
-        }
-    }
-
-    #[test]
-    fn pipelined_requests_are_answered_in_order() {
-        let floor = testing::start();
-        let mut reader = reader(floor.address());
-        let mut publisher = TcpStream::connect(floor.address()).unwrap();
-        let head = wire::publish_head(floor.address(), "a", 3);
-        let create = wire::create_request(floor.address(), "a");
-        let requests = [&create[..], &head, b"one", &head, b"two"].concat();
-        // Byte by byte, so that requests arrive in parts.
-        for byte in requests {
-            publisher.write_all(&[byte]).unwrap();
-        }
-        let answers = [Request::Other, Request::Post, Request::Post].map(Request::answer);
-        expect(&mut publisher, &answers.concat());
-        expect(&mut reader, b"\x81\x03one\x81\x03two");
-    }
-}
+mod tests;

@@ -7,51 +7,116 @@
 //!  seen by          4    4    4  │ 3    3    1  │       3 in flight
 //! ```
 //!
-//! An entry is *in flight* until every reader has seen it. Counting this way is stricter than
-//! comparing averages: one reader far behind holds the publisher back, so a server cannot look
-//! better by serving its readers unevenly.
+//! An entry is *in flight* until every reader of its channel has seen it. Counting this way is
+//! stricter than comparing averages: one reader far behind holds the publisher back, so a server
+//! cannot look better by serving its readers unevenly.
 
-use std::collections::VecDeque;
+mod source;
+mod violation;
 
-use crate::payload::{NotOurs, Payloads, Stamp};
+use self::source::Source;
+pub use self::violation::Violation;
+use crate::{
+    payload::{Payloads, Stamp},
+    timing::Timing,
+};
 
 /// The entries published in a run and what each reader has seen of them.
 pub struct Ledger {
     payloads: Payloads,
     sources: Vec<Source>,
-    /// The number that each reader must see next, by reader and then by source.
+    channels: Vec<Channel>,
+    readers: Vec<Reader>,
+    /// The number that each reader must see next, by reader and then by source of its channel.
     next: Vec<u64>,
     deliveries: u64,
+    timing: Option<Timing>,
+}
+
+/// A channel's sources stand side by side.
+struct Channel {
+    first_source: usize,
+    sources: usize,
+    readers: usize,
+}
+
+/// What one reader reads, and where its numbers stand.
+struct Reader {
+    channel: usize,
+    first_next: usize,
 }
 
 impl Ledger {
-    /// An empty ledger for entries of `sources` publishing connections.
+    /// An empty ledger for one channel that `sources` publish to.
     ///
     /// # Panics
     /// If `sources` is zero or more than a payload can name.
     pub fn new(payloads: Payloads, sources: usize) -> Self {
-        assert!((1..=Payloads::SOURCES_MAX).contains(&sources));
+        Self::of_channels(payloads, &[sources])
+    }
+
+    /// An empty ledger for as many channels as there are `sources`, each with so many. Sources
+    /// are counted through: those of the second channel follow those of the first.
+    ///
+    /// # Panics
+    /// If they are none in all, or more than a payload can name.
+    pub fn of_channels(payloads: Payloads, sources: &[usize]) -> Self {
+        let mut all = 0;
+        let channels = sources
+            .iter()
+            .map(|&sources| {
+                let first_source = all;
+                all += sources;
+                Channel {
+                    first_source,
+                    sources,
+                    readers: 0,
+                }
+            })
+            .collect();
+        assert!((1..=Payloads::SOURCES_MAX).contains(&all));
         Self {
             payloads,
-            sources: vec![Source::default(); sources],
+            sources: vec![Source::default(); all],
+            channels,
+            readers: Vec::new(),
             next: Vec::new(),
             deliveries: 0,
+            timing: None,
         }
     }
 
-    /// Takes in one more reader and returns its index. A reader joins before the first entry.
+    /// Takes in one more reader of `channel` and returns its index. A reader joins before the
+    /// channel's first entry.
     ///
     /// # Panics
-    /// If something was published already, since what the reader must see would be unknown.
-    pub fn join(&mut self) -> usize {
-        assert!(self.published() == 0);
-        self.next.extend(self.sources.iter().map(|_| 0));
-        self.readers() - 1
+    /// If something was published there already, since what the reader must see would be unknown.
+    pub fn join(&mut self, channel: usize) -> usize {
+        let joined = &mut self.channels[channel];
+        let sources = joined.first_source..joined.first_source + joined.sources;
+        assert!(
+            self.sources[sources]
+                .iter()
+                .all(|source| source.published() == 0)
+        );
+        joined.readers += 1;
+        let first_next = self.next.len();
+        self.next.resize(first_next + joined.sources, 0);
+        self.readers.push(Reader {
+            channel,
+            first_next,
+        });
+        self.readers.len() - 1
+    }
+
+    /// From now on, how long each delivery took is noted in `timing`.
+    pub fn time(&mut self, timing: Timing) {
+        self.timing = Some(timing);
     }
 
     /// Notes one more entry of `source` and appends its payload to `out`.
     pub fn publish(&mut self, source: usize, out: &mut Vec<u8>) {
-        let readers = self.readers();
+        let readers = self.readers_of(source);
         let number = self.sources[source].publish(readers);
         self.payloads.write(Stamp { source, number }, out);
     }
@@ -63,7 +128,6 @@ impl Ledger {
     pub fn deliver(&mut self, reader: usize, payload: &[u8]) -> Result<(), Violation> {
         let stamp = self.payloads.read(payload)?;
         let Stamp { source, number } = stamp;
-        let sources = self.sources.len();
         let published = self.sources.get(source).map_or(0, Source::published);
         if number >= published {
             return Err(Violation::Unpublished {
@@ -72,7 +136,19 @@ impl Ledger {
                 published,
             });
         }
-        let next = &mut self.next[reader * sources + source];
+        let Reader {
+            channel,
+            first_next,
+        } = self.readers[reader];
+        let Channel {
+            first_source,
+            sources,
+            readers,
+        } = self.channels[channel];
+        let Some(place) = source.checked_sub(first_source).filter(|at| *at < sources) else {
+            return Err(Violation::Astray { reader, stamp });
+        };
+        let next = &mut self.next[first_next + place];
         if number != *next {
             let expected = *next;
             return Err(if number > expected {
@@ -91,8 +167,10 @@ impl Ledger {
         }
         *next += 1;
         self.deliveries += 1;
-        let readers = self.next.len() / sources;
         self.sources[source].seen(number, readers);
+        if let Some(timing) = &mut self.timing {
+            timing.on_delivery(stamp);
+        }
         Ok(())
     }
 
@@ -101,9 +179,9 @@ impl Ledger {
         &self.payloads
     }
 
-    /// How many readers joined.
-    pub fn readers(&self) -> usize {
-        self.next.len() / self.sources.len()
+    /// What was noted of the time that deliveries took, if it was asked for.
+    pub fn timing(&mut self) -> Option<&mut Timing> {
+        self.timing.as_mut()
     }
 
     /// Deliveries so far, over all readers.
@@ -118,102 +196,35 @@ impl Ledger {
 
     /// Entries of `source` that some reader has not seen yet.
     pub fn in_flight(&self, source: usize) -> usize {
-        self.sources[source].seen_by.len()
+        self.sources[source].in_flight()
     }
 
     /// Whether every reader has seen everything.
     pub fn is_drained(&self) -> bool {
-        self.sources.iter().all(|source| source.seen_by.is_empty())
+        self.sources.iter().all(|source| source.in_flight() == 0)
     }
 
     /// How many deliveries are still missing, for a message about a stall.
     pub fn missing(&self) -> u64 {
-        self.published() * self.readers() as u64 - self.deliveries
-    }
-}
-
-/// One publishing connection's entries.
-#[derive(Clone, Default)]
-struct Source {
-    /// Entries that all readers have seen.
-    completed: u64,
-    /// For each later entry, how many readers have seen it.
-    seen_by: VecDeque<u32>,
-}
-
-impl Source {
-    fn publish(&mut self, readers: usize) -> u64 {
-        let number = self.published();
-        if readers == 0 {
-            self.completed += 1;
-        } else {
-            self.seen_by.push_back(0);
-        }
-        number
+        let wanted: u64 = self
+            .channels
+            .iter()
+            .map(|channel| {
+                let sources = channel.first_source..channel.first_source + channel.sources;
+                let published: u64 = self.sources[sources].iter().map(Source::published).sum();
+                published * channel.readers as u64
+            })
+            .sum();
+        wanted - self.deliveries
     }
 
-    fn seen(&mut self, number: u64, readers: usize) {
-        self.seen_by[(number - self.completed) as usize] += 1;
-        while self
-            .seen_by
-            .front()
-            .is_some_and(|seen| *seen as usize == readers)
-        {
-            self.seen_by.pop_front();
-            self.completed += 1;
-        }
+    fn readers_of(&self, source: usize) -> usize {
+        // Channels are in the order of their sources.
+        let after = self
+            .channels
+            .partition_point(|channel| channel.first_source <= source);
+        self.channels[after - 1].readers
     }
-
-    fn published(&self) -> u64 {
-        self.completed + self.seen_by.len() as u64
-    }
-}
-
-/// A reader saw something else than each entry once and in order.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// Entries are missing before this one.
-    #[error(
-        "reader {reader} saw {stamp} where number {expected} comes next; \
-         the entries between were lost or reordered"
-    )]
-    Lost {
-        /// The reader's index.
-        reader: usize,
-        /// What came.
-        stamp: Stamp,
-        /// The number that had to come.
-        expected: u64,
-    },
-    /// This entry came before.
-    #[error(
-        "reader {reader} saw {stamp} again, after all before {expected}; \
-         the server delivered it twice"
-    )]
-    Repeated {
-        /// The reader's index.
-        reader: usize,
-        /// What came.
-        stamp: Stamp,
-        /// The number that had to come.
-        expected: u64,
-    },
-    /// This entry was not published yet.
-    #[error(
-        "reader {reader} saw {stamp}, of which only {published} were published; \
-         the channel was not empty, or someone else publishes to it"
-    )]
-    Unpublished {
-        /// The reader's index.
-        reader: usize,
-        /// What came.
-        stamp: Stamp,
-        /// How many entries this source has published.
-        published: u64,
-    },
-    /// The payload is none of ours.
-    #[error(transparent)]
-    NotOurs(#[from] NotOurs),
 }
 
 #[cfg(test)]
@@ -231,7 +242,7 @@ mod tests {
     fn ledger(readers: usize, published: u64) -> Ledger {
         let mut ledger = Ledger::new(Payloads::new(32), 2);
         for _ in 0..readers {
-            ledger.join();
+            ledger.join(0);
         }
         for _ in 0..published {
             ledger.publish(0, &mut Vec::new());
@@ -252,6 +263,30 @@ mod tests {
         }
         assert!(ledger.is_drained());
         assert_eq!(ledger.deliveries(), 4);
+    }
+
+    #[test]
+    fn an_entry_belongs_to_the_readers_of_its_channel() {
+        let mut ledger = Ledger::of_channels(Payloads::new(32), &[1, 2]);
+        let (first, second) = (ledger.join(0), ledger.join(1));
+        for source in 0..3 {
+            ledger.publish(source, &mut Vec::new());
+        }
+        ledger.deliver(second, &payload(2, 0)).unwrap();
+        ledger.deliver(second, &payload(1, 0)).unwrap();
+        assert_eq!([0, 1, 2].map(|source| ledger.in_flight(source)), [1, 0, 0]);
+        assert_eq!(ledger.missing(), 1);
+        let stamp = Stamp {
+            source: 2,
+            number: 0,
+        };
+        assert_eq!(
+            ledger.deliver(first, &payload(2, 0)),
+            Err(Violation::Astray {
+                reader: first,
+                stamp
+            })
+        );
     }
 
     #[test]

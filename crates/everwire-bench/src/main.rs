@@ -10,9 +10,10 @@
 //! The floor is the least that any server must do for the same load: one `send` for each entry and
 //! reader. Figures of a machine mean little elsewhere; the ratio to its floor does.
 //!
-//! Modules in reading order: what is published and proved ([`payload`], [`ledger`]), how it looks
+//! Modules in reading order: what is published and proved ([`payload`], [`ledger`],
+//! [`timing`]), how it looks
 //! on the line ([`wire`], [`response`], [`decode`], [`publish`]), who speaks ([`client`],
-//! [`publisher`], [`floor`]), what is watched ([`subject`], [`usage`], [`cores`]), and what is
+//! [`publisher`], [`pacer`], [`floor`]), what is watched ([`subject`], [`usage`], [`cores`]), and what is
 //! measured and told ([`scenario`], [`suite`], [`statistics`], [`report`]).
 
 mod client;
@@ -21,6 +22,8 @@ mod decode;
 mod floor;
 mod interrupt;
 mod ledger;
+mod machine;
+mod pacer;
 mod payload;
 mod progress;
 mod publish;
@@ -31,30 +34,36 @@ mod scenario;
 mod statistics;
 mod subject;
 mod suite;
+mod timing;
 mod usage;
 mod wire;
 
 use std::{
     fs,
-    io::{IsTerminal, Write, stdout},
+    io::{ErrorKind, IsTerminal, Write, stdout},
     net::SocketAddr,
+    num::NonZeroUsize,
     ops::RangeInclusive,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use time::OffsetDateTime;
 
 use crate::{
     client::Client,
     cores::Cores,
-    floor::Floor,
+    floor::{Floor, bare_hyper},
     interrupt::Interrupt,
     payload::Payloads,
     progress::Progress,
-    report::Report,
+    report::{
+        Report,
+        markdown::{self, NoPlace, replace_figures},
+    },
     scenario::{Bench, idle},
     subject::Subject,
     suite::{Extent, Kind, Suite},
@@ -70,7 +79,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure idle memory, fan-out, publishing and connecting.
+    /// Measure delivering, publishing, connecting, latency and idle memory.
     ///
     /// Each measurement starts the server (and the floor) anew on a free loopback port, bound to
     /// another core than the load client where there are two. Each reader's entries are numbered
@@ -81,13 +90,22 @@ enum Command {
     Run(RunOptions),
     /// Serve as the floor: one send for each entry and reader, and nothing else.
     ///
-    /// Upgrades what asks for it, and sends each message or POST body to all that were upgraded.
-    /// It checks nothing and keeps no queue; never let it listen where others can reach it.
-    Floor {
-        /// Where to listen; port 0 takes a free one, which is printed.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-        listen: SocketAddr,
-    },
+    /// Sends each message or POST body to all that read the same path, and on `/echo` back to its
+    /// sender. It checks nothing and keeps no queue; never let it listen where others can reach it.
+    Floor(FloorOptions),
+}
+
+#[derive(Args, Debug)]
+struct FloorOptions {
+    /// Where to listen; port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Entries of a channel in each send; fewer wait for the rest.
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroUsize::MIN)]
+    join: NonZeroUsize,
+    /// Be another floor: bare hyper, which reads each request and answers 204.
+    #[arg(long, conflicts_with = "join")]
+    hyper: bool,
 }
 
 #[derive(Args, Debug)]
@@ -101,8 +119,8 @@ struct RunOptions {
     /// Core threads of the server. The floor has one, so ratios compare only with one.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     threads: usize,
-    /// One round of 0.3 seconds for each measurement, within 40 seconds, instead of three of 1.5
-    /// within 4 minutes.
+    /// One round of 0.2 seconds for each measurement and fewer lines, within 90 seconds, instead of
+    /// three of 1 second within some 8 minutes.
     #[arg(long)]
     quick: bool,
     /// Rounds; the median of them is reported. A run that takes too long measures what it can.
@@ -114,22 +132,30 @@ struct RunOptions {
     /// Measure only these.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     only: Vec<Kind>,
-    /// Size of each published payload in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload_bytes)]
-    payload_bytes: usize,
-    /// Idle lines of each wire. Below some thousands, what connecting leaves behind is not small
+    /// Sizes of the payloads of a fan-out in bytes; everything else has the first of them.
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_values_t = PAYLOAD_BYTES,
+          value_parser = payload_bytes)]
+    payload_bytes: Vec<usize>,
+    /// Idle lines of each wire, and readers of the large channel that a small one is beside: 18,000,
+    /// or 4,000 with --quick. Below some thousands, what connecting leaves behind is not small
     /// against the lines.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = idle_lines)]
-    idle_lines: usize,
+    #[arg(long, value_name = "COUNT", value_parser = lines)]
+    lines: Option<usize>,
     /// Also write the report to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write the report as Markdown: between the comments `<!-- figures -->` and `<!-- end of
+    /// figures -->` of this document, which only takes figures of a whole run, or to a new file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
+
+const PAYLOAD_BYTES: [usize; 2] = [128, 1024];
 
 fn main() -> Result<()> {
     match CommandLine::parse().command {
         Command::Run(options) => run(options),
-        Command::Floor { listen } => serve_floor(listen),
+        Command::Floor(options) => serve_floor(&options),
     }
 }
 
@@ -141,20 +167,22 @@ fn run(options: RunOptions) -> Result<()> {
             "only {files} files may be open and this run needs {needed}; raise the limit (ulimit -Hn)"
         );
     }
+    let document = match &options.markdown {
+        Some(path) => Some(Document::open(path, options.is_whole())?),
+        None => None,
+    };
     let cores = Cores::divide();
     let bench = Bench {
         cores,
         interrupt: Interrupt::listen().context("cannot listen for signals")?,
-        payloads: Payloads::new(options.payload_bytes),
         duration: options.duration(),
         time_max: options.time_max(),
         progress: Progress::new(),
     };
-    let (threads, arguments) = (options.threads, options.server_arg);
     let server = options.server.map(|binary| Subject::Server {
         binary,
-        threads,
-        arguments,
+        threads: options.threads,
+        arguments: options.server_arg,
     });
 
     let mut suite = Suite::new(server, &extent);
@@ -162,28 +190,9 @@ fn run(options: RunOptions) -> Result<()> {
     bench.progress.finish();
     measured?;
 
-    let cut = if suite.is_cut(rounds) {
-        ", cut short by the time limit"
-    } else {
-        ""
-    };
-    let seconds = bench.duration.as_secs_f32();
-    let conditions = vec![
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("cores", cores.to_string()),
-        ("server threads", threads.to_string()),
-        ("payload", format!("{} bytes", options.payload_bytes)),
-        (
-            "rounds",
-            format!("{rounds} of {seconds} s for each measurement, medians shown{cut}"),
-        ),
-        (
-            "elapsed",
-            format!("{} s", bench.progress.elapsed().as_secs()),
-        ),
-    ];
+    let is_cut = suite.is_cut(rounds);
     let report = Report {
-        conditions,
+        conditions: conditions(&bench, options.threads, rounds, is_cut),
         tables: suite.tables(),
     };
     let shown = if stdout().is_terminal() {
@@ -198,7 +207,46 @@ fn run(options: RunOptions) -> Result<()> {
         fs::write(&path, report.json())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    if let Some(document) = document {
+        document.write(&report, is_cut)?;
+    }
     Ok(())
+}
+
+/// What the figures hold for.
+fn conditions(
+    bench: &Bench,
+    threads: usize,
+    rounds: usize,
+    is_cut: bool,
+) -> Vec<(&'static str, String)> {
+    let seconds = bench.duration.as_secs_f32();
+    let cut = if is_cut {
+        ", cut short by the time limit"
+    } else {
+        ""
+    };
+    let command = std::env::args().enumerate().map(|(at, argument)| match at {
+        0 => "everwire-bench".to_owned(),
+        _ => argument,
+    });
+    let command: Vec<String> = command.collect();
+    vec![
+        ("date", OffsetDateTime::now_utc().date().to_string()),
+        ("machine", machine::describe()),
+        ("versions", machine::versions()),
+        ("command", format!("`{}`", command.join(" "))),
+        ("cores", bench.cores.to_string()),
+        ("server threads", threads.to_string()),
+        (
+            "rounds",
+            format!("{rounds} of {seconds} s for each measurement, medians shown{cut}"),
+        ),
+        (
+            "elapsed",
+            format!("{} s", bench.progress.elapsed().as_secs()),
+        ),
+    ]
 }
 
 impl RunOptions {
@@ -209,29 +257,108 @@ impl RunOptions {
         };
         Extent {
             kinds,
-            idle_lines: self.idle_lines,
+            lines: self
+                .lines
+                .unwrap_or(if self.quick { 4_000 } else { 18_000 }),
+            payload_bytes: self.payload_bytes.clone(),
         }
     }
 
     fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+        self.rounds.unwrap_or(if self.quick { 1 } else { ROUNDS })
     }
 
-    /// Leaves the last measurements some seconds to end.
+    /// Whether this measures all that a document tells, for long enough to be told.
+    fn is_whole(&self) -> bool {
+        let RunOptions {
+            server,
+            server_arg,
+            threads,
+            quick,
+            rounds: _,
+            seconds: _,
+            only,
+            payload_bytes,
+            lines,
+            json: _,
+            markdown: _,
+        } = self;
+        let as_usual = server_arg.is_empty() && *threads == 1 && *payload_bytes == PAYLOAD_BYTES;
+        let in_full = !quick && only.is_empty() && lines.is_none();
+        let for_long = self.rounds() >= ROUNDS && self.duration() >= DURATION;
+        server.is_some() && as_usual && in_full && for_long
+    }
+
+    /// A slow machine may take longer than others, but not for ever.
     fn time_max(&self) -> Duration {
-        Duration::from_secs(if self.quick { 35 } else { 225 })
+        Duration::from_secs(if self.quick { 85 } else { 12 * 60 })
     }
 
     fn duration(&self) -> Duration {
         self.seconds
-            .unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1500 }))
+            .unwrap_or(if self.quick { QUICK } else { DURATION })
     }
 }
 
-fn serve_floor(listen: SocketAddr) -> Result<()> {
+const ROUNDS: usize = 3;
+const DURATION: Duration = Duration::from_secs(1);
+const QUICK: Duration = Duration::from_millis(200);
+
+/// A file that takes the report as Markdown.
+struct Document {
+    path: PathBuf,
+    /// What it holds so far; nothing if it is new.
+    text: Option<String>,
+}
+
+impl Document {
+    /// The document at `path`, or a new one.
+    ///
+    /// # Errors
+    /// If it cannot be read or has no place for figures, or has one though the run is not whole.
+    fn open(path: &Path, is_whole: bool) -> Result<Self> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) if !markdown::has_place(&text) => {
+                return Err(NoPlace).context(path.display().to_string());
+            }
+            Ok(_) if !is_whole => bail!(
+                "{} takes figures of a whole run only: with a server, and without options that \
+                 measure less or something else; name a new file instead",
+                path.display()
+            ),
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    fn write(&self, report: &Report, is_cut: bool) -> Result<()> {
+        let path = self.path.display();
+        let text = match &self.text {
+            Some(_) if is_cut => {
+                bail!("the run was cut short by its time limit, so {path} keeps its figures")
+            }
+            Some(text) => replace_figures(text, &report.markdown())?,
+            None => report.markdown(),
+        };
+        fs::write(&self.path, text).with_context(|| format!("cannot write {path}"))
+    }
+}
+
+fn serve_floor(options: &FloorOptions) -> Result<()> {
     raise_file_limit()?;
-    let mut floor = Floor::bind(listen)?;
-    println!("listening on http://{}", floor.local_address()?);
+    let on_listening = |address| println!("listening on http://{address}");
+    if options.hyper {
+        return bare_hyper::serve(options.listen, on_listening);
+    }
+    let mut floor = Floor::bind(options.listen, options.join.get())?;
+    on_listening(floor.local_address()?);
     loop {
         floor.turn(None)?;
     }
@@ -255,7 +382,7 @@ fn payload_bytes(argument: &str) -> Result<usize, String> {
     within(argument, Payloads::BYTES_MIN..=Payloads::BYTES_MAX)
 }
 
-fn idle_lines(argument: &str) -> Result<usize, String> {
+fn lines(argument: &str) -> Result<usize, String> {
     within(argument, 1..=Client::LINES_MAX - idle::LINES_BEFORE - 1)
 }
 
@@ -295,19 +422,19 @@ mod tests {
     fn numbers_out_of_range_are_refused() {
         for (argument, expected) in [
             ("16", Some(16)),
-            ("65535", Some(65_535)),
+            ("1048576", Some(1_048_576)),
             ("15", None),
-            ("65536", None),
+            ("1048577", None),
         ] {
             assert_eq!(payload_bytes(argument).ok(), expected, "{argument} bytes");
         }
         for (argument, expected) in [
             ("1", Some(1)),
-            ("17999", Some(17_999)),
+            ("18499", Some(18_499)),
             ("0", None),
-            ("18000", None),
+            ("18500", None),
         ] {
-            assert_eq!(idle_lines(argument).ok(), expected, "{argument} lines");
+            assert_eq!(lines(argument).ok(), expected, "{argument} lines");
         }
         let half = Duration::from_millis(500);
         for (argument, expected) in [

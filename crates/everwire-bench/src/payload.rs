@@ -1,10 +1,10 @@
 //! What the load publishes: payloads of one size that name themselves.
 //!
 //! ```text
-//!  03:000000000042:abcdefghijklmnopqrstuvwxyzabcdef…
-//!  │  │            └ filler up to the size agreed for the run
-//!  │  └ number: rises by one from zero within its source
-//!  └ source: which publishing connection
+//!  0003:0000000042:abcdefghijklmnopqrstuvwxyzabcdef…
+//!  │    │          └ filler up to the size agreed for the run
+//!  │    └ number: rises by one from zero within its source
+//!  └ source: one ordered sequence of entries, such as a publishing connection's
 //! ```
 //!
 //! Only letters, digits and colons, so a payload stands unescaped in every wire: no framing of
@@ -18,7 +18,7 @@ const NAME_BYTES: usize = 16;
 /// Which entry a payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The publishing connection, 0–99.
+    /// The sequence it belongs to, 0–9,999.
     pub source: usize,
     /// The place in that source's order, from zero.
     pub number: u64,
@@ -39,10 +39,10 @@ pub struct Payloads {
 impl Payloads {
     /// Smallest payload that can name itself, in bytes.
     pub const BYTES_MIN: usize = NAME_BYTES;
-    /// Largest payload, in bytes: its WebSocket frame still has the 16-bit length form.
-    pub const BYTES_MAX: usize = 65_535;
-    /// Sources that the two digits can tell apart.
-    pub const SOURCES_MAX: usize = 100;
+    /// Largest payload, in bytes: what servers take as one message without being told to.
+    pub const BYTES_MAX: usize = 1024 * 1024;
+    /// Sources that the four digits can tell apart.
+    pub const SOURCES_MAX: usize = 10_000;
 
     /// Payloads of `bytes` each.
     ///
@@ -64,10 +64,10 @@ impl Payloads {
 
     /// Appends the payload of `stamp` to `out`.
     pub fn write(&self, stamp: Stamp, out: &mut Vec<u8>) {
-        debug_assert!(stamp.source < Self::SOURCES_MAX && stamp.number < 10_u64.pow(12));
-        let mut name = *b"00:000000000000:";
-        write_digits(&mut name[..2], stamp.source as u64);
-        write_digits(&mut name[3..15], stamp.number);
+        debug_assert!(stamp.source < Self::SOURCES_MAX && stamp.number < 10_u64.pow(10));
+        let mut name = *b"0000:0000000000:";
+        write_digits(&mut name[..4], stamp.source as u64);
+        write_digits(&mut name[5..15], stamp.number);
         out.extend_from_slice(&name);
         out.extend_from_slice(&self.filler);
     }
@@ -80,12 +80,12 @@ impl Payloads {
         let stamp = payload
             .split_at_checked(NAME_BYTES)
             .filter(|(name, filler)| {
-                name[2] == b':' && name[15] == b':' && *filler == self.filler.as_slice()
+                name[4] == b':' && name[15] == b':' && *filler == self.filler.as_slice()
             })
             .and_then(|(name, _)| {
                 Some(Stamp {
-                    source: read_digits(&name[..2])? as usize,
-                    number: read_digits(&name[3..15])?,
+                    source: read_digits(&name[..4])? as usize,
+                    number: read_digits(&name[5..15])?,
                 })
             });
         stamp.ok_or_else(|| NotOurs {
@@ -140,7 +140,7 @@ mod tests {
             },
             &mut out,
         );
-        assert_eq!(out, b"03:000000000042:abcd");
+        assert_eq!(out, b"0003:0000000042:abcd");
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             source in 0..Payloads::SOURCES_MAX,
-            number in 0..10_u64.pow(12),
+            number in 0..10_u64.pow(10),
             bytes in Payloads::BYTES_MIN..2_000,
         ) {
             let payloads = Payloads::new(bytes);

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use memchr::memmem;
+
 use crate::{
     ledger::Ledger,
     response::{Framing, HeadError, ResponseHead, excerpt},
@@ -22,12 +24,27 @@ pub fn write_frame(ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
             out.push(0x80 | 126);
             out.extend_from_slice(&medium.to_be_bytes());
         }
-        Err(_) => unreachable!("payloads have 16-bit lengths"),
+        Err(_) => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(bytes as u64).to_be_bytes());
+        }
     }
     out.extend_from_slice(&KEY);
     let start = out.len();
     ledger.publish(source, out);
-    for (byte, key) in out[start..].iter_mut().zip(KEY.iter().cycle()) {
+    mask(&mut out[start..], KEY);
+}
+
+/// Masks or unmasks `payload` (RFC 6455, section 5.3), in pieces that the compiler makes wide.
+pub fn mask(payload: &mut [u8], key: [u8; 4]) {
+    let wide = [key, key].concat();
+    let mut pieces = payload.chunks_exact_mut(8);
+    for piece in &mut pieces {
+        for (byte, key) in piece.iter_mut().zip(&wide) {
+            *byte ^= key;
+        }
+    }
+    for (byte, key) in pieces.into_remainder().iter_mut().zip(&wide) {
         *byte ^= key;
     }
 }
@@ -40,7 +57,7 @@ pub fn write_pong(ping: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(ping);
 }
 
-/// The request that publishes over HTTP; its head is the same each time.
+/// The request that publishes one entry over HTTP; its head is the same each time.
 #[derive(Clone, Debug)]
 pub struct PublishRequest {
     head: Vec<u8>,
@@ -57,6 +74,45 @@ impl PublishRequest {
     pub fn write(&self, ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         ledger.publish(source, out);
+    }
+}
+
+/// The request that publishes many entries at once, as a JSON array of items.
+#[derive(Clone, Debug)]
+pub struct BatchRequest {
+    head: Vec<u8>,
+    /// What stands before each payload.
+    item: String,
+    entries: usize,
+}
+
+impl BatchRequest {
+    /// Requests that publish `entries` to `channel`, at least 1.
+    pub fn new(host: SocketAddr, channel: &str, entries: usize, ledger: &Ledger) -> Self {
+        let item = format!("{{\"channel\":\"{channel}\",\"data\":\"");
+        // Each item ends with a quote, a brace, and a comma or the array's bracket.
+        let item_bytes = item.len() + ledger.payloads().bytes() + 3;
+        let head = wire::batch_head(host, 1 + entries * item_bytes);
+        Self {
+            head,
+            item,
+            entries,
+        }
+    }
+
+    /// Appends one request with the next entries of `source`.
+    pub fn write(&self, ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.push(b'[');
+        for entry in 1..=self.entries {
+            out.extend_from_slice(self.item.as_bytes());
+            ledger.publish(source, out);
+            out.extend_from_slice(if entry < self.entries {
+                b"\"},"
+            } else {
+                b"\"}]"
+            });
+        }
     }
 }
 
@@ -99,8 +155,14 @@ fn count_whole(input: &[u8]) -> Result<(usize, usize), AnswerError> {
                 start: excerpt(&input[used..]),
             });
         }
-        if end > input.len() {
+        let Some(content) = input.get(used + head.bytes..end) else {
             break;
+        };
+        // A batch succeeds as a whole though items of it are refused.
+        if memmem::find(content, b"{\"error\":").is_some() {
+            return Err(AnswerError::Refused {
+                start: excerpt(content),
+            });
         }
         answers += 1;
         used = end;
@@ -135,7 +197,14 @@ mod tests {
 
     #[test]
     fn a_published_frame_is_masked_and_takes_the_shortest_length() {
-        for (bytes, head) in [(20, 6), (125, 6), (126, 8), (128, 8), (65_535, 8)] {
+        for (bytes, head) in [
+            (20, 6),
+            (125, 6),
+            (126, 8),
+            (128, 8),
+            (65_535, 8),
+            (65_536, 14),
+        ] {
             let mut ledger = Ledger::new(Payloads::new(bytes), 1);
             let mut frame = Vec::new();
             write_frame(&mut ledger, 0, &mut frame);
@@ -148,6 +217,28 @@ mod tests {
                 .collect();
             let stamp = ledger.payloads().read(&payload).unwrap();
             assert_eq!((stamp.source, stamp.number), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_as_long_as_its_head_says() {
+        let host = SocketAddr::from(([127, 0, 0, 1], 80));
+        for entries in [1, 2, 100] {
+            let mut ledger = Ledger::new(Payloads::new(20), 1);
+            let mut request = Vec::new();
+            BatchRequest::new(host, "a", entries, &ledger).write(&mut ledger, 0, &mut request);
+            let request = String::from_utf8(request).unwrap();
+            let (head, content) = request.split_once("\r\n\r\n").unwrap();
+            let length = format!("Content-Length: {}", content.len());
+            assert!(head.ends_with(&length), "{head} for {}", content.len());
+            let items: Vec<serde_json::Value> = serde_json::from_str(content).unwrap();
+            assert_eq!(items.len(), entries);
+            for (number, item) in items.iter().enumerate() {
+                assert_eq!(item["channel"], "a");
+                let payload = item["data"].as_str().unwrap().as_bytes();
+                let stamp = ledger.payloads().read(payload).unwrap();
+                assert_eq!(stamp.number, number as u64);
+            }
         }
     }
 
@@ -177,6 +268,10 @@ mod tests {
         let refused =
             Answers::default().decode(b"HTTP/1.1 429 Too Many\r\ncontent-length: 4\r\n\r\nslow");
         assert!(refused.unwrap_err().to_string().contains("429 Too Many"));
+        let item = Answers::default().decode(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 36\r\n\r\n{\"results\":[{\"error\":{\"type\":\"x\"}}]}",
+        );
+        assert!(item.unwrap_err().to_string().contains("error"));
         let unbounded = Answers::default().decode(b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(matches!(unbounded, Err(AnswerError::Unbounded { .. })));
     }

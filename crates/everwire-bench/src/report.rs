@@ -6,7 +6,9 @@
 //!           └─▶ json         a file: tables of rows of keys
 //! ```
 
-use std::fmt::Write as _;
+pub mod markdown;
+
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
@@ -45,7 +47,7 @@ pub struct Column {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     /// A name.
-    Text(&'static str),
+    Text(Cow<'static, str>),
     /// A whole number.
     Count(u64),
     /// A measured number, shown with so many decimals.
@@ -141,7 +143,7 @@ impl Table {
             .map(|column| {
                 self.rows
                     .iter()
-                    .all(|row| matches!(row[column], Cell::Text(_)))
+                    .all(|row| matches!(row[column], Cell::Text(_) | Cell::Missing))
             })
             .collect();
         for line in lines {
@@ -164,9 +166,14 @@ impl Cell {
         value.map_or(Self::Missing, |value| Self::Figure { value, decimals })
     }
 
+    /// A name.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Text(text.into())
+    }
+
     fn aligned(&self) -> String {
         match self {
-            Self::Text(text) => (*text).to_owned(),
+            Self::Text(text) => text.clone().into_owned(),
             Self::Count(count) => thousands(&count.to_string()),
             Self::Figure { value, decimals } => thousands(&format!("{value:.decimals$}")),
             Self::Missing => "–".to_owned(),
@@ -175,7 +182,8 @@ impl Cell {
 
     fn plain(&self) -> String {
         match self {
-            Self::Text(text) => (*text).to_owned(),
+            Self::Text(text) if text.contains(' ') => format!("{text:?}"),
+            Self::Text(text) => text.clone().into_owned(),
             Self::Count(count) => count.to_string(),
             Self::Figure { value, decimals } => format!("{value:.decimals$}"),
             Self::Missing => String::new(),
@@ -207,10 +215,10 @@ fn thousands(number: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn report() -> Report {
+    pub fn report() -> Report {
         let columns = vec![
             Column {
                 key: "wire",
@@ -227,11 +235,11 @@ mod tests {
         ];
         let rows = vec![
             vec![
-                Cell::Text("websocket"),
+                Cell::text("websocket"),
                 Cell::Count(10_000),
                 Cell::figure(Some(0.136_4), 2),
             ],
-            vec![Cell::Text("ndjson"), Cell::Count(1), Cell::figure(None, 2)],
+            vec![Cell::text("ndjson"), Cell::Count(1), Cell::figure(None, 2)],
         ];
         let title = "Fan-out".to_owned();
         let tables = vec![Table {

@@ -84,6 +84,16 @@ impl ResponseHead {
     }
 }
 
+/// The value of field `name` in the response head that `received` starts with.
+pub fn field<'a>(received: &'a [u8], name: &str) -> Option<&'a str> {
+    let end = memmem::find(received, b"\r\n\r\n")?;
+    let mut lines = str::from_utf8(&received[..end]).ok()?.split("\r\n");
+    lines.find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
 /// The start of `bytes` for an error message.
 pub fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned()
@@ -143,6 +153,14 @@ mod tests {
                     "{cut} of {head}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_whatever_its_case() {
+        let head = b"HTTP/1.1 200 OK\r\nStream-Next-Offset: 1k7\r\n\r\nother: x\r\n\r\n";
+        for (name, expected) in [("stream-next-offset", Some("1k7")), ("other", None)] {
+            assert_eq!(field(head, name), expected, "{name}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What several rounds of one measurement say together.
 
+use std::time::Duration;
+
 /// The middle of `samples`, or the mean of the two in the middle; `None` of nothing.
 ///
 /// A median, since disturbances on a shared machine only ever make a round slower.
@@ -24,6 +26,14 @@ pub fn spread(samples: impl IntoIterator<Item = f64> + Clone) -> Option<f64> {
         count += 1;
     }
     (count > 1 && median != 0.0).then(|| (high - low) / median)
+}
+
+/// The smallest of `samples` that at least `percent` of them do not exceed; `None` of nothing.
+pub fn percentile(samples: &[Duration], percent: usize) -> Option<Duration> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
 }
 
 #[cfg(test)]
@@ -54,6 +64,28 @@ mod tests {
         ];
         for (samples, expected) in cases {
             assert_eq!(spread(samples.iter().copied()), expected, "{samples:?}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_samples() {
+        let to = |last: u64| (1..=last).rev().map(Duration::from_millis).collect();
+        let cases: [(Vec<Duration>, usize, Option<u64>); 6] = [
+            (vec![], 99, None),
+            (to(1), 50, Some(1)),
+            (to(100), 50, Some(50)),
+            (to(100), 99, Some(99)),
+            (to(10), 99, Some(10)),
+            (to(1000), 99, Some(990)),
+        ];
+        for (samples, percent, expected) in cases {
+            let found = percentile(&samples, percent);
+            let count = samples.len();
+            assert_eq!(
+                found,
+                expected.map(Duration::from_millis),
+                "{percent} % of {count}"
+            );
         }
     }
 }

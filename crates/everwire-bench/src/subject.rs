@@ -32,7 +32,12 @@ pub enum Subject {
         arguments: Vec<String>,
     },
     /// This program's own [`floor`](crate::floor).
-    Floor,
+    Floor {
+        /// Entries of a channel that it joins in each send: 1, but to see what more would give.
+        joined: usize,
+    },
+    /// This program's own [`bare_hyper`](crate::floor::bare_hyper).
+    BareHyper,
 }
 
 impl Subject {
@@ -66,7 +71,8 @@ impl Subject {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Server { .. } => "server",
-            Self::Floor => "floor",
+            Self::Floor { .. } => "floor",
+            Self::BareHyper => "bare hyper",
         }
     }
 
@@ -85,14 +91,23 @@ impl Subject {
                     .args(arguments);
                 command
             }
-            Self::Floor => {
-                let itself = std::env::current_exe().context("cannot find this program")?;
-                let mut command = Command::new(itself);
+            Self::Floor { joined } => {
+                let mut command = Command::new(this_program()?);
                 command.arg("floor").args(LISTEN);
+                command.args(["--join", &joined.to_string()]);
+                command
+            }
+            Self::BareHyper => {
+                let mut command = Command::new(this_program()?);
+                command.args(["floor", "--hyper"]).args(LISTEN);
                 command
             }
         })
     }
+}
+
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program")
 }
 
 /// A started subject; it is stopped when this is dropped.

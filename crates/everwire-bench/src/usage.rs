@@ -7,36 +7,74 @@ use anyhow::{Context, Result};
 /// CPU time of a process, over all its threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// In the program itself.
-    pub user: Duration,
-    /// In the kernel on its behalf.
-    pub system: Duration,
+    /// All of it, in nanoseconds as the scheduler counts them where it tells.
+    total: Duration,
+    /// The parts, in steps of 10 ms.
+    parts: Parts,
+}
+
+/// In the program itself, and in the kernel on its behalf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Parts {
+    user: Duration,
+    system: Duration,
 }
 
 impl CpuTime {
-    /// What process `pid` has used since it started, in steps of 10 ms.
+    /// What process `pid` has used since it started.
     ///
     /// # Errors
     /// If there is no such process.
     pub fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/stat");
         let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        Self::parse(&stat).with_context(|| format!("{path} does not read as proc(5) tells"))
+        let parts = Parts::parse(&stat)
+            .with_context(|| format!("{path} does not read as proc(5) tells"))?;
+        let total = scheduled(pid).unwrap_or(parts.user + parts.system);
+        Ok(Self { total, parts })
     }
 
     /// User and system together.
     pub fn total(self) -> Duration {
-        self.user + self.system
+        self.total
+    }
+
+    /// The part that was not the kernel's, 0–1.
+    pub fn user_share(self) -> f64 {
+        let Parts { user, system } = self.parts;
+        user.as_secs_f64() / (user + system).as_secs_f64()
     }
 
     /// What was used since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
+        let (now, then) = (self.parts, earlier.parts);
         Self {
-            user: self.user.saturating_sub(earlier.user),
-            system: self.system.saturating_sub(earlier.system),
+            total: self.total.saturating_sub(earlier.total),
+            parts: Parts {
+                user: now.user.saturating_sub(then.user),
+                system: now.system.saturating_sub(then.system),
+            },
         }
     }
+}
 
+/// How long the threads of process `pid` were on a core, if the kernel keeps count of that.
+fn scheduled(pid: u32) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let schedule = thread.ok()?.path().join("schedstat");
+        total += parse_scheduled(&fs::read_to_string(schedule).ok()?)?;
+    }
+    Some(total)
+}
+
+/// The first of three numbers: nanoseconds on a core, nanoseconds of waiting for one, time slices.
+fn parse_scheduled(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+impl Parts {
     fn parse(stat: &str) -> Option<Self> {
         // The name stands in parentheses and may itself hold spaces and parentheses.
         let (_, after_name) = stat.rsplit_once(") ")?;
@@ -85,13 +123,20 @@ mod tests {
         for name in ["everwire", "a b", "x) R 1 (y"] {
             let stat =
                 format!("17 ({name}) S 1 17 17 0 -1 4194560 900 0 0 0 250 75 3 4 20 0 2 0 99\n");
-            let expected = CpuTime {
+            let expected = Parts {
                 user: Duration::from_millis(2500),
                 system: Duration::from_millis(750),
             };
-            assert_eq!(CpuTime::parse(&stat), Some(expected), "{name}");
+            assert_eq!(Parts::parse(&stat), Some(expected), "{name}");
         }
-        assert_eq!(CpuTime::parse("17 (everwire) S 1"), None);
+        assert_eq!(Parts::parse("17 (everwire) S 1"), None);
+    }
+
+    #[test]
+    fn time_on_a_core_is_told_in_nanoseconds() {
+        let expected = Some(Duration::from_nanos(1_000_001));
+        assert_eq!(parse_scheduled("1000001 52969 17\n"), expected);
+        assert_eq!(parse_scheduled("\n"), None);
     }
 
     #[test]
@@ -107,7 +152,7 @@ mod tests {
         assert!(resident_bytes(pid).unwrap() > 100_000);
         let before = CpuTime::of(pid).unwrap();
         let after = CpuTime::of(pid).unwrap();
-        assert_eq!(before.since(after), CpuTime::default());
+        assert_eq!(before.since(before), CpuTime::default());
         assert!(after.total() >= before.total());
     }
 }

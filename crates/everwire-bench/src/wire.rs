@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use memchr::{memchr, memmem};
+
 /// How entries reach a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -36,21 +38,44 @@ impl Wire {
 
     /// The request head that opens a reading line at the tail of `channel`.
     pub fn request(self, host: SocketAddr, channel: &str) -> Vec<u8> {
-        let (query, fields) = match self {
-            Self::WebSocket => (
-                "",
-                // The key is RFC 6455's own example: the accept key is not what is measured.
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            ),
-            Self::EventStream => ("", "Accept: text/event-stream\r\n"),
-            Self::Ndjson => ("", "Accept: application/x-ndjson\r\n"),
-            // As long as the server lets a poll wait, so that none ends while it is measured.
-            Self::LongPoll => ("?offset=now&live=long-poll", "Prefer: wait=60\r\n"),
+        let fields = match self {
+            Self::WebSocket => UPGRADE,
+            Self::EventStream => "Accept: text/event-stream\r\n",
+            Self::Ndjson => "Accept: application/x-ndjson\r\n",
+            Self::LongPoll => return poll_request(host, channel, "now"),
         };
-        format!("GET /channels/{channel}{query} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")
-            .into_bytes()
+        format!("GET /channels/{channel} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").into_bytes()
     }
+}
+
+// The key is RFC 6455's own example: the accept key is not what is measured.
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// The request that asks for what follows `offset` in `channel`, and waits for it.
+pub fn poll_request(host: SocketAddr, channel: &str, offset: &str) -> Vec<u8> {
+    // As long as the server lets a poll wait, so that none ends while it is measured.
+    format!(
+        "GET /channels/{channel}?offset={offset}&live=long-poll HTTP/1.1\r\nHost: {host}\r\n\
+         Prefer: wait=60\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The same poll with another offset.
+///
+/// # Panics
+/// If `poll` was not made by [`poll_request`].
+pub fn poll_from(poll: &[u8], offset: &str) -> Vec<u8> {
+    const BEFORE: &[u8] = b"?offset=";
+    let start = memmem::find(poll, BEFORE).expect("a poll asks for an offset") + BEFORE.len();
+    let end = start + memchr(b'&', &poll[start..]).expect("a poll says that it is one");
+    [&poll[..start], offset.as_bytes(), &poll[end..]].concat()
+}
+
+/// The request head that opens a WebSocket on which each message comes back.
+pub fn echo_request(host: SocketAddr) -> Vec<u8> {
+    format!("GET /echo HTTP/1.1\r\nHost: {host}\r\n{UPGRADE}\r\n").into_bytes()
 }
 
 /// The request that creates `channel` for plain text.
@@ -67,6 +92,15 @@ pub fn publish_head(host: SocketAddr, channel: &str, bytes: usize) -> Vec<u8> {
     format!(
         "POST /channels/{channel} HTTP/1.1\r\nHost: {host}\r\n\
          Content-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The head of a request that publishes `bytes` of items to the channels that they name.
+pub fn batch_head(host: SocketAddr, bytes: usize) -> Vec<u8> {
+    format!(
+        "POST /publish HTTP/1.1\r\nHost: {host}\r\n\
+         Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
     )
     .into_bytes()
 }
@@ -107,5 +141,13 @@ mod tests {
             assert!(request.contains("\r\nHost: 127.0.0.1:80\r\n"), "{request}");
             assert!(request.ends_with("\r\n\r\n"), "{request}");
         }
+    }
+
+    #[test]
+    fn a_poll_goes_on_from_another_offset() {
+        let host = SocketAddr::from(([127, 0, 0, 1], 80));
+        let poll = poll_from(&Wire::LongPoll.request(host, "a"), "1k7");
+        assert_eq!(poll, poll_request(host, "a", "1k7"));
+        assert_eq!(poll_from(&poll, "now"), Wire::LongPoll.request(host, "a"));
     }
 }

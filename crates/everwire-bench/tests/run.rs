@@ -68,11 +68,11 @@ fn a_run_reports_each_row_with_its_ratio() {
         .collect();
     assert_eq!(rows.len(), 5, "{shown}");
     assert!(
-        rows[0].starts_with("publish connections=8 pipelined=1 readers=0 publishes_per_s="),
+        rows[0].starts_with("publish connections=8 pipelined=1 entries=1 readers=0 per_s="),
         "{shown}"
     );
     assert!(
-        rows[4].starts_with("connect wire=websocket connects_per_s="),
+        rows[4].starts_with("connect wire=websocket per_s="),
         "{shown}"
     );
 
@@ -90,6 +90,39 @@ fn a_run_reports_each_row_with_its_ratio() {
         !is_running(&fs::read_to_string(pid).unwrap()),
         "the server was left running"
     );
+}
+
+/// A run that measures less than a document tells must leave it alone, and says so at once.
+#[test]
+fn a_document_takes_only_figures_of_a_whole_run() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (document, new) = (folder.join("document.md"), folder.join("new.md"));
+    let text = "prose\n<!-- figures -->\nold\n<!-- end of figures -->\n";
+    fs::write(&document, text).unwrap();
+    let _ = fs::remove_file(&new);
+    let run = |path: &Path| {
+        Command::new(BENCH)
+            .args(["run", "--quick", "--only", "connect", "--seconds", "0.1"])
+            .arg("--markdown")
+            .arg(path)
+            .output()
+            .unwrap()
+    };
+    let refused = run(&document);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("whole run"),
+        "{said}"
+    );
+    assert!(refused.stdout.is_empty(), "nothing was measured first");
+    assert_eq!(fs::read_to_string(&document).unwrap(), text);
+
+    let written = run(&new);
+    let said = String::from_utf8(written.stderr).unwrap();
+    assert!(written.status.success(), "{said}");
+    let table = fs::read_to_string(&new).unwrap();
+    assert!(table.contains("### Connecting and closing"), "{table}");
+    assert!(table.contains("\n- machine: "), "{table}");
 }
 
 #[test]

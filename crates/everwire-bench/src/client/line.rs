@@ -1,6 +1,9 @@
 //! One connection of the load client and what is said on it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 use mio::{event::Event, net::TcpStream};
@@ -10,7 +13,7 @@ use crate::{
     decode::{self, DecodeError, Phase, Reading},
     ledger::Ledger,
     publish::{self, Answers},
-    wire::Wire,
+    wire::{self, Wire},
 };
 
 /// A socket and what it is for.
@@ -27,6 +30,8 @@ enum Talk {
         reader: usize,
         wire: Wire,
         reading: Reading,
+        /// Of a long poll, which is asked for again and again; else empty.
+        request: Vec<u8>,
     },
     Publishing {
         answers: Answers,
@@ -41,18 +46,24 @@ impl Line {
         reader: usize,
         wire: Wire,
         ledger: &Ledger,
-        request: &[u8],
+        request: Vec<u8>,
     ) -> Self {
         let reading = Reading::new(wire, ledger.payloads().bytes());
+        let unsent = request;
+        let request = match wire {
+            Wire::LongPoll => unsent.clone(),
+            Wire::WebSocket | Wire::EventStream | Wire::Ndjson => Vec::new(),
+        };
         let talk = Talk::Reading {
             reader,
             wire,
             reading,
+            request,
         };
         Self {
             socket,
             connected: false,
-            unsent: request.to_vec(),
+            unsent,
             talk,
         }
     }
@@ -183,13 +194,18 @@ impl Line {
                 reader,
                 wire,
                 reading,
+                request,
             } => {
                 let before = reading.phase();
-                let mut pongs = Vec::new();
+                let mut replies = Vec::new();
+                turn.received_bytes += bytes.len() as u64;
+                if let Some(timing) = ledger.timing() {
+                    timing.on_read(Instant::now());
+                }
                 reading.decode(bytes, |event| match event {
                     decode::Event::Entry(payload) => Ok(ledger.deliver(*reader, payload)?),
                     decode::Event::Ping(payload) => {
-                        publish::write_pong(payload, &mut pongs);
+                        publish::write_pong(payload, &mut replies);
                         Ok::<(), DecodeError>(())
                     }
                 })?;
@@ -198,8 +214,11 @@ impl Line {
                     (Phase::Asked | Phase::Open, Phase::Answered) => turn.polls_answered += 1,
                     _ => {}
                 }
-                if !pongs.is_empty() {
-                    self.send(&pongs)?;
+                if let Some(offset) = reading.poll_again() {
+                    replies = wire::poll_from(request, &offset);
+                }
+                if !replies.is_empty() {
+                    self.send(&replies)?;
                 }
             }
             Talk::Publishing {

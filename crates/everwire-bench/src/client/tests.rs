@@ -123,7 +123,7 @@ fn a_parked_poll_gets_its_entries_with_its_head() {
     ledger.publish(0, &mut content);
     ledger.publish(0, &mut content);
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nstream-next-offset: 1k7\r\nContent-Length: {}\r\n\r\n",
         content.len()
     );
     say.send([head.as_bytes(), &content].concat()).unwrap();
@@ -212,4 +212,37 @@ fn pings_are_answered() {
         client.rest(Duration::from_millis(1), &mut ledger).ok();
     }
     assert_eq!(&answer.join().unwrap(), b"\x8a\x82\0\0\0\0hi");
+}
+
+#[test]
+fn an_answered_poll_asks_for_what_follows() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = Client::new(address, Interrupt::default()).unwrap();
+    let mut ledger = Ledger::new(Payloads::new(32), 1);
+    client
+        .open_readers(Wire::LongPoll, "a", 1, &mut ledger, |_| {})
+        .unwrap();
+    let mut poller = listener.accept().unwrap().0;
+    for (asked, next) in [("now", "1k7"), ("1k7", "1k8"), ("1k8", "1k9")] {
+        let mut content = Vec::new();
+        ledger.publish(0, &mut content);
+        let expected = crate::wire::poll_request(address, "a", asked);
+        let mut request = vec![0; expected.len()];
+        poller.read_exact(&mut request).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&request),
+            String::from_utf8_lossy(&expected)
+        );
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nstream-next-offset: {next}\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        );
+        poller
+            .write_all(&[head.as_bytes(), &content].concat())
+            .unwrap();
+        while !ledger.is_drained() {
+            client.turn(&mut ledger).unwrap();
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Bench, CHANNEL};
+use super::{Bench, Count, Floors, Load, Scene, Work};
 use crate::{
     publisher::{Pace, Publishers},
     subject::Subject,
@@ -20,6 +20,8 @@ pub struct Fanout {
     pub in_flight: usize,
     /// Who publishes.
     pub publisher: Publisher,
+    /// Size of each payload.
+    pub payload_bytes: usize,
 }
 
 /// Who publishes in a fan-out.
@@ -29,27 +31,6 @@ pub enum Publisher {
     WebSocket,
     /// As many HTTP connections as entries may be in flight; each has one.
     Http,
-}
-
-/// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Delivered {
-    /// Deliveries per second.
-    pub per_second: f64,
-    /// CPU seconds of the subject for a million deliveries.
-    pub cpu_per_million: f64,
-    /// The part of those that was not the kernel's, 0–1.
-    pub user_share: f64,
-}
-
-impl Fanout {
-    /// The load that the floor is measured with for comparison. It knows one wire only.
-    pub fn on_the_floor(self) -> Self {
-        Self {
-            wire: Wire::WebSocket,
-            ..self
-        }
-    }
 }
 
 impl Publisher {
@@ -62,40 +43,59 @@ impl Publisher {
     }
 }
 
-/// Measures `fanout` on `subject`.
-///
-/// # Errors
-/// If the subject fails, or a reader does not see every entry once and in order.
-pub fn measure(bench: &Bench, subject: &Subject, fanout: Fanout) -> Result<Delivered> {
-    let Fanout {
-        wire,
-        readers,
-        in_flight,
-        publisher,
-    } = fanout;
-    let sources = match publisher {
-        Publisher::WebSocket => 1,
-        Publisher::Http => in_flight,
-    };
-    bench.on_stage(subject, sources, |stage| {
-        let mut publishers = match publisher {
-            Publisher::WebSocket => {
-                let line = stage.open_readers(Wire::WebSocket, 1)?;
-                stage.open_readers(wire, readers - 1)?;
-                Publishers::over_websocket(line[0], in_flight)
-            }
-            Publisher::Http => {
-                stage.open_readers(wire, readers)?;
-                let pace = Pace::Readers { in_flight: 1 };
-                Publishers::over_http(&mut stage.client, CHANNEL, &stage.ledger, in_flight, pace)?
-            }
+impl Load for Fanout {
+    type Sample = Work;
+
+    fn name(&self) -> String {
+        format!(
+            "{} to {}, {} in flight, {} bytes, published by {}",
+            self.wire.name(),
+            self.readers,
+            self.in_flight,
+            self.payload_bytes,
+            self.publisher.name()
+        )
+    }
+
+    /// The floor sends as many bytes over the same wire. Nobody polls when there is a wire that
+    /// needs no asking, so polls are compared with WebSockets.
+    fn floors(&self) -> Floors<Self> {
+        let wire = match self.wire {
+            Wire::LongPoll => Wire::WebSocket,
+            live => live,
         };
-        stage.settle()?;
-        let driven = stage.drive(&mut publishers)?;
-        Ok(Delivered {
-            per_second: driven.deliveries as f64 / driven.elapsed.as_secs_f64(),
-            cpu_per_million: driven.cpu_seconds / driven.deliveries as f64 * 1e6,
-            user_share: driven.user_share,
+        Floors::floor(Self { wire, ..*self })
+    }
+
+    fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {
+        let Self {
+            wire,
+            readers,
+            in_flight,
+            publisher,
+            payload_bytes,
+        } = *self;
+        let sources = match publisher {
+            Publisher::WebSocket => 1,
+            Publisher::Http => in_flight,
+        };
+        let scene = Scene::of_one_channel(sources, payload_bytes);
+        bench.on_stage(subject, &scene, |stage| {
+            let mut publishers = match publisher {
+                Publisher::WebSocket => {
+                    let line = stage.open_readers(Wire::WebSocket, 1)?;
+                    stage.open_readers(wire, readers - 1)?;
+                    Publishers::over_websockets(&line, Pace::Readers { in_flight })
+                }
+                Publisher::Http => {
+                    stage.open_readers(wire, readers)?;
+                    let pace = Pace::Readers { in_flight: 1 };
+                    let (client, channel) = (&mut stage.client, &stage.channels[0]);
+                    Publishers::over_http(client, channel, &stage.ledger, in_flight, pace)?
+                }
+            };
+            stage.settle()?;
+            stage.drive(&mut publishers, Count::Deliveries)
         })
-    })
+    }
 }

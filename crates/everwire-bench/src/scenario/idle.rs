@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Bench, CHANNEL};
+use super::{Bench, Floors, Load, Scene};
 use crate::{publish::PublishRequest, subject::Subject, wire::Wire};
 
 /// Lines that are opened before anything is measured, and stay open.
@@ -12,34 +12,69 @@ use crate::{publish::PublishRequest, subject::Subject, wire::Wire};
 /// allocator would be used again and make the measured ones look free.
 pub const LINES_BEFORE: usize = 1_000;
 
-/// Resident bytes that each of `lines` idle lines of `wire` adds to the subject.
-///
-/// # Errors
-/// If the subject fails, or a line turns out not to be subscribed.
-pub fn measure(bench: &Bench, subject: &Subject, wire: Wire, lines: usize) -> Result<f64> {
-    bench.on_stage(subject, 1, |stage| {
-        stage.open_readers(wire, LINES_BEFORE)?;
-        stage.settle()?;
-        let before = stage.running.resident_bytes()?;
-        stage.open_readers(wire, lines)?;
-        stage.settle()?;
-        let after = stage.running.resident_bytes()?;
-
-        // Only now one entry, which every line must get: else they were not what was measured.
-        let mut request = Vec::new();
-        let requests = PublishRequest::new(stage.client.server(), CHANNEL, &stage.ledger);
-        requests.write(&mut stage.ledger, 0, &mut request);
-        let mut turns = stage.request(&request)?;
-        while !stage.ledger.is_drained() {
-            turns += stage.client.turn(&mut stage.ledger)?;
-        }
-        let polls_answered = turns.polls_answered;
-        if wire == Wire::LongPoll && polls_answered != LINES_BEFORE + lines {
-            bail!(
-                "{polls_answered} long polls were answered of {}",
-                LINES_BEFORE + lines
-            );
-        }
-        Ok((after as f64 - before as f64) / lines as f64)
-    })
+/// One load of this kind: all lines are in one process and read the same channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// The wire of the lines; a long poll is parked.
+    pub wire: Wire,
+    /// How many are measured.
+    pub lines: usize,
 }
+
+impl Load for Idle {
+    /// Resident bytes that each line adds to the subject.
+    type Sample = f64;
+
+    fn name(&self) -> String {
+        format!("{} idle {} lines", self.lines, self.wire.name())
+    }
+
+    fn floors(&self) -> Floors<Self> {
+        match self.wire {
+            Wire::WebSocket | Wire::EventStream | Wire::Ndjson => Floors::floor(*self),
+            Wire::LongPoll => Floors {
+                floor: None,
+                hyper: None,
+                server: true,
+            },
+        }
+    }
+
+    /// Memory does not vary from round to round.
+    fn rounds(&self, rounds: usize) -> usize {
+        rounds.min(1)
+    }
+
+    fn measure(&self, bench: &Bench, subject: &Subject) -> Result<f64> {
+        let Self { wire, lines } = *self;
+        let scene = Scene::of_one_channel(1, PAYLOAD_BYTES);
+        bench.on_stage(subject, &scene, |stage| {
+            stage.open_readers(wire, LINES_BEFORE)?;
+            stage.settle()?;
+            let before = stage.running.resident_bytes()?;
+            stage.open_readers(wire, lines)?;
+            stage.settle()?;
+            let after = stage.running.resident_bytes()?;
+
+            // Only now one entry, which every line must get: else they were not what was measured.
+            let mut request = Vec::new();
+            let (server, channel) = (stage.client.server(), &stage.channels[0]);
+            let requests = PublishRequest::new(server, channel, &stage.ledger);
+            requests.write(&mut stage.ledger, 0, &mut request);
+            let mut turns = stage.request(&request, 1)?;
+            while !stage.ledger.is_drained() {
+                turns += stage.client.turn(&mut stage.ledger)?;
+            }
+            let polls_answered = turns.polls_answered;
+            if wire == Wire::LongPoll && polls_answered != LINES_BEFORE + lines {
+                bail!(
+                    "{polls_answered} long polls were answered of {}",
+                    LINES_BEFORE + lines
+                );
+            }
+            Ok((after as f64 - before as f64) / lines as f64)
+        })
+    }
+}
+
+const PAYLOAD_BYTES: usize = 128;

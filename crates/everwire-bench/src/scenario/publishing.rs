@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Bench, CHANNEL};
+use super::{Bench, Count, Floors, Load, Scene, Work};
 use crate::{
     publisher::{Pace, Publishers},
     subject::Subject,
@@ -14,41 +14,82 @@ use crate::{
 pub struct Publishing {
     /// Kept connections that publish.
     pub connections: usize,
-    /// Requests that each has under way.
-    pub pipelined: usize,
+    /// What each has under way.
+    pub under_way: UnderWay,
     /// WebSocket readers of the channel.
     pub readers: usize,
+    /// Size of each payload.
+    pub payload_bytes: usize,
 }
 
-/// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Published {
-    /// Accepted entries per second.
-    pub per_second: f64,
-    /// CPU time of the subject for each, in microseconds.
-    pub cpu_us: f64,
+/// What a publishing connection has under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderWay {
+    /// So many requests of one entry each.
+    Requests(usize),
+    /// One request of so many entries, by `POST /publish`.
+    Batch(usize),
 }
 
-/// Measures `publishing` on `subject`.
-///
-/// # Errors
-/// If the subject fails or refuses an entry, or a reader misses one.
-pub fn measure(bench: &Bench, subject: &Subject, publishing: Publishing) -> Result<Published> {
-    let Publishing {
-        connections,
-        pipelined,
-        readers,
-    } = publishing;
-    bench.on_stage(subject, connections, |stage| {
-        stage.open_readers(Wire::WebSocket, readers)?;
-        let pace = Pace::Answers { pipelined };
-        let mut publishers =
-            Publishers::over_http(&mut stage.client, CHANNEL, &stage.ledger, connections, pace)?;
-        stage.settle()?;
-        let driven = stage.drive(&mut publishers)?;
-        Ok(Published {
-            per_second: driven.published as f64 / driven.elapsed.as_secs_f64(),
-            cpu_us: driven.cpu_seconds / driven.published as f64 * 1e6,
+impl UnderWay {
+    /// Requests of each connection that have no answer yet.
+    pub fn pipelined(self) -> usize {
+        match self {
+            Self::Requests(pipelined) => pipelined,
+            Self::Batch(_) => 1,
+        }
+    }
+
+    /// Entries in each request.
+    pub fn entries(self) -> usize {
+        match self {
+            Self::Requests(_) => 1,
+            Self::Batch(entries) => entries,
+        }
+    }
+}
+
+impl Load for Publishing {
+    type Sample = Work;
+
+    fn name(&self) -> String {
+        format!(
+            "publish over {} connections, {} pipelined of {} entries, {} readers",
+            self.connections,
+            self.under_way.pipelined(),
+            self.under_way.entries(),
+            self.readers
+        )
+    }
+
+    /// Bare hyper takes requests and has no readers.
+    fn floors(&self) -> Floors<Self> {
+        Floors {
+            hyper: Some(Self {
+                readers: 0,
+                ..*self
+            }),
+            ..Floors::floor(*self)
+        }
+    }
+
+    fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {
+        let scene = Scene::of_one_channel(self.connections, self.payload_bytes);
+        bench.on_stage(subject, &scene, |stage| {
+            stage.open_readers(Wire::WebSocket, self.readers)?;
+            let (client, channel, ledger) = (&mut stage.client, &stage.channels[0], &stage.ledger);
+            let connections = self.connections;
+            let mut publishers = match self.under_way {
+                UnderWay::Requests(pipelined) => {
+                    let pace = Pace::Answers { pipelined };
+                    Publishers::over_http(client, channel, ledger, connections, pace)?
+                }
+                UnderWay::Batch(entries) => {
+                    Publishers::in_batches(client, channel, ledger, connections, entries)?
+                }
+            };
+            stage.settle()?;
+            stage.drive(&mut publishers, Count::Published)
         })
-    })
+    }
 }

@@ -1,286 +1,493 @@
 //! How samples become the rows of the report.
 
-use super::{Compared, Idle};
+use super::{
+    compared::{Compared, Round},
+    goal::Goal,
+};
 use crate::{
     report::{Cell, Column, Table},
     scenario::{
-        connecting::Connected,
-        fanout::{Delivered, Fanout},
-        publishing::{Published, Publishing},
+        Load, Work,
+        channels::Channels,
+        connecting::Connecting,
+        echo::Echo,
+        fanout::{Fanout, Publisher},
+        idle::Idle,
+        joining::Joining,
+        latency::Latency,
+        neighbour::{Beside, Neighbour},
+        publishing::{Publishing, UnderWay},
     },
-    statistics::{median, spread},
+    wire::Wire,
 };
 
-/// Idle lines.
-pub(super) fn idle(measured: &[Idle]) -> Table {
-    let rows = measured.iter().map(
-        |Idle {
-             wire,
-             lines,
-             server,
-             floor,
-         }| {
-            vec![
-                Cell::Text(wire.name()),
-                Cell::Count(*lines as u64),
-                Cell::figure(*server, 0),
-                Cell::figure(*floor, 0),
-            ]
-        },
-    );
+type Heads = &'static [(&'static str, &'static str)];
+
+/// Deliveries to many readers over WebSockets.
+pub(super) fn fanout(measured: &[Compared<Fanout>]) -> Table {
+    let websockets = measured
+        .iter()
+        .filter(|compared| compared.load.wire == Wire::WebSocket);
+    let rows = websockets.map(|compared| {
+        let load = &compared.load;
+        let goal = match (load.in_flight, load.publisher) {
+            (1, _) => Some(Goal::OfFloor(1.02)),
+            (8, Publisher::WebSocket) => Some(Goal::OfFloor(0.14)),
+            (8, Publisher::Http) => Some(Goal::OfFloor(0.16)),
+            _ => None,
+        };
+        let mut row = vec![
+            Cell::Count(load.readers as u64),
+            Cell::Count(load.payload_bytes as u64),
+            Cell::Count(load.in_flight as u64),
+            Cell::text(load.publisher.name()),
+        ];
+        row.extend(work(compared));
+        row.extend(Goal::cells(goal, |goal| reached(compared, goal)));
+        row
+    });
     Table {
-        key: "idle",
-        title: "Memory of an idle line, bytes of the program (the kernel's socket comes on top)"
-            .to_owned(),
+        key: "fanout",
+        title: "WebSocket fan-out, for each delivery".to_owned(),
         columns: columns(&[
-            ("wire", "wire"),
-            ("lines", "lines"),
-            ("bytes_per_line", "bytes/line"),
-            ("floor_bytes_per_line", "floor"),
+            &[
+                ("readers", "readers"),
+                ("payload_bytes", "bytes"),
+                ("in_flight", "in flight"),
+                ("publisher", "publisher"),
+            ],
+            WORK,
+            GOAL,
         ]),
         rows: rows.collect(),
     }
 }
 
-/// Deliveries to many readers.
-pub(super) fn fanout(measured: &[Compared<Fanout, Delivered>]) -> Table {
-    let rows = measured.iter().map(|compared| {
-        let Compared {
-            load,
-            server,
-            floor,
-        } = compared;
-        let cost = |sample: &Delivered| sample.cpu_per_million;
+/// Deliveries over the other wires. Those of `streams` that are WebSockets are what the rest is
+/// compared with.
+pub(super) fn wires(streams: &[Compared<Fanout>], polls: &[Compared<Fanout>]) -> Table {
+    let others = streams
+        .iter()
+        .filter(|compared| compared.load.wire != Wire::WebSocket);
+    let rows = others.chain(polls).map(|compared| {
+        let load = compared.load;
+        let on_websocket = Fanout {
+            wire: Wire::WebSocket,
+            ..load
+        };
+        let websocket = streams
+            .iter()
+            .find(|compared| compared.load == on_websocket);
+        let goal = match load.wire {
+            Wire::LongPoll => Goal::OfFloor(3.0),
+            Wire::WebSocket | Wire::EventStream | Wire::Ndjson => Goal::OfWebSocket(1.05),
+        };
+        // Both beside a floor that sends as many bytes, in the same round.
+        let of_websocket =
+            websocket
+                .filter(|_| load.wire != Wire::LongPoll)
+                .and_then(|websocket| {
+                    let rounds = compared.rounds.iter().zip(&websocket.rounds);
+                    let ratios = rounds.filter_map(|(ours, theirs)| {
+                        Some(ours.of_floor(cpu_us)? / theirs.of_floor(cpu_us)?)
+                    });
+                    crate::statistics::median(ratios)
+                });
+        let line_bytes = |work: Option<&Work>| Some(work?.line_bytes);
         let mut row = vec![
-            Cell::Text(load.wire.name()),
+            Cell::text(load.wire.name()),
             Cell::Count(load.readers as u64),
             Cell::Count(load.in_flight as u64),
-            Cell::Text(load.publisher.name()),
-            Cell::figure(median(server.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(floor.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(server.iter().map(cost)), 3),
             Cell::figure(
-                median(server.iter().map(|sample| sample.user_share * 100.0)),
+                compared.median(|round| line_bytes(round.server.as_ref())),
                 0,
             ),
-            Cell::figure(median(floor.iter().map(cost)), 3),
+            Cell::figure(compared.median(|round| line_bytes(round.floor.as_ref())), 0),
         ];
-        row.extend(compared.ratio(cost));
+        row.extend(work(compared));
+        row.push(Cell::figure(of_websocket, 2));
+        row.extend(Goal::cells(Some(goal), |goal| match goal {
+            Goal::OfWebSocket(_) => of_websocket,
+            _ => reached(compared, goal),
+        }));
         row
     });
     Table {
-        key: "fanout",
-        title: "Deliveries of one channel; CPU in seconds per million deliveries (in flight: until the \
-                last reader has it)"
+        key: "wires",
+        title: "Other wires, for each delivery".to_owned(),
+        columns: columns(&[
+            &[
+                ("wire", "wire"),
+                ("readers", "readers"),
+                ("in_flight", "in flight"),
+                ("line_bytes", "bytes on the line"),
+                ("floor_line_bytes", "floor's"),
+            ],
+            WORK,
+            &[("of_websocket", "of websocket")],
+            GOAL,
+        ]),
+        rows: rows.collect(),
+    }
+}
+
+/// What the floor gains by several entries in a send.
+pub(super) fn joined(measured: &[Compared<Joining>]) -> Table {
+    let floor = |round: &Round<Work>| round.floor;
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        let of_one = measured.first().and_then(|one| {
+            let rounds = compared.rounds.iter().zip(&one.rounds);
+            let ratios =
+                rounds.filter_map(|(joined, one)| Some(floor(joined)?.cpu_us / floor(one)?.cpu_us));
+            crate::statistics::median(ratios)
+        });
+        vec![
+            Cell::Count(load.joined as u64),
+            Cell::Count(load.readers as u64),
+            Cell::Count(load.payload_bytes as u64),
+            Cell::figure(compared.median(|round| Some(floor(round)?.per_second)), 0),
+            Cell::figure(compared.median(|round| Some(floor(round)?.cpu_us)), 2),
+            Cell::figure(of_one, 3),
+        ]
+    });
+    Table {
+        key: "joined",
+        title: "What the kernel gives: the floor with several entries in a send, for each delivery"
+            .to_owned(),
+        columns: columns(&[&[
+            ("joined", "in a send"),
+            ("readers", "readers"),
+            ("payload_bytes", "bytes"),
+            ("floor_per_s", "floor, a second"),
+            ("floor_cpu_us", "floor, µs"),
+            ("of_one", "of one in a send"),
+        ]]),
+        rows: rows.collect(),
+    }
+}
+
+/// Deliveries of many small channels.
+pub(super) fn channels(measured: &[Compared<Channels>]) -> Table {
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        let mut row = vec![
+            Cell::Count(load.channels as u64),
+            Cell::Count(load.readers as u64),
+            Cell::Count(load.connections as u64),
+        ];
+        row.extend(work(compared));
+        let goal = Some(Goal::OfFloor(1.05));
+        row.extend(Goal::cells(goal, |goal| reached(compared, goal)));
+        row
+    });
+    Table {
+        key: "channels",
+        title: "Many channels, WebSocket readers, HTTP publishers, for each delivery".to_owned(),
+        columns: columns(&[
+            &[
+                ("channels", "channels"),
+                ("readers", "readers each"),
+                ("connections", "publishers"),
+            ],
+            WORK,
+            GOAL,
+        ]),
+        rows: rows.collect(),
+    }
+}
+
+/// How long deliveries take at a steady pace.
+pub(super) fn latency(measured: &[Compared<Latency>]) -> Table {
+    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        let ratio = |round: &Round<_>| {
+            round.of_floor(|delays: &crate::scenario::latency::Delays| ms(delays.p99))
+        };
+        let mut row = vec![
+            Cell::Count(load.readers as u64),
+            Cell::Count(u64::from(load.rate)),
+            Cell::figure(compared.median(|round| Some(ms(round.server?.p50))), 2),
+            Cell::figure(compared.median(|round| Some(ms(round.server?.p99))), 2),
+            Cell::figure(compared.median(|round| Some(ms(round.floor?.p50))), 2),
+            Cell::figure(compared.median(|round| Some(ms(round.floor?.p99))), 2),
+            Cell::figure(compared.median(ratio), 2),
+            Cell::figure(compared.apart(ratio), 0),
+            Cell::figure(
+                compared.median(|round| Some(round.server?.late_share * 100.0)),
+                1,
+            ),
+            Cell::figure(
+                compared.median(|round| Some(round.floor?.late_share * 100.0)),
+                1,
+            ),
+        ];
+        let goal = Some(Goal::OfFloor(1.05));
+        row.extend(Goal::cells(goal, |_| compared.median(ratio)));
+        row
+    });
+    Table {
+        key: "latency",
+        title: "Latency at a steady pace, from before the write to each reader, in milliseconds"
             .to_owned(),
         columns: columns(&[
-            ("wire", "wire"),
-            ("readers", "readers"),
-            ("in_flight", "in flight"),
-            ("publisher", "publisher"),
-            ("deliveries_per_s", "deliveries/s"),
-            ("floor_deliveries_per_s", "floor"),
-            ("cpu_s_per_million", "CPU-s/M"),
-            ("user_percent", "user %"),
-            ("floor_cpu_s_per_million", "floor"),
-            RATIO,
-            SPREAD,
+            &[
+                ("readers", "readers"),
+                ("rate", "entries a second"),
+                ("p50_ms", "p50"),
+                ("p99_ms", "p99"),
+                ("floor_p50_ms", "floor, p50"),
+                ("floor_p99_ms", "floor, p99"),
+                ("p99_ratio", "p99, ratio"),
+                ("p99_ratio_spread_percent", "± %"),
+                ("late_percent", "late starts, %"),
+                ("floor_late_percent", "floor's"),
+            ],
+            GOAL,
+        ]),
+        rows: rows.collect(),
+    }
+}
+
+/// How long deliveries take beside a large channel.
+pub(super) fn neighbour(measured: &[Compared<Neighbour>]) -> Table {
+    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        let rise = |beside: Option<Beside>| Some(beside?.rise_ms());
+        let mut row = vec![
+            Cell::Count(load.readers as u64),
+            Cell::Count(u64::from(load.rate)),
+            Cell::Count(load.beside as u64),
+            Cell::figure(
+                compared.median(|round| Some(ms(round.server?.alone.p99))),
+                2,
+            ),
+            Cell::figure(
+                compared.median(|round| Some(ms(round.server?.beside.p99))),
+                2,
+            ),
+            Cell::figure(compared.median(|round| rise(round.server)), 2),
+            Cell::figure(compared.median(|round| rise(round.floor)), 0),
+            Cell::figure(
+                compared.median(|round| Some(round.server?.beside.late_share * 100.0)),
+                1,
+            ),
+        ];
+        let goal = Some(Goal::RiseMs(3.0));
+        row.extend(Goal::cells(goal, |_| {
+            compared.median(|round| rise(round.server))
+        }));
+        row
+    });
+    Table {
+        key: "neighbour",
+        title: "A small channel beside a large one under load, p99 in milliseconds".to_owned(),
+        columns: columns(&[
+            &[
+                ("readers", "readers"),
+                ("rate", "entries a second"),
+                ("beside", "readers beside"),
+                ("alone_p99_ms", "alone"),
+                ("beside_p99_ms", "beside"),
+                ("rise_ms", "rise"),
+                ("floor_rise_ms", "floor's rise"),
+                ("late_percent", "late starts, %"),
+            ],
+            GOAL,
         ]),
         rows: rows.collect(),
     }
 }
 
 /// Accepting entries over HTTP.
-pub(super) fn publish(measured: &[Compared<Publishing, Published>]) -> Table {
-    let rows = measured.iter().map(|compared| {
-        let Compared {
-            load,
-            server,
-            floor,
-        } = compared;
-        let cost = |sample: &Published| sample.cpu_us;
+pub(super) fn publish(
+    requests: &[Compared<Publishing>],
+    batches: &[Compared<Publishing>],
+) -> Table {
+    let rows = requests.iter().chain(batches).map(|compared| {
+        let load = &compared.load;
+        let goal = match (load.under_way, load.readers) {
+            (UnderWay::Requests(1), 0) => Goal::OfHyper(1.1),
+            (UnderWay::Requests(1), _) => Goal::OfHyper(1.25),
+            (UnderWay::Requests(_), _) => Goal::Us(2.0),
+            (UnderWay::Batch(_), _) => Goal::Us(0.5),
+        };
         let mut row = vec![
             Cell::Count(load.connections as u64),
-            Cell::Count(load.pipelined as u64),
+            Cell::Count(load.under_way.pipelined() as u64),
+            Cell::Count(load.under_way.entries() as u64),
             Cell::Count(load.readers as u64),
-            Cell::figure(median(server.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(floor.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(server.iter().map(cost)), 2),
-            Cell::figure(median(floor.iter().map(cost)), 2),
         ];
-        row.extend(compared.ratio(cost));
+        row.extend(work(compared));
+        let of_hyper = |round: &Round<Work>| round.of_hyper(cpu_us);
+        row.push(Cell::figure(
+            compared.median(|round| Some(round.hyper?.cpu_us)),
+            2,
+        ));
+        row.push(Cell::figure(compared.median(of_hyper), 2));
+        row.extend(Goal::cells(Some(goal), |goal| reached(compared, goal)));
         row
     });
     Table {
         key: "publish",
-        title: "Publishing over kept HTTP connections; CPU in microseconds for each entry"
-            .to_owned(),
+        title: "Publishing over kept HTTP connections, for each entry".to_owned(),
         columns: columns(&[
-            ("connections", "connections"),
-            ("pipelined", "pipelined"),
-            ("readers", "readers"),
-            ("publishes_per_s", "publishes/s"),
-            ("floor_publishes_per_s", "floor"),
-            ("cpu_us", "CPU µs"),
-            ("floor_cpu_us", "floor"),
-            RATIO,
-            SPREAD,
+            &[
+                ("connections", "connections"),
+                ("pipelined", "pipelined"),
+                ("entries", "entries each"),
+                ("readers", "readers"),
+            ],
+            WORK,
+            &[("hyper_cpu_us", "hyper, µs"), ("hyper_ratio", "of hyper")],
+            GOAL,
+        ]),
+        rows: rows.collect(),
+    }
+}
+
+/// WebSocket messages that come back.
+pub(super) fn echo(measured: &[Compared<Echo>]) -> Table {
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        // In so large a message it is the bytes that cost, and how fast those are is only told.
+        let goal = match (load.messages, load.payload_bytes) {
+            (_, 65_536..) => None,
+            (1, _) => Some(Goal::OfFloor(1.03)),
+            _ => Some(Goal::OfFloor(1.05)),
+        };
+        let bytes = load.payload_bytes as f64;
+        let mut row = vec![
+            Cell::Count(load.connections as u64),
+            Cell::Count(load.messages as u64),
+            Cell::Count(load.payload_bytes as u64),
+        ];
+        row.extend(work(compared));
+        row.push(Cell::figure(
+            compared.median(|round| Some(round.server?.per_second * bytes / 1e9)),
+            2,
+        ));
+        row.push(Cell::figure(
+            compared.median(|round| Some(bytes / round.server?.cpu_us / 1e3)),
+            2,
+        ));
+        row.extend(Goal::cells(goal, |goal| reached(compared, goal)));
+        row
+    });
+    Table {
+        key: "echo",
+        title: "WebSocket echo, for each message".to_owned(),
+        columns: columns(&[
+            &[
+                ("connections", "connections"),
+                ("messages", "in a write"),
+                ("payload_bytes", "bytes"),
+            ],
+            WORK,
+            &[("gb_per_s", "GB/s"), ("gb_per_cpu_s", "GB a CPU second")],
+            GOAL,
         ]),
         rows: rows.collect(),
     }
 }
 
 /// Connecting and losing WebSockets.
-pub(super) fn connect(measured: &[Compared<(), Connected>]) -> Table {
+pub(super) fn connect(measured: &[Compared<Connecting>]) -> Table {
     let rows = measured.iter().map(|compared| {
-        let Compared { server, floor, .. } = compared;
-        let cost = |sample: &Connected| sample.cpu_us;
-        let mut row = vec![
-            Cell::Text("websocket"),
-            Cell::figure(median(server.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(floor.iter().map(|sample| sample.per_second)), 0),
-            Cell::figure(median(server.iter().map(cost)), 2),
-            Cell::figure(median(floor.iter().map(cost)), 2),
-        ];
-        row.extend(compared.ratio(cost));
+        let mut row = vec![Cell::text("websocket")];
+        row.extend(work(compared));
+        let goal = Some(Goal::OfFloor(1.35));
+        row.extend(Goal::cells(goal, |goal| reached(compared, goal)));
         row
     });
     Table {
         key: "connect",
-        title: "Connecting and closing; CPU in microseconds for each line".to_owned(),
+        title: "Connecting and closing, for each line".to_owned(),
+        columns: columns(&[&[("wire", "wire")], WORK, GOAL]),
+        rows: rows.collect(),
+    }
+}
+
+/// Idle lines.
+pub(super) fn idle(measured: &[Compared<Idle>]) -> Table {
+    let rows = measured.iter().map(|compared| {
+        let load = &compared.load;
+        let goal = match load.wire {
+            Wire::LongPoll => Goal::Bytes(300.0),
+            Wire::WebSocket | Wire::EventStream | Wire::Ndjson => Goal::Bytes(200.0),
+        };
+        let bytes = compared.median(|round| round.server);
+        let mut row = vec![
+            Cell::text(load.wire.name()),
+            Cell::Count(load.lines as u64),
+            Cell::figure(bytes, 0),
+            Cell::figure(compared.median(|round| round.floor), 0),
+        ];
+        row.extend(Goal::cells(Some(goal), |_| bytes));
+        row
+    });
+    Table {
+        key: "idle",
+        title: "Memory of an idle line in user space, in bytes".to_owned(),
         columns: columns(&[
-            ("wire", "wire"),
-            ("connects_per_s", "connects/s"),
-            ("floor_connects_per_s", "floor"),
-            ("cpu_us", "CPU µs"),
-            ("floor_cpu_us", "floor"),
-            RATIO,
-            SPREAD,
+            &[
+                ("wire", "wire"),
+                ("lines", "lines"),
+                ("bytes_per_line", "bytes a line"),
+                ("floor_bytes_per_line", "floor"),
+            ],
+            GOAL,
         ]),
         rows: rows.collect(),
     }
 }
 
-const RATIO: (&str, &str) = ("cpu_ratio", "ratio");
-const SPREAD: (&str, &str) = ("cpu_ratio_spread_percent", "± %");
+const WORK: Heads = &[
+    ("per_s", "a second"),
+    ("cpu_us", "µs"),
+    ("user_percent", "user %"),
+    ("floor_cpu_us", "floor, µs"),
+    ("cpu_ratio", "ratio"),
+    ("cpu_ratio_spread_percent", "± %"),
+];
+const GOAL: Heads = &[("target", "target"), ("met", "met")];
 
-impl<L, S> Compared<L, S> {
-    /// What the server costs for one of the floor, and how far the rounds lie apart in that.
-    fn ratio(&self, cost: impl Fn(&S) -> f64) -> [Cell; 2] {
-        let rounds = self.server.iter().zip(&self.floor);
-        let ratios: Vec<f64> = rounds
-            .map(|(server, floor)| cost(server) / cost(floor))
-            .collect();
-        let apart = spread(ratios.iter().copied()).map(|spread| spread * 50.0);
-        [Cell::figure(median(ratios), 3), Cell::figure(apart, 0)]
+/// The cells of [`WORK`].
+fn work<L: Load<Sample = Work>>(compared: &Compared<L>) -> [Cell; 6] {
+    let ratio = |round: &Round<Work>| round.of_floor(cpu_us);
+    [
+        Cell::figure(compared.median(|round| Some(round.server?.per_second)), 0),
+        Cell::figure(compared.median(|round| Some(round.server?.cpu_us)), 2),
+        Cell::figure(
+            compared.median(|round| Some(round.server?.user_share * 100.0)),
+            0,
+        ),
+        Cell::figure(compared.median(|round| Some(round.floor?.cpu_us)), 2),
+        Cell::figure(compared.median(ratio), 3),
+        Cell::figure(compared.apart(ratio), 0),
+    ]
+}
+
+/// The figure that `goal` is about, where it is about work.
+fn reached<L: Load<Sample = Work>>(compared: &Compared<L>, goal: Goal) -> Option<f64> {
+    match goal {
+        Goal::OfFloor(_) => compared.median(|round| round.of_floor(cpu_us)),
+        Goal::OfHyper(_) => compared.median(|round| round.of_hyper(cpu_us)),
+        Goal::Us(_) => compared.median(|round| Some(round.server?.cpu_us)),
+        Goal::OfWebSocket(_) | Goal::Bytes(_) | Goal::RiseMs(_) => None,
     }
 }
 
-fn columns(columns: &[(&'static str, &'static str)]) -> Vec<Column> {
-    columns
-        .iter()
-        .map(|&(key, title)| Column { key, title })
-        .collect()
+fn cpu_us(work: &Work) -> f64 {
+    work.cpu_us
+}
+
+fn columns(heads: &[Heads]) -> Vec<Column> {
+    let heads = heads.iter().copied().flatten();
+    heads.map(|&(key, title)| Column { key, title }).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{scenario::fanout::Publisher, wire::Wire};
-
-    fn delivered(cpu_per_million: f64) -> Delivered {
-        Delivered {
-            per_second: 1e6 / cpu_per_million,
-            cpu_per_million,
-            user_share: 0.05,
-        }
-    }
-
-    fn compared(server: &[f64], floor: &[f64]) -> Compared<Fanout, Delivered> {
-        let publisher = Publisher::WebSocket;
-        Compared {
-            load: Fanout {
-                wire: Wire::WebSocket,
-                readers: 10,
-                in_flight: 8,
-                publisher,
-            },
-            server: server.iter().copied().map(delivered).collect(),
-            floor: floor.iter().copied().map(delivered).collect(),
-        }
-    }
-
-    fn cell(table: &Table, key: &str) -> Cell {
-        let at = table
-            .columns
-            .iter()
-            .position(|column| column.key == key)
-            .unwrap();
-        table.rows[0][at].clone()
-    }
-
-    /// The second round was disturbed for both: its ratio is like the others'.
-    #[test]
-    fn ratios_are_taken_within_a_round() {
-        let table = fanout(&[compared(&[1.0, 4.0, 1.2], &[2.0, 8.0, 2.0])]);
-        assert_eq!(
-            cell(&table, "cpu_ratio"),
-            Cell::Figure {
-                value: 0.5,
-                decimals: 3
-            }
-        );
-        let Cell::Figure { value, .. } = cell(&table, "cpu_ratio_spread_percent") else {
-            panic!("three rounds have a spread");
-        };
-        assert!(
-            (value - 10.0).abs() < 1e-9,
-            "0.5 to 0.6 is {value} % around the median"
-        );
-        assert_eq!(
-            cell(&table, "user_percent"),
-            Cell::Figure {
-                value: 5.0,
-                decimals: 0
-            }
-        );
-    }
-
-    #[test]
-    fn the_floor_alone_has_no_ratio() {
-        let table = fanout(&[compared(&[], &[2.0])]);
-        assert_eq!(cell(&table, "cpu_ratio"), Cell::Missing);
-        assert_eq!(cell(&table, "cpu_s_per_million"), Cell::Missing);
-        assert_eq!(
-            cell(&table, "floor_cpu_s_per_million"),
-            Cell::Figure {
-                value: 2.0,
-                decimals: 3
-            }
-        );
-    }
-
-    #[test]
-    fn every_row_fills_every_column() {
-        let lines = Idle {
-            wire: Wire::Ndjson,
-            lines: 10,
-            server: Some(1.0),
-            floor: None,
-        };
-        let publishing = Publishing {
-            connections: 8,
-            pipelined: 1,
-            readers: 0,
-        };
-        let tables = [
-            idle(&[lines]),
-            fanout(&[compared(&[1.0], &[1.0])]),
-            publish(&[Compared::new(publishing)]),
-            connect(&[Compared::new(())]),
-        ];
-        for table in tables {
-            assert_eq!(table.rows[0].len(), table.columns.len(), "{}", table.key);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,61 @@
+//! What a reader must never see.
+
+use crate::payload::{NotOurs, Stamp};
+
+/// A reader saw something else than each entry once and in order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Entries are missing before this one.
+    #[error(
+        "reader {reader} saw {stamp} where number {expected} comes next; \
+         the entries between were lost or reordered"
+    )]
+    Lost {
+        /// The reader's index.
+        reader: usize,
+        /// What came.
+        stamp: Stamp,
+        /// The number that had to come.
+        expected: u64,
+    },
+    /// This entry came before.
+    #[error(
+        "reader {reader} saw {stamp} again, after all before {expected}; \
+         the server delivered it twice"
+    )]
+    Repeated {
+        /// The reader's index.
+        reader: usize,
+        /// What came.
+        stamp: Stamp,
+        /// The number that had to come.
+        expected: u64,
+    },
+    /// This entry was not published yet.
+    #[error(
+        "reader {reader} saw {stamp}, of which only {published} were published; \
+         the channel was not empty, or someone else publishes to it"
+    )]
+    Unpublished {
+        /// The reader's index.
+        reader: usize,
+        /// What came.
+        stamp: Stamp,
+        /// How many entries this source has published.
+        published: u64,
+    },
+    /// This entry belongs to another channel.
+    #[error(
+        "reader {reader} saw {stamp}, which was published to another channel; \
+         the server mixed them up"
+    )]
+    Astray {
+        /// The reader's index.
+        reader: usize,
+        /// What came.
+        stamp: Stamp,
+    },
+    /// The payload is none of ours.
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
+}
