@@ -16,7 +16,7 @@ mod line;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    ops::AddAssign,
+    ops::{AddAssign, Range},
     time::{Duration, Instant},
 };
 
@@ -37,7 +37,7 @@ pub struct Client {
     vacant: Vec<usize>,
     /// Bytes that reading lines were sent, with the heads of their responses.
     received_bytes: u64,
-    /// How many sockets were opened, to spread them over source addresses.
+    /// How many source ports were tried.
     sockets: usize,
     buffer: Vec<u8>,
     progress_at: Instant,
@@ -307,40 +307,64 @@ impl Client {
         Ok(index)
     }
 
-    /// Begins to connect. Each source address has some 28,000 ports, so a loopback server is
-    /// reached from several in turn.
+    /// Begins to connect. A loopback server is reached from ports that are named here: to find a
+    /// free one takes the system milliseconds while tens of thousands of earlier connections rest
+    /// in TIME_WAIT. Those led to other ports of the server's side, so theirs may serve again.
     fn connect(&mut self) -> Result<TcpStream> {
-        let socket = Socket::new(
-            Domain::for_address(self.server),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )
-        .context("cannot open a socket; raise the limit of open files (ulimit -n)")?;
-        socket.set_tcp_nodelay(true)?;
-        if self.server.ip() == Ipv4Addr::LOCALHOST {
-            let last = 1 + (self.sockets % SOURCE_ADDRESSES) as u8;
-            socket.set_reuse_address(true)?; // ports that rest in TIME_WAIT may serve again
-            socket
-                .bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())
-                .with_context(|| format!("cannot bind to 127.0.0.{last}"))?;
-        }
-        self.sockets += 1;
-        match socket.connect(&self.server.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot connect to {}", self.server));
+        loop {
+            let socket = Socket::new(
+                Domain::for_address(self.server),
+                Type::STREAM.nonblocking(),
+                Some(Protocol::TCP),
+            )
+            .context("cannot open a socket; raise the limit of open files (ulimit -n)")?;
+            socket.set_tcp_nodelay(true)?;
+            let mut bound = Ok(());
+            if self.server.ip() == Ipv4Addr::LOCALHOST {
+                socket.set_reuse_address(true)?;
+                bound = socket.bind(&source(self.server.port(), self.sockets).into());
+                self.sockets += 1;
             }
+            match bound.and_then(|()| socket.connect(&self.server.into())) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => {}
+                // Somebody listens there, or another client of this server has it.
+                Err(error) if is_taken(&error) && self.sockets < SOURCES_TRIED_MAX => continue,
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot connect to {}", self.server));
+                }
+            }
+            return Ok(TcpStream::from_std(socket.into()));
         }
-        Ok(TcpStream::from_std(socket.into()))
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+/// More than a measurement opens; to go on would be to turn in a circle.
+const SOURCES_TRIED_MAX: usize = 200_000;
+
+/// The source of the `n`th connection to a server on loopback, which is another for each server, so
+/// that a second run does not meet what the first left behind.
+fn source(server_port: u16, n: usize) -> SocketAddr {
+    const ADDRESSES: usize = 8;
+    const PORTS: Range<usize> = 20_000..60_000;
+    let place = usize::from(server_port) + n / ADDRESSES;
+    let port = PORTS.start + place % PORTS.len();
+    let last = 1 + (n % ADDRESSES) as u8;
+    SocketAddr::from(([127, 0, 0, last], port as u16))
 }
 
 const EVENTS_PER_TURN: usize = 1024;
 const READ_BYTES: usize = 256 * 1024;
 /// Lines that are being opened at once: below every listener's backlog.
 const OPENING_MAX: usize = 100;
-const SOURCE_ADDRESSES: usize = 8;
 /// The longest wait within a turn, so that an interrupt is soon noticed.
 const WAIT: Duration = Duration::from_millis(100);
 /// Silence after which a run has failed.

@@ -246,3 +246,10 @@ fn an_answered_poll_asks_for_what_follows() {
         }
     }
 }
+
+#[test]
+fn no_source_serves_two_connections_at_once() {
+    let sources = (0..Client::LINES_MAX).map(|n| source(40_000, n));
+    let different: std::collections::HashSet<_> = sources.collect();
+    assert_eq!(different.len(), Client::LINES_MAX);
+}

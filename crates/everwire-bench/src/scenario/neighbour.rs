@@ -140,4 +140,4 @@ impl Large {
 }
 
 const CHANNEL: &str = "large";
-const LINES_PER_TURN: usize = 64;
+const LINES_PER_TURN: usize = 16;
