@@ -17,6 +17,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Range},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,13 +26,20 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use self::line::Line;
-use crate::{interrupt::Interrupt, ledger::Ledger, wire::Wire};
+use crate::{
+    dialect::{Dialect, Subscription},
+    interrupt::Interrupt,
+    ledger::Ledger,
+    publish::{self, PublishRequest},
+    wire::Wire,
+};
 
 /// Lines to one server and the loop that serves them.
 pub struct Client {
     poll: Poll,
     events: Events,
     server: SocketAddr,
+    dialect: Dialect,
     interrupt: Interrupt,
     lines: Vec<Option<Line>>,
     vacant: Vec<usize>,
@@ -41,6 +49,17 @@ pub struct Client {
     sockets: usize,
     buffer: Vec<u8>,
     progress_at: Instant,
+}
+
+/// The server went silent before all was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "nothing came for {} s while {missing} deliveries are missing; the server lost them or hangs",
+    STALLED.as_secs()
+)]
+pub struct Stalled {
+    /// Deliveries that are missing, over all readers.
+    pub missing: u64,
 }
 
 /// What happened in one or more turns of the loop.
@@ -84,6 +103,7 @@ impl Client {
             poll: Poll::new().context("cannot create an epoll instance")?,
             events: Events::with_capacity(events),
             server,
+            dialect: Dialect::Everwire,
             interrupt,
             lines: Vec::new(),
             vacant: Vec::new(),
@@ -92,6 +112,33 @@ impl Client {
             buffer: vec![0; READ_BYTES],
             progress_at: Instant::now(),
         })
+    }
+
+    /// The same client, for a server that speaks `dialect`.
+    pub fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+
+    /// How `channel` is read over `wire`.
+    ///
+    /// # Errors
+    /// If the server has no such wire.
+    pub fn subscription(&self, wire: Wire, channel: &str) -> Result<Arc<Subscription>> {
+        let subscription = self.dialect.subscription(wire, self.server, channel)?;
+        Ok(Arc::new(subscription))
+    }
+
+    /// The request that publishes the entries of `ledger` to `channel`.
+    ///
+    /// # Errors
+    /// If the server takes none over HTTP.
+    pub fn publish_request(&self, channel: &str, ledger: &Ledger) -> Result<PublishRequest> {
+        PublishRequest::new(&self.dialect, self.server, channel, ledger)
+    }
+
+    /// The request that creates `channel`, where the server wants one.
+    pub fn create_request(&self, channel: &str) -> Option<Vec<u8>> {
+        self.dialect.create_request(self.server, channel)
     }
 
     /// Opens `count` readers of `channel`, the ledger's first, as [`open_lines`](Self::open_lines).
@@ -106,31 +153,30 @@ impl Client {
         ledger: &mut Ledger,
         on_opened: impl FnMut(usize),
     ) -> Result<Vec<usize>> {
-        let request = wire.request(self.server, channel);
-        let asked = (0..count).map(|_| (0, request.clone()));
-        self.open_lines(wire, asked, ledger, on_opened)
+        let subscription = self.subscription(wire, channel)?;
+        let asked = std::iter::repeat_n((0, subscription), count);
+        self.open_lines(asked, ledger, on_opened)
     }
 
-    /// Opens reading lines of `wire`, a few at a time, and waits until all are at rest. Each is
-    /// `asked` for by the ledger's channel and a request. `on_opened` is told how many are open.
-    /// Returns their indices.
+    /// Opens reading lines, a few at a time, and waits until all are at rest. Each is `asked` for
+    /// by the ledger's channel and a subscription. `on_opened` is told how many are open. Returns
+    /// their indices.
     ///
     /// # Errors
     /// If the server refuses one, does not answer, or too many lines are asked for.
     pub fn open_lines(
         &mut self,
-        wire: Wire,
-        asked: impl IntoIterator<Item = (usize, Vec<u8>)>,
+        asked: impl IntoIterator<Item = (usize, Arc<Subscription>)>,
         ledger: &mut Ledger,
         mut on_opened: impl FnMut(usize),
     ) -> Result<Vec<usize>> {
         let (mut asked, mut lines, mut opened) = (asked.into_iter().fuse(), Vec::new(), 0);
         loop {
             while lines.len() - opened < OPENING_MAX
-                && let Some((channel, request)) = asked.next()
+                && let Some((channel, subscription)) = asked.next()
             {
                 let reader = ledger.join(channel);
-                let line = Line::reading(self.connect()?, reader, wire, ledger, request);
+                let line = Line::reading(self.connect()?, reader, subscription, ledger);
                 lines.push(self.insert(line)?);
             }
             if opened == lines.len() {
@@ -146,8 +192,8 @@ impl Client {
     /// # Errors
     /// If the system gives no socket.
     pub fn open_unread(&mut self, wire: Wire, channel: &str, ledger: &Ledger) -> Result<usize> {
-        let request = wire.request(self.server, channel);
-        let line = Line::reading(self.connect()?, UNREAD, wire, ledger, request);
+        let subscription = self.subscription(wire, channel)?;
+        let line = Line::reading(self.connect()?, UNREAD, subscription, ledger);
         self.insert(line)
     }
 
@@ -158,6 +204,24 @@ impl Client {
     pub fn open_publisher(&mut self) -> Result<usize> {
         let line = Line::publishing(self.connect()?);
         self.insert(line)
+    }
+
+    /// Appends a message with the next entry of `source`, as the WebSocket `index` publishes it.
+    ///
+    /// # Errors
+    /// If nothing can be published on that line.
+    pub fn write_frame(
+        &self,
+        index: usize,
+        ledger: &mut Ledger,
+        source: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let line = self.lines[index].as_ref();
+        let envelope = line.and_then(Line::envelope);
+        let envelope = envelope.context("nothing can be published on this line")?;
+        publish::write_frame(ledger, source, envelope, out);
+        Ok(())
     }
 
     /// Sends `bytes`, of which `requests` will be answered, on line `index`.
@@ -213,10 +277,8 @@ impl Client {
         if events > 0 {
             self.progress_at = Instant::now();
         } else if self.progress_at.elapsed() > STALLED {
-            let (seconds, missing) = (STALLED.as_secs(), ledger.missing());
-            bail!(
-                "nothing came for {seconds} s while {missing} deliveries are missing; the server lost them or hangs"
-            );
+            let missing = ledger.missing();
+            return Err(Stalled { missing }.into());
         }
         Ok(turn)
     }

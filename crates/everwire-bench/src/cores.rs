@@ -31,6 +31,14 @@ impl Cores {
         }
     }
 
+    /// The core of the measured process; 0 where nothing is bound.
+    pub fn server(self) -> usize {
+        match self {
+            Self::Apart { server, .. } => server,
+            Self::Shared => 0,
+        }
+    }
+
     /// Runs `start` on the server's core, so that a process started there stays there with all
     /// its threads, and goes back to the client's.
     pub fn on_server_core<T>(self, start: impl FnOnce() -> T) -> T {

@@ -18,7 +18,7 @@ mod ndjson;
 use self::{chunked::Chunked, event_stream::EventStream, frames::Frames, lines::Lines};
 use crate::{
     ledger::Violation,
-    response::{Framing, HeadError, ResponseHead, excerpt, field},
+    response::{Framing, HeadError, ResponseHead, excerpt},
     wire::Wire,
 };
 
@@ -48,8 +48,8 @@ pub struct Reading {
     wire: Wire,
     payload_bytes: usize,
     state: State,
-    /// Where a long poll's answer says that the next one begins.
-    next_offset: Option<String>,
+    /// The head of a long poll's answer, which says where the next one begins.
+    poll_head: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -87,21 +87,21 @@ impl Reading {
             wire,
             payload_bytes,
             state,
-            next_offset: None,
+            poll_head: Vec::new(),
         }
     }
 
-    /// Begins to read the answer to the next poll, and gives the offset that it has to ask for;
-    /// `None` while the last one is not answered, or if its answer told none.
-    pub fn poll_again(&mut self) -> Option<String> {
-        let offset = match self.state {
-            State::Answered => self.next_offset.take()?,
+    /// Begins to read the answer to the next poll, and gives its request, which `next` makes of the
+    /// head of the last answer; `None` while that is not complete, or if nothing follows from it.
+    pub fn poll_again(&mut self, next: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let request = match self.state {
+            State::Answered => next(&self.poll_head)?,
             State::Head { .. } | State::Messages(_) | State::Content { .. } => return None,
         };
         self.state = State::Head {
             unfinished: Vec::new(),
         };
-        Some(offset)
+        Some(request)
     }
 
     /// Takes bytes as they arrive and gives what they complete to `on_event`.
@@ -137,8 +137,7 @@ impl Reading {
                 };
                 let received = std::mem::take(unfinished);
                 if self.wire == Wire::LongPoll {
-                    let offset = field(&received, "stream-next-offset");
-                    self.next_offset = offset.map(str::to_owned);
+                    self.poll_head = received[..head.bytes].to_vec();
                 }
                 self.state = self.after_head(head, &received)?;
                 self.decode(&received[head.bytes..], on_event)

@@ -1,7 +1,7 @@
 //! A load generator for Everwire, and the floor to compare it with.
 //!
 //! ```text
-//!  main ─▶ suite ─▶ scenario ─┬─▶ subject   a server or the floor, started and watched
+//!  main ─▶ suite ─▶ scenario ─┬─▶ subject   a server, a rival or a floor, started and watched
 //!            │                ├─▶ client    thousands of lines, one epoll loop
 //!            ▼                └─▶ ledger    who has seen what; paces the publishers
 //!          report
@@ -12,13 +12,14 @@
 //!
 //! Modules in reading order: what is published and proved ([`payload`], [`ledger`],
 //! [`timing`]), how it looks
-//! on the line ([`wire`], [`response`], [`decode`], [`publish`]), who speaks ([`client`],
-//! [`publisher`], [`pacer`], [`floor`]), what is watched ([`subject`], [`usage`], [`cores`]), and what is
+//! on the line ([`wire`], [`dialect`], [`rival`], [`response`], [`decode`], [`publish`]), who speaks
+//! ([`client`], [`publisher`], [`pacer`], [`floor`]), what is watched ([`subject`], [`usage`], [`cores`]), and what is
 //! measured and told ([`scenario`], [`suite`], [`statistics`], [`report`]).
 
 mod client;
 mod cores;
 mod decode;
+mod dialect;
 mod floor;
 mod interrupt;
 mod ledger;
@@ -30,6 +31,7 @@ mod publish;
 mod publisher;
 mod report;
 mod response;
+mod rival;
 mod scenario;
 mod statistics;
 mod subject;
@@ -45,6 +47,7 @@ use std::{
     num::NonZeroUsize,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -64,9 +67,10 @@ use crate::{
         Report,
         markdown::{self, NoPlace, replace_figures},
     },
+    rival::Rival,
     scenario::{Bench, idle},
     subject::Subject,
-    suite::{Extent, Kind, Suite},
+    suite::{Extent, Kind, Subjects, Suite},
 };
 
 /// Measures what Everwire costs on this machine, against the least that any server must do.
@@ -119,8 +123,13 @@ struct RunOptions {
     /// Core threads of the server. The floor has one, so ratios compare only with one.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     threads: usize,
+    /// The description of another server, to be measured in the same rounds; may be repeated.
+    ///
+    /// What goes wrong with it is its result and does not end the run. See bench/README.md.
+    #[arg(long, value_name = "FILE")]
+    rival: Vec<PathBuf>,
     /// One round of 0.2 seconds for each measurement and fewer lines, within 90 seconds, instead of
-    /// three of 1 second within some 8 minutes.
+    /// three of 1 second within some 8 minutes; half as much again for each rival.
     #[arg(long)]
     quick: bool,
     /// Rounds; the median of them is reported. A run that takes too long measures what it can.
@@ -185,15 +194,21 @@ fn run(options: RunOptions) -> Result<()> {
         arguments: options.server_arg,
     });
 
-    let mut suite = Suite::new(server, &extent);
+    let (rivals, versions) = read_rivals(&options.rival)?;
+    let mut suite = Suite::new(Subjects { server, rivals }, &extent);
     let measured = suite.run(&bench, rounds);
     bench.progress.finish();
     measured?;
 
     let is_cut = suite.is_cut(rounds);
+    let mut conditions = conditions(&bench, options.threads, rounds, is_cut);
+    if !versions.is_empty() {
+        conditions.push(("rivals", versions.join("; ")));
+    }
     let report = Report {
-        conditions: conditions(&bench, options.threads, rounds, is_cut),
+        conditions,
         tables: suite.tables(),
+        notes: suite.notes(),
     };
     let shown = if stdout().is_terminal() {
         report.aligned()
@@ -211,6 +226,18 @@ fn run(options: RunOptions) -> Result<()> {
         document.write(&report, is_cut)?;
     }
     Ok(())
+}
+
+/// The servers that `paths` describe, and their versions.
+fn read_rivals(paths: &[PathBuf]) -> Result<(Vec<Arc<Rival>>, Vec<String>)> {
+    let mut rivals = Vec::new();
+    let mut versions = Vec::new();
+    for path in paths {
+        let rival = Rival::read(path)?;
+        versions.push(rival.version()?);
+        rivals.push(Arc::new(rival));
+    }
+    Ok((rivals, versions))
 }
 
 /// What the figures hold for.
@@ -274,6 +301,7 @@ impl RunOptions {
             server,
             server_arg,
             threads,
+            rival: _,
             quick,
             rounds: _,
             seconds: _,
@@ -289,9 +317,11 @@ impl RunOptions {
         server.is_some() && as_usual && in_full && for_long
     }
 
-    /// A slow machine may take longer than others, but not for ever.
+    /// A slow machine may take longer than others, but not for ever. A rival takes as long as the
+    /// floor.
     fn time_max(&self) -> Duration {
-        Duration::from_secs(if self.quick { 85 } else { 12 * 60 })
+        let of_two = Duration::from_secs(if self.quick { 85 } else { 12 * 60 });
+        of_two * (2 + self.rival.len() as u32) / 2
     }
 
     fn duration(&self) -> Duration {

@@ -94,6 +94,18 @@ impl Payloads {
             start: String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned(),
         })
     }
+
+    /// The first payload that stands anywhere in `text`, and what follows it.
+    ///
+    /// The colon that ends its name is looked for, which costs little where a text has few.
+    pub fn find<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        memchr::memchr_iter(b':', text).find_map(|colon| {
+            let start = (colon + 1).checked_sub(NAME_BYTES)?;
+            let (payload, after) = text[start..].split_at_checked(self.bytes())?;
+            let is_ours = payload[0].is_ascii_digit() && self.read(payload).is_ok();
+            is_ours.then_some((payload, after))
+        })
+    }
 }
 
 /// A delivered payload was never published by this run.

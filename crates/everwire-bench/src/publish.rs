@@ -2,21 +2,41 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Result;
 use memchr::memmem;
 
 use crate::{
+    dialect::{Dialect, Envelope},
     ledger::Ledger,
     response::{Framing, HeadError, ResponseHead, excerpt},
     wire,
 };
 
-/// Appends one masked text frame (RFC 6455, section 5.2) with the next entry of `source`.
-///
+/// Appends one masked text frame (RFC 6455, section 5.2) with the next entry of `source` in its
+/// `envelope`.
+pub fn write_frame(ledger: &mut Ledger, source: usize, envelope: &Envelope, out: &mut Vec<u8>) {
+    let Envelope { before, after } = envelope;
+    let bytes = before.len() + ledger.payloads().bytes() + after.len();
+    let start = write_frame_head(bytes, out);
+    out.extend_from_slice(before);
+    ledger.publish(source, out);
+    out.extend_from_slice(after);
+    mask(&mut out[start..], KEY);
+}
+
+/// Appends one masked text frame with `text`.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
+    let start = write_frame_head(text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+    mask(&mut out[start..], KEY);
+}
+
 /// The masking key is fixed: its unpredictability protects proxies from scripts in browsers, and
 /// unmasking costs the server the same with any key but zero.
-pub fn write_frame(ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
-    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let bytes = ledger.payloads().bytes();
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// Appends the head of a masked text frame with `bytes`; returns where its payload begins.
+fn write_frame_head(bytes: usize, out: &mut Vec<u8>) -> usize {
     out.push(0x81);
     match u16::try_from(bytes) {
         Ok(short @ ..126) => out.push(0x80 | short as u8),
@@ -30,9 +50,7 @@ pub fn write_frame(ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&KEY);
-    let start = out.len();
-    ledger.publish(source, out);
-    mask(&mut out[start..], KEY);
+    out.len()
 }
 
 /// Masks or unmasks `payload` (RFC 6455, section 5.3), in pieces that the compiler makes wide.
@@ -57,23 +75,32 @@ pub fn write_pong(ping: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(ping);
 }
 
-/// The request that publishes one entry over HTTP; its head is the same each time.
+/// The request that publishes one entry over HTTP; all but its payload is the same each time.
 #[derive(Clone, Debug)]
 pub struct PublishRequest {
-    head: Vec<u8>,
+    envelope: Envelope,
 }
 
 impl PublishRequest {
-    /// Requests that publish to `channel`.
-    pub fn new(host: SocketAddr, channel: &str, ledger: &Ledger) -> Self {
-        let head = wire::publish_head(host, channel, ledger.payloads().bytes());
-        Self { head }
+    /// Requests that publish to `channel`, in the words of `dialect`.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn new(
+        dialect: &Dialect,
+        host: SocketAddr,
+        channel: &str,
+        ledger: &Ledger,
+    ) -> Result<Self> {
+        let envelope = dialect.publish_request(host, channel, ledger.payloads().bytes())?;
+        Ok(Self { envelope })
     }
 
     /// Appends one request with the next entry of `source`.
     pub fn write(&self, ledger: &mut Ledger, source: usize, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
+        out.extend_from_slice(&self.envelope.before);
         ledger.publish(source, out);
+        out.extend_from_slice(&self.envelope.after);
     }
 }
 
@@ -207,7 +234,7 @@ mod tests {
         ] {
             let mut ledger = Ledger::new(Payloads::new(bytes), 1);
             let mut frame = Vec::new();
-            write_frame(&mut ledger, 0, &mut frame);
+            write_frame(&mut ledger, 0, &Envelope::default(), &mut frame);
             assert_eq!(frame.len(), head + bytes, "payload of {bytes} bytes");
             let (key, masked) = frame[head - 4..].split_at(4);
             let payload: Vec<u8> = masked

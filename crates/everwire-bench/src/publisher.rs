@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     client::Client,
     ledger::Ledger,
-    publish::{self, BatchRequest, PublishRequest},
+    publish::{BatchRequest, PublishRequest},
 };
 
 /// Publishing connections, all at the same pace.
@@ -82,7 +82,7 @@ impl Publishers {
         connections: usize,
         pace: Pace,
     ) -> Result<Self> {
-        let request = PublishRequest::new(client.server(), channel, ledger);
+        let request = client.publish_request(channel, ledger)?;
         let mut publishers = Vec::new();
         for source in 0..connections {
             let over = Over::Http(request.clone());
@@ -106,10 +106,10 @@ impl Publishers {
         for connection in 0..connections {
             let share = channels.iter().enumerate().skip(connection);
             let routes = share.step_by(connections).map(|(source, channel)| {
-                let over = Over::Http(PublishRequest::new(client.server(), channel, ledger));
-                Route { source, over }
+                let over = Over::Http(client.publish_request(channel, ledger)?);
+                Ok(Route { source, over })
             });
-            let routes: Vec<Route> = routes.collect();
+            let routes: Vec<Route> = routes.collect::<Result<_>>()?;
             publishers.push((client.open_publisher()?, routes));
         }
         publishers.retain(|(_, routes)| !routes.is_empty());
@@ -199,7 +199,9 @@ impl Publishers {
                 publisher.at = (publisher.at + 1) % publisher.routes.len();
                 let Route { source, over } = &publisher.routes[publisher.at];
                 match over {
-                    Over::WebSocket => publish::write_frame(ledger, *source, &mut self.unsent),
+                    Over::WebSocket => {
+                        client.write_frame(publisher.line, ledger, *source, &mut self.unsent)?;
+                    }
                     Over::Http(request) => request.write(ledger, *source, &mut self.unsent),
                     Over::Batch(request) => request.write(ledger, *source, &mut self.unsent),
                 }
@@ -212,8 +214,12 @@ impl Publishers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{floor::testing, interrupt::Interrupt, payload::Payloads, wire::Wire};
+    use crate::{
+        dialect::Subscription, floor::testing, interrupt::Interrupt, payload::Payloads, wire::Wire,
+    };
 
     fn client_and_ledger(floor: &testing::Running, sources: usize) -> (Client, Ledger) {
         let client = Client::new(floor.address(), Interrupt::default()).unwrap();
@@ -305,11 +311,10 @@ mod tests {
         let mut ledger = Ledger::of_channels(Payloads::new(128), &[1; 5]);
         let asked = (0..10).map(|reader| {
             let request = Wire::WebSocket.request(floor.address(), &channels[reader / 2]);
-            (reader / 2, request)
+            let subscription = Subscription::plain(Wire::WebSocket, request);
+            (reader / 2, Arc::new(subscription))
         });
-        client
-            .open_lines(Wire::WebSocket, asked, &mut ledger, |_| {})
-            .unwrap();
+        client.open_lines(asked, &mut ledger, |_| {}).unwrap();
         let mut publishers = Publishers::in_turn(&mut client, &channels, &ledger, 2).unwrap();
         let shares = publishers.publishers.iter().map(|publisher| {
             let sources = publisher.routes.iter().map(|route| route.source);

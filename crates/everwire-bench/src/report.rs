@@ -19,6 +19,8 @@ pub struct Report {
     pub conditions: Vec<(&'static str, String)>,
     /// The tables in the order they are shown.
     pub tables: Vec<Table>,
+    /// What has to be said besides, each on a line.
+    pub notes: Vec<String>,
 }
 
 /// Rows that have the same columns.
@@ -35,12 +37,22 @@ pub struct Table {
 }
 
 /// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The name in plain lines and JSON, with the unit.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// The title for a person.
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
+}
+
+impl Column {
+    /// A column.
+    pub fn new(key: impl Into<Cow<'static, str>>, title: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            key: key.into(),
+            title: title.into(),
+        }
+    }
 }
 
 /// One value.
@@ -72,6 +84,9 @@ impl Report {
             let _ = write!(out, "\n{}\n", table.title);
             table.write_aligned(&mut out);
         }
+        for note in &self.notes {
+            let _ = write!(out, "\n{note}\n");
+        }
         out
     }
 
@@ -92,10 +107,14 @@ impl Report {
                 out.push('\n');
             }
         }
+        for note in &self.notes {
+            let _ = writeln!(out, "# {note}");
+        }
         out
     }
 
-    /// For a program: `{"conditions": {…}, "<table>": [{…}, …]}`, with figures in full.
+    /// For a program: `{"conditions": {…}, "<table>": [{…}, …], "notes": […]}`, with figures in
+    /// full.
     pub fn json(&self) -> String {
         let conditions: Map<String, Value> = self
             .conditions
@@ -107,11 +126,12 @@ impl Report {
             let rows = table.rows.iter().map(|row| {
                 let cells = table.columns.iter().zip(row);
                 cells
-                    .map(|(column, cell)| (column.key.to_owned(), cell.json()))
+                    .map(|(column, cell)| (column.key.clone().into_owned(), cell.json()))
                     .collect::<Map<_, _>>()
             });
             report.insert(table.key.to_owned(), rows.map(Value::Object).collect());
         }
+        report.insert("notes".to_owned(), json!(self.notes));
         format!("{:#}\n", Value::Object(report))
     }
 }
@@ -121,7 +141,7 @@ impl Table {
         let heads = self
             .columns
             .iter()
-            .map(|column| column.title.to_owned())
+            .map(|column| column.title.clone().into_owned())
             .collect();
         let mut lines: Vec<Vec<String>> = vec![heads];
         lines.extend(
@@ -220,18 +240,9 @@ pub mod tests {
 
     pub fn report() -> Report {
         let columns = vec![
-            Column {
-                key: "wire",
-                title: "wire",
-            },
-            Column {
-                key: "readers",
-                title: "readers",
-            },
-            Column {
-                key: "ratio",
-                title: "of floor",
-            },
+            Column::new("wire", "wire"),
+            Column::new("readers", "readers"),
+            Column::new("ratio", "of floor"),
         ];
         let rows = vec![
             vec![
@@ -251,6 +262,7 @@ pub mod tests {
         Report {
             conditions: vec![("rounds", "3".to_owned())],
             tables,
+            notes: vec!["other: lost".to_owned()],
         }
     }
 
@@ -259,7 +271,8 @@ pub mod tests {
         let expected = "rounds: 3\n\nFan-out\n\
                         \x20 wire       readers  of floor\n\
                         \x20 websocket   10,000      0.14\n\
-                        \x20 ndjson           1         –\n";
+                        \x20 ndjson           1         –\n\
+                        \nother: lost\n";
         assert_eq!(report().aligned(), expected);
     }
 
@@ -267,7 +280,8 @@ pub mod tests {
     fn a_pipe_gets_a_line_for_each_row() {
         let expected = "# rounds: 3\n\
                         fanout wire=websocket readers=10000 ratio=0.14\n\
-                        fanout wire=ndjson readers=1\n";
+                        fanout wire=ndjson readers=1\n\
+                        # other: lost\n";
         assert_eq!(report().plain(), expected);
     }
 
@@ -280,6 +294,7 @@ pub mod tests {
                 {"wire": "websocket", "readers": 10_000, "ratio": 0.136_4},
                 {"wire": "ndjson", "readers": 1, "ratio": null},
             ],
+            "notes": ["other: lost"],
         });
         assert_eq!(value, expected);
     }

@@ -22,8 +22,9 @@ use crate::{
     payload::Payloads,
     progress::Progress,
     publisher::Publishers,
+    rival::Rival,
     subject::{Running, Subject},
-    wire::{self, Wire},
+    wire::Wire,
 };
 
 /// Something that subjects are measured with.
@@ -38,6 +39,11 @@ pub trait Load {
     fn floors(&self) -> Floors<Self>
     where
         Self: Sized;
+
+    /// Whether `rival` has all that this takes.
+    fn suits(&self, _rival: &Rival) -> bool {
+        false
+    }
 
     /// How many of `rounds` are worth it.
     fn rounds(&self, rounds: usize) -> usize {
@@ -154,8 +160,9 @@ impl Bench {
     ) -> Result<T> {
         let running = subject
             .start(self.cores, &self.interrupt)
-            .with_context(|| format!("the {} did not start", subject.name()))?;
+            .with_context(|| format!("{} did not start", subject.title()))?;
         let client = Client::new(running.address(), self.interrupt.clone())?;
+        let client = client.speaking(running.dialect());
         let ledger = Ledger::of_channels(Payloads::new(scene.payload_bytes), &scene.sources);
         let channels = 0..scene.sources.len();
         let mut stage = Stage {
@@ -167,11 +174,8 @@ impl Bench {
         };
         let played = stage.create_channels().and_then(|()| play(&mut stage));
         played.with_context(|| {
-            format!(
-                "the {} failed; {}",
-                subject.name(),
-                stage.running.last_words()
-            )
+            let last_words = stage.running.last_words();
+            format!("{} failed; {last_words}", subject.title())
         })
     }
 }
@@ -182,16 +186,15 @@ impl Stage<'_> {
     /// # Errors
     /// If one is refused.
     pub fn open_readers(&mut self, wire: Wire, count: usize) -> Result<Vec<usize>> {
-        let (progress, server) = (&self.bench.progress, self.client.server());
-        let asked = self.channels.iter().enumerate().flat_map(|(at, channel)| {
-            let request = wire.request(server, channel);
-            (0..count).map(move |_| (at, request.clone()))
-        });
-        let all = count * self.channels.len();
-        self.client
-            .open_lines(wire, asked, &mut self.ledger, |opened| {
-                progress.detail(&format!("{opened} of {all} {} lines", wire.name()));
-            })
+        let progress = &self.bench.progress;
+        let (mut asked, all) = (Vec::new(), count * self.channels.len());
+        for (at, channel) in self.channels.iter().enumerate() {
+            let subscription = self.client.subscription(wire, channel)?;
+            asked.extend(std::iter::repeat_n((at, subscription), count));
+        }
+        self.client.open_lines(asked, &mut self.ledger, |opened| {
+            progress.detail(&format!("{opened} of {all} {} lines", wire.name()));
+        })
     }
 
     /// Waits until the subject does nothing any more.
@@ -250,13 +253,13 @@ impl Stage<'_> {
 
     /// Creates the channels, or confirms that they are there.
     fn create_channels(&mut self) -> Result<()> {
-        let server = self.client.server();
-        let requests = self
-            .channels
-            .iter()
-            .map(|channel| wire::create_request(server, channel));
-        let requests: Vec<u8> = requests.flatten().collect();
-        self.request(&requests, self.channels.len())
+        let channels = self.channels.iter();
+        let requests = channels.filter_map(|channel| self.client.create_request(channel));
+        let requests: Vec<Vec<u8>> = requests.collect();
+        if requests.is_empty() {
+            return Ok(());
+        }
+        self.request(&requests.concat(), requests.len())
             .context("cannot create the channels")
             .map(drop)
     }

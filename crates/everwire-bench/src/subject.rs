@@ -1,23 +1,21 @@
 //! What is measured: a server binary or the floor, started fresh for each measurement.
 
+mod output;
+mod process;
+
 use std::{
-    collections::VecDeque,
-    io::{self, BufRead, BufReader, PipeReader},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
+    process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    cores::Cores,
-    interrupt::Interrupt,
-    usage::{self, CpuTime},
-};
+use self::output::Heard;
+pub use self::{output::Output, process::Process};
+use crate::{cores::Cores, dialect::Dialect, interrupt::Interrupt, rival::Rival, usage::CpuTime};
 
 /// A program that can be measured.
 #[derive(Clone, Debug)]
@@ -38,6 +36,8 @@ pub enum Subject {
     },
     /// This program's own [`bare_hyper`](crate::floor::bare_hyper).
     BareHyper,
+    /// A server that a file describes.
+    Rival(Arc<Rival>),
 }
 
 impl Subject {
@@ -47,38 +47,9 @@ impl Subject {
     /// If it cannot be started, ends, or does not tell within some seconds where it listens; the
     /// message quotes what it said.
     pub fn start(&self, cores: Cores, interrupt: &Interrupt) -> Result<Running> {
-        let mut command = self.command()?;
-        let (output, writer) = io::pipe().context("cannot create a pipe")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer);
-        let child = cores
-            .on_server_core(|| command.spawn())
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        drop(command); // and with it our ends of the pipe, which else would never end
-        let mut running = Running {
-            child,
-            address: SocketAddr::from(([0; 4], 0)),
-            output: lines_of(output),
-            last: VecDeque::new(),
-        };
-        running.address = running.wait_until_listening(interrupt)?;
-        Ok(running)
-    }
-
-    /// The name in messages.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Server { .. } => "server",
-            Self::Floor { .. } => "floor",
-            Self::BareHyper => "bare hyper",
-        }
-    }
-
-    fn command(&self) -> Result<Command> {
         const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
-        Ok(match self {
+        let mut command = match self {
+            Self::Rival(rival) => return rival.start(cores, interrupt),
             Self::Server {
                 binary,
                 threads,
@@ -102,7 +73,34 @@ impl Subject {
                 command.args(["floor", "--hyper"]).args(LISTEN);
                 command
             }
-        })
+        };
+        let output = Output::of(&mut command)?;
+        let process = Process::alone(&mut command, cores)?;
+        drop(command); // and with it our ends of the pipe, which else would never end
+        let mut running = Running::new(process, output);
+        let awaited = "no line `listening on http://…` came";
+        let address = running.wait_until(interrupt, awaited, |line| listening_address(line?))?;
+        Ok(running.at(address, Dialect::Everwire))
+    }
+
+    /// What messages call it.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Rival(rival) => rival.name().to_owned(),
+            Self::Server { .. } | Self::Floor { .. } | Self::BareHyper => {
+                format!("the {}", self.name())
+            }
+        }
+    }
+
+    /// The name among what is measured.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Rival(rival) => rival.name(),
+            Self::Server { .. } => "server",
+            Self::Floor { .. } => "floor",
+            Self::BareHyper => "bare hyper",
+        }
     }
 }
 
@@ -112,16 +110,40 @@ fn this_program() -> Result<PathBuf> {
 
 /// A started subject; it is stopped when this is dropped.
 pub struct Running {
-    child: Child,
+    process: Process,
     address: SocketAddr,
-    output: Receiver<String>,
-    last: VecDeque<String>,
+    dialect: Dialect,
+    output: Output,
 }
 
 impl Running {
+    /// A subject whose `process` was started, or is there already.
+    pub fn new(process: Process, output: Output) -> Self {
+        Self {
+            process,
+            address: SocketAddr::from(([0; 4], 0)),
+            dialect: Dialect::Everwire,
+            output,
+        }
+    }
+
+    /// The same, known to be at `address` and to speak `dialect`.
+    pub fn at(self, address: SocketAddr, dialect: Dialect) -> Self {
+        Self {
+            address,
+            dialect,
+            ..self
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How to speak to it.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect.clone()
     }
 
     /// CPU time since it started.
@@ -129,7 +151,7 @@ impl Running {
     /// # Errors
     /// If it is gone.
     pub fn cpu_time(&self) -> Result<CpuTime> {
-        CpuTime::of(self.child.id())
+        self.process.cpu_time()
     }
 
     /// Resident memory in bytes.
@@ -137,90 +159,52 @@ impl Running {
     /// # Errors
     /// If it is gone.
     pub fn resident_bytes(&self) -> Result<u64> {
-        usage::resident_bytes(self.child.id())
+        self.process.resident_bytes()
     }
 
     /// The end of what it said, for the message of an error.
     pub fn last_words(&mut self) -> String {
-        self.take_output();
-        let ended = match self.child.try_wait() {
-            Ok(Some(status)) => format!("it ended with {status}"),
-            _ => "it still runs".to_owned(),
-        };
-        if self.last.is_empty() {
-            return format!("{ended} and said nothing");
+        let (said, fate) = (self.output.quoted(), self.process.fate());
+        if said.is_empty() {
+            return format!("{fate} and said nothing");
         }
-        let said: Vec<_> = self
-            .last
-            .iter()
-            .map(|line| format!("\n  | {line}"))
-            .collect();
-        format!("{ended}; its last words:{}", said.concat())
+        format!("{fate}; its last words:{said}")
     }
 
-    fn wait_until_listening(&mut self, interrupt: &Interrupt) -> Result<SocketAddr> {
+    /// Waits until it listens, which `is_listening` tells of each line and of the moments between.
+    ///
+    /// # Errors
+    /// If it ends, or takes too long; the message says what was `awaited` and quotes what it said.
+    pub fn wait_until<T>(
+        &mut self,
+        interrupt: &Interrupt,
+        awaited: &str,
+        mut is_listening: impl FnMut(Option<&str>) -> Option<T>,
+    ) -> Result<T> {
+        const STEP: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + START_MAX;
-        while Instant::now() < deadline {
+        loop {
+            if Instant::now() >= deadline {
+                let seconds = START_MAX.as_secs();
+                bail!("{awaited} within {seconds} s; {}", self.last_words());
+            }
             interrupt.check()?;
-            match self.output.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => {
-                    let address = listening_address(&line);
-                    self.keep(line);
-                    if let Some(address) = address {
-                        return Ok(address);
-                    }
+            let listening = match self.output.hear(STEP) {
+                Heard::Line(line) => is_listening(Some(&line)),
+                Heard::Nothing => is_listening(None),
+                Heard::End if self.process.ends_soon() => {
+                    bail!("{awaited}; {}", self.last_words());
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let _ = self.child.wait(); // it closed its output, so it is about to end
-                    break;
-                }
+                Heard::End => is_listening(None),
+            };
+            if let Some(listening) = listening {
+                return Ok(listening);
             }
         }
-        let seconds = START_MAX.as_secs();
-        bail!(
-            "no line `listening on http://…` came within {seconds} s; {}",
-            self.last_words()
-        )
-    }
-
-    fn take_output(&mut self) {
-        while let Ok(line) = self.output.try_recv() {
-            self.keep(line);
-        }
-    }
-
-    fn keep(&mut self, line: String) {
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Killed, not asked: a graceful end would wait for lines that nobody needs any more. Both
-        // calls fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
 const START_MAX: Duration = Duration::from_secs(10);
-const LAST_LINES: usize = 12;
-
-/// The lines of `output`, read by a thread of its own so that the writer never waits.
-fn lines_of(output: PipeReader) -> Receiver<String> {
-    let (sender, receiver) = mpsc::sync_channel(1024);
-    thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            // A full channel loses the line: it only serves messages.
-            let _ = sender.try_send(String::from_utf8_lossy(&line).into_owned());
-        }
-    });
-    receiver
-}
 
 /// The address in a line `… listening on http://127.0.0.1:4017 …`.
 fn listening_address(line: &str) -> Option<SocketAddr> {

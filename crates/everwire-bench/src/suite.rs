@@ -3,6 +3,7 @@
 //! A round measures everything once, floor and server in turn, so that a disturbance of the
 //! machine meets both. Ratios are taken inside a round; what is reported is the median over rounds.
 
+mod beside;
 mod compared;
 mod goal;
 mod loads;
@@ -10,11 +11,15 @@ mod tables;
 
 use anyhow::Result;
 
-use self::compared::Compared;
+pub use self::compared::Subjects;
+use self::{
+    beside::{Beside, Notes},
+    compared::Compared,
+};
 use crate::{
     report::Table,
     scenario::{
-        Bench,
+        Bench, Load as _,
         channels::Channels,
         connecting::Connecting,
         echo::Echo,
@@ -25,7 +30,6 @@ use crate::{
         neighbour::Neighbour,
         publishing::Publishing,
     },
-    subject::Subject,
 };
 
 /// A kind of measurement.
@@ -82,7 +86,7 @@ impl Extent {
 
 /// All measurements and what they gave.
 pub struct Suite {
-    server: Option<Subject>,
+    subjects: Subjects,
     idle: Vec<Compared<Idle>>,
     fanouts: Vec<Compared<Fanout>>,
     joinings: Vec<Compared<Joining>>,
@@ -109,12 +113,12 @@ macro_rules! each {
 }
 
 impl Suite {
-    /// The measurements of `extent` on `server`, or on the floors alone.
-    pub fn new(server: Option<Subject>, extent: &Extent) -> Self {
+    /// The measurements of `extent` on `subjects` and the floors.
+    pub fn new(subjects: Subjects, extent: &Extent) -> Self {
         let when = |kind| extent.kinds.contains(&kind);
         let bytes = extent.payload_bytes[0];
         Self {
-            server,
+            subjects,
             idle: wanted(when(Kind::Idle), loads::idle(extent.lines)),
             fanouts: wanted(when(Kind::Fanout), loads::fanouts(&extent.payload_bytes)),
             joinings: wanted(when(Kind::Joined), loads::joinings(bytes)),
@@ -136,17 +140,17 @@ impl Suite {
     ///
     /// # Errors
     /// At the first measurement that fails: figures of a server that loses entries are worthless.
+    /// A rival's failure is its result.
     pub fn run(&mut self, bench: &Bench, rounds: usize) -> Result<()> {
-        let server = self.server.clone();
-        let server = server.as_ref();
+        let subjects = self.subjects.clone();
         let mut steps = 0;
         each!(&mut *self, list => {
-            steps += list.iter().map(|load| load.steps(server, rounds)).sum::<usize>();
+            steps += list.iter().map(|load| load.steps(&subjects, rounds)).sum::<usize>();
         });
         bench.progress.expect(steps);
         for round in 1..=rounds {
             each!(&mut *self, list => for load in list.iter_mut() {
-                load.measure(bench, server, round, rounds)?;
+                load.measure(bench, &subjects, round, rounds)?;
             });
         }
         Ok(())
@@ -163,6 +167,9 @@ impl Suite {
 
     /// The tables of what was measured.
     pub fn tables(&self) -> Vec<Table> {
+        let beside = Beside {
+            rivals: &self.subjects.rivals,
+        };
         [
             tables::fanout(&self.fanouts),
             tables::wires(&self.fanouts, &self.polls),
@@ -174,10 +181,29 @@ impl Suite {
             tables::echo(&self.echoes),
             tables::connect(&self.connects),
             tables::idle(&self.idle),
+            beside.fanout(&self.fanouts, &self.polls),
+            beside.channels(&self.channels),
+            beside.latency(&self.latencies),
+            beside.neighbour(&self.neighbours),
+            beside.publish(&self.publishings),
+            beside.connect(&self.connects),
+            beside.idle(&self.idle),
         ]
         .into_iter()
         .filter(|table| !table.rows.is_empty())
         .collect()
+    }
+
+    /// What happened where a rival has no figure though it has what was measured.
+    pub fn notes(&mut self) -> Vec<String> {
+        let rivals = self.subjects.rivals.clone();
+        let mut notes = Notes::default();
+        each!(self, list => for compared in list.iter() {
+            for (at, fault) in &compared.faults {
+                notes.add(rivals[*at].name(), &compared.load.name(), fault);
+            }
+        });
+        notes.lines()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a process uses, as Linux accounts for it under `/proc`.
 
-use std::{fs, time::Duration};
+pub mod tree;
+
+use std::{fs, ops::AddAssign, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -26,11 +28,18 @@ impl CpuTime {
     /// # Errors
     /// If there is no such process.
     pub fn of(pid: u32) -> Result<Self> {
-        let path = format!("/proc/{pid}/stat");
-        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let parts = Parts::parse(&stat)
-            .with_context(|| format!("{path} does not read as proc(5) tells"))?;
+        let [parts, _] = Parts::of(pid)?;
         let total = scheduled(pid).unwrap_or(parts.user + parts.system);
+        Ok(Self { total, parts })
+    }
+
+    /// What the children of process `pid` have used that have ended.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    fn of_ended_children(pid: u32) -> Result<Self> {
+        let [_, parts] = Parts::of(pid)?;
+        let total = parts.user + parts.system;
         Ok(Self { total, parts })
     }
 
@@ -74,8 +83,23 @@ fn parse_scheduled(schedstat: &str) -> Option<Duration> {
     Some(Duration::from_nanos(nanoseconds))
 }
 
+impl AddAssign for CpuTime {
+    fn add_assign(&mut self, other: Self) {
+        self.total += other.total;
+        self.parts.user += other.parts.user;
+        self.parts.system += other.parts.system;
+    }
+}
+
 impl Parts {
-    fn parse(stat: &str) -> Option<Self> {
+    /// Of process `pid`, and of its children that have ended.
+    fn of(pid: u32) -> Result<[Self; 2]> {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        Self::parse(&stat).with_context(|| format!("{path} does not read as proc(5) tells"))
+    }
+
+    fn parse(stat: &str) -> Option<[Self; 2]> {
         // The name stands in parentheses and may itself hold spaces and parentheses.
         let (_, after_name) = stat.rsplit_once(") ")?;
         let mut ticks = after_name.split(' ').skip(11).map(|ticks| {
@@ -85,10 +109,13 @@ impl Parts {
                 .ok()
                 .map(|ticks: u64| Duration::from_millis(ticks * 10))
         });
-        Some(Self {
-            user: ticks.next()??,
-            system: ticks.next()??,
-        })
+        let mut next = || {
+            Some(Self {
+                user: ticks.next()??,
+                system: ticks.next()??,
+            })
+        };
+        Some([next()?, next()?])
     }
 }
 
@@ -123,10 +150,10 @@ mod tests {
         for name in ["everwire", "a b", "x) R 1 (y"] {
             let stat =
                 format!("17 ({name}) S 1 17 17 0 -1 4194560 900 0 0 0 250 75 3 4 20 0 2 0 99\n");
-            let expected = Parts {
-                user: Duration::from_millis(2500),
-                system: Duration::from_millis(750),
-            };
+            let expected = [(2500, 750), (30, 40)].map(|(user, system)| Parts {
+                user: Duration::from_millis(user),
+                system: Duration::from_millis(system),
+            });
             assert_eq!(Parts::parse(&stat), Some(expected), "{name}");
         }
         assert_eq!(Parts::parse("17 (everwire) S 1"), None);

@@ -48,8 +48,9 @@ impl Wire {
     }
 }
 
-// The key is RFC 6455's own example: the accept key is not what is measured.
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+/// Fields of a WebSocket's opening handshake (RFC 6455, section 4.1). The key is the RFC's own
+/// example: the accept key is not what is measured.
+pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// The request that asks for what follows `offset` in `channel`, and waits for it.

@@ -31,8 +31,10 @@ fn server(name: &str) -> (PathBuf, PathBuf) {
     (script, pid)
 }
 
+/// Whether there is such a process. One that has ended may wait for its parent to be told.
 fn is_running(pid: &str) -> bool {
-    Path::new("/proc").join(pid.trim()).exists()
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
@@ -160,6 +162,82 @@ fn a_run_that_is_told_to_stop_stops_its_server() {
         !is_running(&fs::read_to_string(pid).unwrap()),
         "the server was left running"
     );
+}
+
+/// A description of the floor that starts it as the child of a script, which notes the child's id.
+fn described_floor(name: &str) -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (description, pid) = (
+        folder.join(format!("{name}.toml")),
+        folder.join(format!("{name}-child.pid")),
+    );
+    let _ = fs::remove_file(&pid);
+    let text = format!(
+        "name = '{name}'\nversion = ['echo', 'floor 1']\n\
+         [start]\ncommand = ['sh', '{{dir}}/start.sh']\nready = 'listening on'\n\
+         [start.files]\n\"start.sh\" = \"\"\"\n\
+         '{BENCH}' floor --listen 127.0.0.1:{{port}} &\necho $! > {}\nwait\n\"\"\"\n\
+         [websocket]\npath = '/{{channel}}'\n\
+         [publish]\npath = '/{{channel}}'\nbody = '{{data}}'\n",
+        pid.display()
+    );
+    fs::write(&description, text).unwrap();
+    (description, pid)
+}
+
+#[test]
+fn a_described_server_stands_beside_and_its_children_are_stopped() {
+    let (description, pid) = described_floor("described");
+    let output = Command::new(BENCH)
+        .args(["run", "--only", "publish,connect", "--rounds", "1"])
+        .args(["--seconds", "0.2", "--rival"])
+        .arg(&description)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        shown.contains("\n# rivals: described: floor 1\n"),
+        "{shown}"
+    );
+    let beside: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("_beside "))
+        .collect();
+    assert_eq!(beside.len(), 5, "{shown}");
+    for row in beside {
+        // The time that the script's child takes is the script's, and it is the floor too.
+        let (_, ratio) = row.split_once(" described_ratio=").expect(row);
+        assert!((0.2..5.0).contains(&ratio.parse::<f64>().unwrap()), "{row}");
+    }
+    assert!(
+        !is_running(&fs::read_to_string(pid).unwrap()),
+        "the rival's child was left running"
+    );
+}
+
+#[test]
+fn a_rival_that_fails_has_that_as_its_result() {
+    let description = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fails.toml");
+    let text = "name = 'fails'\n[start]\ncommand = ['sh', '-c', 'echo no port; exit 3']\n\
+                [websocket]\npath = '/'\npublish = '{data}'\n";
+    fs::write(&description, text).unwrap();
+    let output = Command::new(BENCH)
+        .args(["run", "--only", "connect", "--rounds", "2"])
+        .args(["--seconds", "0.1", "--rival"])
+        .arg(&description)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains(" fails_ratio=failed\n"), "{shown}");
+    let note = "# fails, connect and close: it did not accept a connection; \
+                it ended with exit status: 3; its last words: | no port; fails did not start\n";
+    assert!(shown.contains(note), "{shown}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    sync::Arc,
     time::Instant,
 };
 
@@ -11,9 +12,10 @@ use mio::{event::Event, net::TcpStream};
 use super::Turn;
 use crate::{
     decode::{self, DecodeError, Phase, Reading},
+    dialect::{Envelope, Subscription},
     ledger::Ledger,
     publish::{self, Answers},
-    wire::{self, Wire},
+    wire::Wire,
 };
 
 /// A socket and what it is for.
@@ -28,10 +30,10 @@ pub struct Line {
 enum Talk {
     Reading {
         reader: usize,
-        wire: Wire,
+        subscription: Arc<Subscription>,
         reading: Reading,
-        /// Of a long poll, which is asked for again and again; else empty.
-        request: Vec<u8>,
+        /// Whether the subscription still has to be confirmed by a message.
+        is_unconfirmed: bool,
     },
     Publishing {
         answers: Answers,
@@ -40,25 +42,19 @@ enum Talk {
 }
 
 impl Line {
-    /// A line of `reader` over `wire`, which `request` asks for once connected.
+    /// A line of `reader`, which asks for its `subscription` once connected.
     pub fn reading(
         socket: TcpStream,
         reader: usize,
-        wire: Wire,
+        subscription: Arc<Subscription>,
         ledger: &Ledger,
-        request: Vec<u8>,
     ) -> Self {
-        let reading = Reading::new(wire, ledger.payloads().bytes());
-        let unsent = request;
-        let request = match wire {
-            Wire::LongPoll => unsent.clone(),
-            Wire::WebSocket | Wire::EventStream | Wire::Ndjson => Vec::new(),
-        };
+        let unsent = subscription.request.clone();
         let talk = Talk::Reading {
             reader,
-            wire,
-            reading,
-            request,
+            reading: Reading::new(subscription.wire, ledger.payloads().bytes()),
+            is_unconfirmed: subscription.confirmation.is_some(),
+            subscription,
         };
         Self {
             socket,
@@ -108,6 +104,14 @@ impl Line {
         }
     }
 
+    /// What stands around a payload that is published here, if it can be.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        match &self.talk {
+            Talk::Reading { subscription, .. } => subscription.envelope.as_ref(),
+            Talk::Publishing { .. } => None,
+        }
+    }
+
     /// Requests without an answer.
     pub fn unanswered(&self) -> usize {
         match &self.talk {
@@ -151,13 +155,9 @@ impl Line {
         if self.unsent.is_empty() {
             self.unsent = Vec::new();
             // A parked poll is answered by nothing: it rests as soon as it was sent.
-            if matches!(
-                self.talk,
-                Talk::Reading {
-                    wire: Wire::LongPoll,
-                    ..
-                }
-            ) {
+            if let Talk::Reading { subscription, .. } = &self.talk
+                && subscription.wire == Wire::LongPoll
+            {
                 turn.opened += 1;
             }
         }
@@ -192,30 +192,45 @@ impl Line {
         match &mut self.talk {
             Talk::Reading {
                 reader,
-                wire,
+                subscription,
                 reading,
-                request,
+                is_unconfirmed,
             } => {
                 let before = reading.phase();
+                let was_open = before == Phase::Open && !*is_unconfirmed;
                 let mut replies = Vec::new();
                 turn.received_bytes += bytes.len() as u64;
                 if let Some(timing) = ledger.timing() {
                     timing.on_read(Instant::now());
                 }
                 reading.decode(bytes, |event| match event {
-                    decode::Event::Entry(payload) => Ok(ledger.deliver(*reader, payload)?),
-                    decode::Event::Ping(payload) => {
-                        publish::write_pong(payload, &mut replies);
+                    decode::Event::Entry(message) if *is_unconfirmed => {
+                        *is_unconfirmed = !subscription.is_confirmed_by(message);
                         Ok::<(), DecodeError>(())
                     }
+                    decode::Event::Entry(message) => {
+                        Ok(subscription.deliver(message, *reader, ledger)?)
+                    }
+                    decode::Event::Ping(payload) => {
+                        publish::write_pong(payload, &mut replies);
+                        Ok(())
+                    }
                 })?;
-                match (before, reading.phase()) {
-                    (Phase::Asked, Phase::Open) if *wire != Wire::LongPoll => turn.opened += 1,
+                let phase = reading.phase();
+                if (before, phase) == (Phase::Asked, Phase::Open) {
+                    replies.extend_from_slice(&subscription.greeting);
+                }
+                match (before, phase) {
+                    (Phase::Asked | Phase::Open, Phase::Open)
+                        if !was_open && !*is_unconfirmed && subscription.wire != Wire::LongPoll =>
+                    {
+                        turn.opened += 1;
+                    }
                     (Phase::Asked | Phase::Open, Phase::Answered) => turn.polls_answered += 1,
                     _ => {}
                 }
-                if let Some(offset) = reading.poll_again() {
-                    replies = wire::poll_from(request, &offset);
+                if let Some(request) = reading.poll_again(|head| subscription.next_poll(head)) {
+                    replies = request;
                 }
                 if !replies.is_empty() {
                     self.send(&replies)?;
@@ -237,8 +252,9 @@ impl Line {
     fn on_end(&self) -> Result<()> {
         match &self.talk {
             Talk::Reading { reading, .. } if reading.phase() == Phase::Answered => Ok(()),
-            Talk::Reading { wire, .. } => {
-                bail!("the server closed a {} line; see its log", wire.name())
+            Talk::Reading { subscription, .. } => {
+                let wire = subscription.wire.name();
+                bail!("the server closed a {wire} line; see its log")
             }
             Talk::Publishing { .. } => bail!("the server closed a connection that was to be kept"),
         }

@@ -126,7 +126,7 @@ impl<'a> Frame<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::Ledger, payload::Payloads, publish, wire, wire::Wire};
+    use crate::{dialect::Envelope, ledger::Ledger, payload::Payloads, publish, wire, wire::Wire};
 
     #[test]
     fn requests_of_the_load_client_are_told_apart() {
@@ -171,7 +171,7 @@ mod tests {
         for bytes in [16, 125, 126, 128, 65_535, 65_536] {
             let mut ledger = Ledger::new(Payloads::new(bytes), 1);
             let (mut sent, mut payload) = (Vec::new(), Vec::new());
-            publish::write_frame(&mut ledger, 0, &mut sent);
+            publish::write_frame(&mut ledger, 0, &Envelope::default(), &mut sent);
             for cut in [0, 1, 2, 5, 7, sent.len() - 1] {
                 assert_eq!(Frame::parse(&sent[..cut]), None, "{cut} of {bytes}");
             }

@@ -36,6 +36,9 @@ impl Report {
             let _ = write!(out, "\n### {}\n\n", table.title);
             table.write_markdown(&mut out);
         }
+        for note in &self.notes {
+            let _ = write!(out, "\n{note}\n");
+        }
         out
     }
 }
@@ -46,7 +49,9 @@ impl Table {
         let shown: Vec<usize> = (0..self.columns.len())
             .filter(|at| self.rows.iter().any(|row| row[*at] != Cell::Missing))
             .collect();
-        let heads = shown.iter().map(|at| self.columns[*at].title.to_owned());
+        let heads = shown
+            .iter()
+            .map(|at| self.columns[*at].title.clone().into_owned());
         write_row(heads, out);
         let lines = shown.iter().map(|at| {
             let is_number = |row: &Vec<Cell>| !matches!(row[*at], Cell::Text(_) | Cell::Missing);
@@ -99,7 +104,8 @@ mod tests {
                         | wire | readers | of floor |\n\
                         | --- | --: | --: |\n\
                         | websocket | 10,000 | 0.14 |\n\
-                        | ndjson | 1 | – |\n";
+                        | ndjson | 1 | – |\n\
+                        \nother: lost\n";
         assert_eq!(report().markdown(), expected);
     }
 

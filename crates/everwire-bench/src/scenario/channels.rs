@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Bench, Count, Floors, Load, Scene, Work};
-use crate::{publisher::Publishers, subject::Subject, wire::Wire};
+use crate::{publisher::Publishers, rival::Rival, subject::Subject, wire::Wire};
 
 /// One load of this kind: WebSocket readers, HTTP publishers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ impl Load for Channels {
 
     fn floors(&self) -> Floors<Self> {
         Floors::floor(*self)
+    }
+
+    fn suits(&self, rival: &Rival) -> bool {
+        rival.speaks(Wire::WebSocket) && rival.publishes_over_http()
     }
 
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{Bench, Floors, Load, Scene, Stage, Work};
-use crate::{subject::Subject, wire::Wire};
+use crate::{rival::Rival, subject::Subject, wire::Wire};
 
 /// Opens WebSockets and closes each as soon as it is open, as a client does that goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ impl Load for Connecting {
 
     fn floors(&self) -> Floors<Self> {
         Floors::floor(*self)
+    }
+
+    fn suits(&self, rival: &Rival) -> bool {
+        rival.speaks(Wire::WebSocket)
     }
 
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {

@@ -1,9 +1,12 @@
 //! What it takes to send a WebSocket message back: the line alone, without channel or log.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::{Bench, Count, Floors, Load, Scene, Work};
 use crate::{
+    dialect::Subscription,
     publisher::{Pace, Publishers},
     subject::Subject,
     wire::{self, Wire},
@@ -39,9 +42,10 @@ impl Load for Echo {
         let scene = Scene::of_channels(self.connections, self.payload_bytes);
         bench.on_stage(subject, &scene, |stage| {
             let request = wire::echo_request(stage.client.server());
-            let asked = (0..self.connections).map(|at| (at, request.clone()));
+            let subscription = Arc::new(Subscription::plain(Wire::WebSocket, request));
+            let asked = (0..self.connections).map(|at| (at, Arc::clone(&subscription)));
             let (client, ledger) = (&mut stage.client, &mut stage.ledger);
-            let lines = client.open_lines(Wire::WebSocket, asked, ledger, |_| {})?;
+            let lines = client.open_lines(asked, ledger, |_| {})?;
             let entries = self.messages;
             let mut publishers = Publishers::over_websockets(&lines, Pace::Bursts { entries });
             stage.settle()?;

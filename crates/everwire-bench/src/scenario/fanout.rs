@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{Bench, Count, Floors, Load, Scene, Work};
 use crate::{
     publisher::{Pace, Publishers},
+    rival::Rival,
     subject::Subject,
     wire::Wire,
 };
@@ -65,6 +66,14 @@ impl Load for Fanout {
             live => live,
         };
         Floors::floor(Self { wire, ..*self })
+    }
+
+    fn suits(&self, rival: &Rival) -> bool {
+        let publishes = match self.publisher {
+            Publisher::WebSocket => rival.publishes_over_websocket(),
+            Publisher::Http => rival.publishes_over_http(),
+        };
+        publishes && rival.speaks(self.wire) && (self.wire != Wire::LongPoll || rival.polls_again())
     }
 
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {

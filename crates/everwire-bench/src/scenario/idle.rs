@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{Bench, Floors, Load, Scene};
-use crate::{publish::PublishRequest, subject::Subject, wire::Wire};
+use crate::{client::Turn, rival::Rival, subject::Subject, wire::Wire};
 
 /// Lines that are opened before anything is measured, and stay open.
 ///
@@ -45,11 +45,18 @@ impl Load for Idle {
         rounds.min(1)
     }
 
+    fn suits(&self, rival: &Rival) -> bool {
+        match self.wire {
+            Wire::WebSocket => rival.publishes_over_websocket(),
+            other => rival.speaks(other) && rival.publishes_over_http(),
+        }
+    }
+
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<f64> {
         let Self { wire, lines } = *self;
         let scene = Scene::of_one_channel(1, PAYLOAD_BYTES);
         bench.on_stage(subject, &scene, |stage| {
-            stage.open_readers(wire, LINES_BEFORE)?;
+            let first = stage.open_readers(wire, LINES_BEFORE)?[0];
             stage.settle()?;
             let before = stage.running.resident_bytes()?;
             stage.open_readers(wire, lines)?;
@@ -57,11 +64,19 @@ impl Load for Idle {
             let after = stage.running.resident_bytes()?;
 
             // Only now one entry, which every line must get: else they were not what was measured.
-            let mut request = Vec::new();
-            let (server, channel) = (stage.client.server(), &stage.channels[0]);
-            let requests = PublishRequest::new(server, channel, &stage.ledger);
-            requests.write(&mut stage.ledger, 0, &mut request);
-            let mut turns = stage.request(&request, 1)?;
+            let (mut entry, ledger) = (Vec::new(), &mut stage.ledger);
+            let mut turns = match wire {
+                Wire::WebSocket => {
+                    stage.client.write_frame(first, ledger, 0, &mut entry)?;
+                    stage.client.send(first, &entry, 0)?;
+                    Turn::default()
+                }
+                Wire::EventStream | Wire::Ndjson | Wire::LongPoll => {
+                    let request = stage.client.publish_request(&stage.channels[0], ledger)?;
+                    request.write(ledger, 0, &mut entry);
+                    stage.request(&entry, 1)?
+                }
+            };
             while !stage.ledger.is_drained() {
                 turns += stage.client.turn(&mut stage.ledger)?;
             }

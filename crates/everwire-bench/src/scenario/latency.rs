@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{Bench, Floors, Load, Scene};
 use crate::{
-    client::Client, ledger::Ledger, pacer::Pacer, publish, statistics::percentile,
+    client::Client, ledger::Ledger, pacer::Pacer, rival::Rival, statistics::percentile,
     subject::Subject, timing::Timing, wire::Wire,
 };
 
@@ -42,6 +42,10 @@ impl Load for Latency {
 
     fn floors(&self) -> Floors<Self> {
         Floors::floor(*self)
+    }
+
+    fn suits(&self, rival: &Rival) -> bool {
+        rival.publishes_over_websocket()
     }
 
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Delays> {
@@ -95,7 +99,7 @@ impl Steady {
     pub fn publish_due(&mut self, client: &mut Client, ledger: &mut Ledger) -> Result<()> {
         while self.pacer.start_due(Instant::now()) {
             self.unsent.clear();
-            publish::write_frame(ledger, 0, &mut self.unsent);
+            client.write_frame(self.line, ledger, 0, &mut self.unsent)?;
             if let Some(timing) = ledger.timing() {
                 timing.on_publish(Instant::now());
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{
-    Bench, Floors, Load, Scene,
+    Bench, Floors, Load, Scene, Stage,
     latency::{Delays, Steady},
 };
 use crate::{
@@ -13,9 +13,10 @@ use crate::{
     ledger::Ledger,
     payload::Payloads,
     publisher::{Pace, Publishers},
+    rival::Rival,
     subject::Subject,
     timing::Timing,
-    wire::{self, Wire},
+    wire::Wire,
 };
 
 /// One load of this kind, over WebSockets.
@@ -60,6 +61,10 @@ impl Load for Neighbour {
         Floors::floor(*self)
     }
 
+    fn suits(&self, rival: &Rival) -> bool {
+        rival.publishes_over_websocket()
+    }
+
     /// The small channel has a client of its own, and the large one's client never serves more
     /// than a few lines before it looks there: what is measured is the server's delay.
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Beside> {
@@ -74,7 +79,7 @@ impl Load for Neighbour {
             steady.drive(&mut stage.client, &mut stage.ledger, bench.duration)?;
             let alone = steady.delays(&mut stage.ledger)?;
 
-            let mut large = Large::open(bench, stage.client.server(), self)?;
+            let mut large = Large::open(stage, self)?;
             stage.settle()?;
             bench.progress.detail("measuring beside");
             steady.restart();
@@ -94,15 +99,20 @@ struct Large {
 }
 
 impl Large {
-    fn open(bench: &Bench, server: std::net::SocketAddr, load: &Neighbour) -> Result<Self> {
-        let mut client = Client::with_turns_of(LINES_PER_TURN, server, bench.interrupt.clone())?;
+    fn open(stage: &Stage<'_>, load: &Neighbour) -> Result<Self> {
+        let (running, bench) = (&stage.running, stage.bench);
+        let (server, interrupt) = (running.address(), bench.interrupt.clone());
+        let client = Client::with_turns_of(LINES_PER_TURN, server, interrupt)?;
+        let mut client = client.speaking(running.dialect());
         let mut ledger = Ledger::new(Payloads::new(load.payload_bytes), 1);
-        let creating = client.open_publisher()?;
-        client.send(creating, &wire::create_request(server, CHANNEL), 1)?;
-        while client.unanswered(creating) > 0 {
-            client.turn(&mut ledger)?;
+        if let Some(request) = client.create_request(CHANNEL) {
+            let creating = client.open_publisher()?;
+            client.send(creating, &request, 1)?;
+            while client.unanswered(creating) > 0 {
+                client.turn(&mut ledger)?;
+            }
+            client.close(creating);
         }
-        client.close(creating);
         let (wire, count) = (Wire::WebSocket, load.beside);
         let lines = client.open_readers(wire, CHANNEL, count, &mut ledger, |opened| {
             let detail = format!("{opened} of {count} {} lines", wire.name());

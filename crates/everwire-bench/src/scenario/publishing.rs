@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{Bench, Count, Floors, Load, Scene, Work};
 use crate::{
     publisher::{Pace, Publishers},
+    rival::Rival,
     subject::Subject,
     wire::Wire,
 };
@@ -71,6 +72,12 @@ impl Load for Publishing {
             }),
             ..Floors::floor(*self)
         }
+    }
+
+    /// No description tells how to publish many at once.
+    fn suits(&self, rival: &Rival) -> bool {
+        let is_read = self.readers == 0 || rival.speaks(Wire::WebSocket);
+        is_read && rival.publishes_over_http() && matches!(self.under_way, UnderWay::Requests(_))
     }
 
     fn measure(&self, bench: &Bench, subject: &Subject) -> Result<Work> {

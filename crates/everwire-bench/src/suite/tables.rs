@@ -486,7 +486,7 @@ fn cpu_us(work: &Work) -> f64 {
 
 fn columns(heads: &[Heads]) -> Vec<Column> {
     let heads = heads.iter().copied().flatten();
-    heads.map(|&(key, title)| Column { key, title }).collect()
+    heads.map(|&(key, title)| Column::new(key, title)).collect()
 }
 
 #[cfg(test)]

@@ -21,10 +21,12 @@ fn compared<L: Load<Sample = Work>>(load: L, server: &[f64], floor: &[f64]) -> C
         server: at(server, round),
         floor: at(floor, round),
         hyper: at(floor, round),
+        rivals: Vec::new(),
     });
     Compared {
         load,
         rounds: rounds.collect(),
+        faults: Default::default(),
     }
 }
 
@@ -121,8 +123,10 @@ fn a_neighbour_is_told_by_what_it_adds() {
             floor: Some(beside(80_000)),
             hyper: None,
             server: Some(beside(rise_us)),
+            rivals: Vec::new(),
         };
         let table = neighbour(&[Compared {
+            faults: Default::default(),
             load: loads::neighbours(100, 128)[0],
             rounds: vec![round],
         }]);
