@@ -1,11 +1,17 @@
 //! Descriptions, from their text to what is said on the line.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+};
 
 use super::*;
 use crate::{
     client::Client,
     cores::Cores,
+    dialect::Dialect,
     floor,
     interrupt::Interrupt,
     ledger::Ledger,
@@ -380,4 +386,49 @@ fn a_described_server_delivers() {
             }
         }
     }
+}
+
+/// A server that welcomes, then confirms, then delivers, each in a message of its own.
+#[test]
+fn a_line_is_open_when_its_subscription_is_confirmed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut expected = Vec::new();
+    crate::publish::write_text("{\"subscribe\":\"a\"}", &mut expected);
+    let server = thread::spawn(move || {
+        let mut reader = listener.accept().unwrap().0;
+        assert!(reader.read(&mut [0; 1024]).unwrap() > 0);
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        reader.write_all(switching.as_bytes()).unwrap();
+        let mut greeting = vec![0; expected.len()];
+        reader.read_exact(&mut greeting).unwrap();
+        assert_eq!(greeting, expected);
+        for message in ["{\"welcome\":1}", "{\"subscribed\":\"a\"}"] {
+            reader.write_all(&[0x81, message.len() as u8]).unwrap();
+            reader.write_all(message.as_bytes()).unwrap();
+        }
+        reader
+    });
+    let dialect = Dialect::Rival {
+        rival: Arc::new(parse(WHOLE)),
+        channel_suffix: String::new(),
+    };
+    let mut client = Client::new(address, Interrupt::default())
+        .unwrap()
+        .speaking(dialect);
+    let mut ledger = Ledger::new(Payloads::new(32), 1);
+    client
+        .open_readers(Wire::WebSocket, "a", 1, &mut ledger, |_| {})
+        .unwrap();
+    let mut reader = server.join().unwrap();
+
+    let mut payload = Vec::new();
+    ledger.publish(0, &mut payload);
+    let message = [b"{\"on\":\"a\",\"data\":\"", payload.as_slice(), b"\"}"].concat();
+    reader.write_all(&[0x81, message.len() as u8]).unwrap();
+    reader.write_all(&message).unwrap();
+    while !ledger.is_drained() {
+        client.turn(&mut ledger).unwrap();
+    }
+    assert_eq!(ledger.deliveries(), 1);
 }
