@@ -1,12 +1,14 @@
 # The one door. `make test` is what CI runs and what the README names; it fetches what it needs.
 #
-#   make check              format, lints, documentation, licences        2 minutes
+#   make check              format, lints, docs, licences, counts         2 minutes
 #   make test               everything that must pass before a change     5 minutes
+#   make counts             instructions of the cores, against a record   20 seconds
+#   make counts-record      writes that record anew                       20 seconds
 #   make conformance        Autobahn (quick) and Durable Streams          5 minutes
 #   make conformance-full   Autobahn with all 517 cases                   15 minutes
 #   make bench              figures of this machine into docs/benchmarks  8 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
-.PHONY: check test conformance conformance-full bench fuzz
+.PHONY: check test counts counts-record conformance conformance-full bench fuzz
 
 check:
 	cargo fmt --all --check
@@ -14,12 +16,20 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
 	else echo "skipped: licences and sources, since cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+	tests/counts
 
 test:
 	cargo fmt --all --check
 	cargo test --workspace
 	cargo build
+	tests/counts
 	tests/run
+
+counts:
+	tests/counts
+
+counts-record:
+	tests/counts record
 
 conformance:
 	cargo build --release
