@@ -4,11 +4,12 @@
 #   make test               everything that must pass before a change     5 minutes
 #   make counts             instructions of the cores, against a record   20 seconds
 #   make counts-record      writes that record anew                       20 seconds
+#   make throughput         GB/s of the WebSocket codec                   20 seconds
 #   make conformance        Autobahn (quick) and Durable Streams          5 minutes
 #   make conformance-full   Autobahn with all 517 cases                   15 minutes
 #   make bench              figures of this machine into docs/benchmarks  8 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
-.PHONY: check test counts counts-record conformance conformance-full bench fuzz
+.PHONY: check test counts counts-record throughput conformance conformance-full bench fuzz
 
 check:
 	cargo fmt --all --check
@@ -30,6 +31,9 @@ counts:
 
 counts-record:
 	tests/counts record
+
+throughput:
+	tests/counts throughput
 
 conformance:
 	cargo build --release

@@ -3,6 +3,7 @@
 //! ```text
 //!  everwire-counts check        instructions and allocations against thresholds.toml
 //!  everwire-counts record       writes what was counted to thresholds.toml
+//!  everwire-counts throughput   GB/s of the codec, beside a plain copy of the same bytes
 //! ```
 //!
 //! `check` starts this program again under Valgrind's Callgrind, which executes each instruction by itself
@@ -16,6 +17,7 @@ mod measure;
 mod operations;
 mod report;
 mod thresholds;
+mod throughput;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,13 +25,17 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["check"] => report::check(),
         ["record"] => report::record(),
+        ["throughput"] => {
+            throughput::print();
+            Ok(ExitCode::SUCCESS)
+        }
         // What `check` and `record` start under Callgrind.
         [callgrind::CHILD] => {
             operations::run_all();
             Ok(ExitCode::SUCCESS)
         }
         _ => {
-            eprintln!("usage: everwire-counts check | record");
+            eprintln!("usage: everwire-counts check | record | throughput");
             Ok(ExitCode::from(2))
         }
     };
