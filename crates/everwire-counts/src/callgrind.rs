@@ -10,6 +10,7 @@
 //! inside the measured function and writes a file each time that returns.
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     path::Path,
     process::{Command, Output},
@@ -75,7 +76,8 @@ pub fn is_comparable() -> bool {
 fn run(files: &Path) -> Result<Option<Output>> {
     let program = env::current_exe().context("the path of this program")?;
     let outcome = Command::new("valgrind")
-        .args(["--tool=callgrind", "--compress-strings=no"])
+        .args(["--tool=callgrind", "--dump-instr=yes"])
+        .args(["--compress-strings=no", "--compress-pos=no"])
         .arg(format!("--toggle-collect={MEASURED}"))
         .arg(format!("--dump-after={MEASURED}"))
         .arg(format!("--callgrind-out-file={}", files.display()))
@@ -94,28 +96,50 @@ fn run(files: &Path) -> Result<Option<Output>> {
     }
 }
 
-/// Reads one file of Callgrind's: the sum of all costs, and the calls to the functions that allocate.
+/// Reads one file of Callgrind's: the sum of all costs, and how often a function that allocates was entered.
+///
+/// The file counts calls too, but those of the preparations among them. So entries are counted: each executes
+/// the function's first instruction, the one of the lowest address, once.
 fn parse(counted: &str) -> Result<Cost> {
     let mut instructions = None;
-    let mut allocations = 0;
-    let mut called = "";
+    let mut entries = BTreeMap::new();
+    let mut function = "";
+    let mut is_of_callee = false;
     for line in counted.lines() {
-        if let Some(function) = line.strip_prefix("cfn=") {
-            called = function;
-        } else if let Some(calls) = line.strip_prefix("calls=") {
-            if ALLOCATING.contains(&called) {
-                let calls = calls.split(' ').next().unwrap_or_default();
-                allocations += calls.parse::<u64>().context("a number of calls")?;
-            }
+        if let Some(name) = line.strip_prefix("fn=") {
+            function = name;
+        } else if line.starts_with("calls=") {
+            // The next line is what was spent in the function called.
+            is_of_callee = true;
         } else if let Some(total) = line.strip_prefix("summary: ") {
             instructions = Some(total.trim().parse().context("the sum of instructions")?);
+        } else if let Some(at) = line.strip_prefix("0x") {
+            if !is_of_callee && ALLOCATING.contains(&function) {
+                let (address, cost) = address_and_cost(at).context("the cost of an instruction")?;
+                let (lowest, entered) = entries.entry(function).or_insert((address, 0));
+                if address < *lowest {
+                    (*lowest, *entered) = (address, 0);
+                }
+                if address == *lowest {
+                    *entered += cost;
+                }
+            }
+            is_of_callee = false;
         }
     }
     let instructions = instructions.context("a file of Callgrind's has a summary")?;
     Ok(Cost {
         instructions,
-        allocations,
+        allocations: entries.values().map(|(_, entered)| entered).sum(),
     })
+}
+
+/// Reads `4a10 0 200`: an address, a line of the source, how often the instruction was executed.
+fn address_and_cost(line: &str) -> Option<(u64, u64)> {
+    let mut columns = line.split(' ');
+    let address = u64::from_str_radix(columns.next()?, 16).ok()?;
+    let cost = columns.nth(1)?.parse().ok()?;
+    Some((address, cost))
 }
 
 /// What the C library calls its functions that take memory or grow it.
@@ -142,9 +166,13 @@ mod tests {
 
     #[test]
     fn a_file_of_callgrinds_is_summed() {
-        let counted = "events: Ir\nsummary: 2001\n\nob=/lib/libc.so.6\nfn=malloc\n0 400\n\
-                       fn=append\n10 900\ncob=/lib/libc.so.6\ncfn=malloc\ncalls=20 0\n10 400\n\
-                       cfn=realloc\ncalls=1 0\n10 301\ncfn=memcpy\ncalls=7 0\n11 400\ntotals: 2001\n";
+        let counted = "events: Ir\nsummary: 2001\n\n\
+                       ob=/lib/libc.so.6\nfn=malloc\n0x4a12 0 40\n0x4a10 0 20\n0x4a15 0 40\n\
+                       cfn=_int_malloc\ncalls=9000 0x4b00 0\n0x4a10 0 300\n\
+                       ob=everwire-counts\nfn=append\n0x10 10 900\n\
+                       cob=/lib/libc.so.6\ncfn=malloc\ncalls=20 0x4a10 0\n0x14 10 400\n\
+                       ob=/lib/libc.so.6\nfn=realloc\n0x4c00 0 1\nfn=memcpy\n0x4d00 0 700\n\
+                       totals: 2001\n";
         let total = parse(counted).unwrap();
         let expected = Cost {
             instructions: 2001,
