@@ -346,7 +346,7 @@ impl Connection {
 
     /// Reads a part of what arrived.
     fn read_frames(&mut self) {
-        let mut piece = self.unread.split_to(self.unread.len().min(PIECE_BYTES));
+        let len = self.unread.len().min(PIECE_BYTES);
         let Self {
             inbound,
             scratch,
@@ -355,9 +355,11 @@ impl Connection {
             outgoing,
             state,
             last,
+            unread,
             ..
         } = self;
-        let outcome = inbound.handle_bytes(rules, scratch, &mut piece, &mut |event| match event {
+        let piece = &mut unread[..len];
+        let outcome = inbound.handle_bytes(rules, scratch, piece, &mut |event| match event {
             Event::Message(kind, payload) => {
                 events.push_back(ConnectionEvent::Message(
                     kind,
@@ -378,6 +380,7 @@ impl Connection {
                 *last = Some(Last::Close(received));
             }
         });
+        self.unread.advance(len);
         if let Err(failure) = outcome {
             self.last = Some(Last::Failure(failure));
         }

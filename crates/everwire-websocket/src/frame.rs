@@ -140,12 +140,18 @@ impl FrameHead {
             );
         }
         let short = length_code(self.payload_len);
-        out.put_u8(self.kind.encode());
-        out.put_u8(short | if self.mask.is_some() { MASK } else { 0 });
+        let first = self.kind.encode();
+        let second = short | if self.mask.is_some() { MASK } else { 0 };
         match short {
-            LENGTH_16 => out.put_u16(self.payload_len as u16),
-            LENGTH_64 => out.put_u64(self.payload_len),
-            _ => {}
+            LENGTH_16 => {
+                let [high, low] = (self.payload_len as u16).to_be_bytes();
+                out.put_slice(&[first, second, high, low]);
+            }
+            LENGTH_64 => {
+                out.put_slice(&[first, second]);
+                out.put_u64(self.payload_len);
+            }
+            _ => out.put_slice(&[first, second]),
         }
         if let Some(key) = self.mask {
             out.put_slice(&key);

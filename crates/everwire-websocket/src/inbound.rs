@@ -145,6 +145,9 @@ impl Inbound {
         loop {
             match &mut self.state {
                 State::Head { bytes: head, len } => {
+                    if bytes.is_empty() {
+                        return Ok(());
+                    }
                     // A head in one piece is read where it lies, the rare cut one is put together.
                     let had = usize::from(*len);
                     let decoded = if had == 0 {
@@ -161,7 +164,19 @@ impl Inbound {
                         return Ok(());
                     };
                     bytes = &mut bytes[head_len - had..];
-                    self.state = self.on_head(frame, rules)?;
+                    // After a cut head the state is not that of a new frame, so such a message takes the long way.
+                    match self.whole_message(&frame, rules, bytes.len()) {
+                        Some((kind, len)) if had == 0 => {
+                            let (payload, rest) = bytes.split_at_mut(len);
+                            bytes = rest;
+                            if let Some(key) = frame.mask {
+                                mask(key, 0, payload);
+                            }
+                            kind.check(payload)?;
+                            on_event(Event::Message(kind, payload));
+                        }
+                        Some(_) | None => self.state = self.on_head(frame, rules)?,
+                    }
                 }
                 State::Data {
                     mask: key,
@@ -173,22 +188,15 @@ impl Inbound {
                     unmask(key, piece);
                     *remaining -= piece.len() as u64;
                     let message = self.message.as_mut().expect("a data frame has a message");
-                    let (frame_ends, fin) = (*remaining == 0, *fin);
-                    if frame_ends && fin && message.is_untouched() {
-                        message.kind.check(piece)?;
-                        on_event(Event::Message(message.kind, piece));
-                        self.message = None;
-                    } else {
-                        message.push(piece, rules, &mut self.inflater, scratch)?;
-                        if frame_ends && fin {
-                            let message = self.message.take().expect("a data frame has a message");
-                            if let Some(kept) = message.finish(rules, scratch, on_event)? {
-                                self.inflater = Some(kept);
-                            }
-                        }
-                    }
-                    if !frame_ends {
+                    message.push(piece, rules, &mut self.inflater, scratch)?;
+                    if *remaining > 0 {
                         return Ok(());
+                    }
+                    if *fin {
+                        let message = self.message.take().expect("a data frame has a message");
+                        if let Some(kept) = message.finish(rules, scratch, on_event)? {
+                            self.inflater = Some(kept);
+                        }
                     }
                     self.state = State::default();
                 }
@@ -225,6 +233,27 @@ impl Inbound {
                 }
             }
         }
+    }
+
+    /// The kind and length of a message that lies whole in the next `available` bytes, uncompressed and
+    /// in one frame. Nearly all do, and need no memory of what came before.
+    fn whole_message(
+        &self,
+        head: &FrameHead,
+        rules: &Rules,
+        available: usize,
+    ) -> Option<(MessageKind, usize)> {
+        let FrameKind::First {
+            kind,
+            compressed: false,
+            fin: true,
+        } = head.kind
+        else {
+            return None;
+        };
+        let len = usize::try_from(head.payload_len).ok()?;
+        let fits = len <= available.min(rules.message_bytes_max);
+        (fits && self.message.is_none()).then_some((kind, len))
     }
 
     /// Judges a head in its place among the frames before it, and says what its payload is.
@@ -303,12 +332,6 @@ impl Partial {
             utf8: Utf8Check::default(),
             coding,
         }
-    }
-
-    /// Whether nothing of the message has arrived and nothing of it needs inflating: if the next piece
-    /// is the last, then it is the message.
-    fn is_untouched(&self) -> bool {
-        matches!(self.coding, Coding::Plain) && self.content.is_empty()
     }
 
     /// Adds a piece of the payload.

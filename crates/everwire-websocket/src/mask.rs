@@ -17,23 +17,25 @@ pub fn mask(key: MaskingKey, offset: usize, bytes: &mut [u8]) {
     let pattern = u64::from_ne_bytes([
         key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3],
     ]);
+    let mask_word = |word: &mut [u8; 8]| {
+        *word = (u64::from_ne_bytes(*word) ^ pattern).to_ne_bytes();
+    };
     // Whole chunks of a constant size become vector instructions; the rest is at most 31 bytes.
-    let mut chunks = bytes.chunks_exact_mut(32);
-    for chunk in &mut chunks {
-        for word in chunk.chunks_exact_mut(8) {
-            let plain = u64::from_ne_bytes(word.try_into().expect("a chunk of 8 bytes")) ^ pattern;
-            word.copy_from_slice(&plain.to_ne_bytes());
-        }
+    let (chunks, rest) = bytes.as_chunks_mut::<32>();
+    for chunk in chunks {
+        chunk.as_chunks_mut().0.iter_mut().for_each(mask_word);
     }
-    for (byte, key) in chunks.into_remainder().iter_mut().zip(key.iter().cycle()) {
+    let (words, rest) = rest.as_chunks_mut();
+    words.iter_mut().for_each(mask_word);
+    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
         *byte ^= key;
     }
 }
 
 /// The key as the byte `offset` bytes further on sees it: what unmasks the rest of a frame.
-pub(crate) fn rotate(mut key: MaskingKey, offset: usize) -> MaskingKey {
-    key.rotate_left(offset % 4);
-    key
+pub(crate) fn rotate(key: MaskingKey, offset: usize) -> MaskingKey {
+    let bits = 8 * (offset % 4) as u32;
+    u32::from_le_bytes(key).rotate_right(bits).to_le_bytes()
 }
 
 #[cfg(test)]
