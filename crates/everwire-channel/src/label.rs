@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::control::first_control;
+
 /// The name of an event, as in `event: typing` of an event stream. At most 64 bytes. Cheap to
 /// clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,8 +159,8 @@ pub(crate) fn check<'a>(
             bytes_max,
         });
     }
-    match text.char_indices().find(|(_, c)| c.is_control()) {
-        Some((position, _)) => Err(LabelError::Control {
+    match first_control(text) {
+        Some(position) => Err(LabelError::Control {
             what,
             byte: text.as_bytes()[position],
             position,

@@ -57,6 +57,7 @@ pub mod log;
 pub mod retention;
 
 pub mod channel;
+mod control;
 pub mod expiry;
 pub mod producer;
 mod recent;

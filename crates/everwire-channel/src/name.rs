@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::control::first_control;
+
 /// The name of a channel. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
@@ -35,7 +37,7 @@ impl ChannelName {
     /// An encoded slash is refused: `a%2Fb` and `a/b` would be one channel to us and two to a proxy
     /// that guards paths.
     pub fn from_path(encoded: &str) -> Result<Self, NameError> {
-        if !encoded.contains('%') {
+        if memchr::memchr(b'%', encoded.as_bytes()).is_none() {
             return Self::new(encoded);
         }
         let bytes = decode(encoded)?;
@@ -177,15 +179,15 @@ pub(crate) fn check_path(path: &str) -> Result<(), NameError> {
     if path.len() > ChannelName::BYTES_MAX {
         return Err(NameError::TooLong { bytes: path.len() });
     }
-    if let Some((position, _)) = path.char_indices().find(|(_, c)| c.is_control()) {
+    if let Some(position) = first_control(path) {
         let byte = path.as_bytes()[position];
         return Err(NameError::Control { byte, position });
     }
     let mut position = 0;
-    for segment in path.split('/') {
+    for segment in path.as_bytes().split(|&byte| byte == b'/') {
         match segment {
-            "" => return Err(NameError::EmptySegment { position }),
-            "." | ".." => return Err(NameError::DotSegment { position }),
+            b"" => return Err(NameError::EmptySegment { position }),
+            b"." | b".." => return Err(NameError::DotSegment { position }),
             _ => position += segment.len() + 1,
         }
     }
@@ -194,7 +196,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), NameError> {
 
 fn check(name: &str) -> Result<(), NameError> {
     check_path(name)?;
-    match name.find('*') {
+    match memchr::memchr(b'*', name.as_bytes()) {
         Some(position) => Err(NameError::Star { position }),
         None => Ok(()),
     }
