@@ -8,8 +8,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Recent<V> {
     slots: BTreeMap<Arc<str>, Slot<V>>,
-    /// The keys by their `Slot::turn`.
-    order: BTreeMap<u64, Arc<str>>,
+    /// The last use of each key, by its `Slot::turn`.
+    order: BTreeMap<u64, Use>,
     next_turn: u64,
 }
 
@@ -18,6 +18,13 @@ struct Slot<V> {
     turn: u64,
     used_ms: u64,
     value: V,
+}
+
+/// As much of a slot as tells whether to forget it, so that its key is looked up for that alone.
+#[derive(Debug, Clone)]
+struct Use {
+    key: Arc<str>,
+    used_ms: u64,
 }
 
 /// The limits of a [`Recent`] table.
@@ -31,43 +38,45 @@ pub(crate) struct Bounds {
 impl<V> Recent<V> {
     /// Puts a value at the newest end, then forgets what exceeds the bounds.
     pub(crate) fn put(&mut self, key: &str, value: V, now_ms: u64, bounds: Bounds) {
-        let key: Arc<str> = match self.slots.remove_entry(key) {
-            Some((key, slot)) => {
-                self.order.remove(&slot.turn);
-                key
-            }
-            None => key.into(),
-        };
         let turn = self.next_turn;
         self.next_turn += 1;
-        self.order.insert(turn, key.clone());
-        self.slots.insert(
-            key,
-            Slot {
-                turn,
-                used_ms: now_ms,
-                value,
-            },
-        );
+        let used_ms = now_ms;
+        let slot = Slot {
+            turn,
+            used_ms,
+            value,
+        };
+        let key = match self.slots.get_mut(key) {
+            Some(known) => {
+                let before = std::mem::replace(known, slot);
+                let last = self.order.remove(&before.turn);
+                last.expect("each slot has its place in the order").key
+            }
+            None => {
+                let key: Arc<str> = key.into();
+                self.slots.insert(key.clone(), slot);
+                key
+            }
+        };
+        self.order.insert(turn, Use { key, used_ms });
         self.forget(now_ms, bounds);
     }
 
     /// Forgets the least recently used values that exceed the bounds.
     pub(crate) fn forget(&mut self, now_ms: u64, bounds: Bounds) {
         while let Some(oldest) = self.order.first_entry() {
-            let slot = &self.slots[oldest.get()];
-            let is_idle = bounds.is_idle(slot, now_ms);
+            let is_idle = bounds.is_idle(oldest.get().used_ms, now_ms);
             if !is_idle && self.slots.len() as u64 <= bounds.count_max.into() {
                 break;
             }
-            self.slots.remove(&oldest.remove());
+            self.slots.remove(&oldest.remove().key);
         }
     }
 
     /// The value, unless it was forgotten or is due to be.
     pub(crate) fn find(&self, key: &str, now_ms: u64, bounds: Bounds) -> Option<&V> {
         let slot = self.slots.get(key)?;
-        (!bounds.is_idle(slot, now_ms)).then_some(&slot.value)
+        (!bounds.is_idle(slot.used_ms, now_ms)).then_some(&slot.value)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -86,8 +95,8 @@ impl<V> Default for Recent<V> {
 }
 
 impl Bounds {
-    fn is_idle<V>(&self, slot: &Slot<V>, now_ms: u64) -> bool {
-        now_ms.saturating_sub(slot.used_ms) > self.idle_max_ms
+    fn is_idle(&self, used_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(used_ms) > self.idle_max_ms
     }
 }
 
