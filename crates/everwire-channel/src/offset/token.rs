@@ -37,6 +37,13 @@ impl Token {
     }
 }
 
+impl Token {
+    /// The token's bytes, all of them in `[0-9a-v]`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for Token {
     type Target = str;
 
@@ -68,13 +75,10 @@ pub(super) fn parse(token: &str) -> Result<Offset, OffsetError> {
         .as_bytes()
         .try_into()
         .map_err(|_| OffsetError::Length { bytes: token.len() })?;
-    let mut digits = [0; Token::BYTES];
-    for (position, (&byte, digit)) in bytes.iter().zip(&mut digits).enumerate() {
-        *digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'v' => byte - b'a' + 10,
-            _ => return Err(OffsetError::Byte { byte, position }),
-        };
+    let digits = bytes.map(|byte| DIGITS[usize::from(byte)]);
+    if let Some(position) = digits.iter().position(|&digit| digit == NO_DIGIT) {
+        let byte = bytes[position];
+        return Err(OffsetError::Byte { byte, position });
     }
     let mark = u32::try_from(read(&digits[SEQUENCE_END..])).map_err(|_| OffsetError::Byte {
         byte: bytes[SEQUENCE_END],
@@ -101,6 +105,19 @@ fn read(digits: &[u8]) -> u64 {
 }
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+/// What each byte stands for in a token.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        digits[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
+
 const EPOCH_END: usize = 9;
 const SEQUENCE_END: usize = EPOCH_END + 10;
 const MARK_END: usize = SEQUENCE_END + 7;
