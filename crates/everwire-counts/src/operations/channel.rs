@@ -149,10 +149,18 @@ fn grammars() {
             black_box(ChannelName::from_path(black_box(path))).expect("a name");
         });
     }
-    repeated("parse a content type", || {
-        let parsed = black_box("application/json; charset=utf-8").parse::<ContentType>();
-        black_box(parsed).expect("a content type");
-    });
+    for (name, text) in [
+        ("parse a content type", "application/json"),
+        (
+            "parse a content type with a parameter",
+            "application/json; charset=utf-8",
+        ),
+    ] {
+        repeated(name, || {
+            let parsed = black_box(text).parse::<ContentType>();
+            black_box(parsed).expect("a content type");
+        });
+    }
 }
 
 /// A channel with entries in it, whose log has as much room as it will need.
