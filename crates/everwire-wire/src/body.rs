@@ -19,33 +19,37 @@ pub struct Page {
 pub fn page<'a>(
     kind: ContentKind,
     after: u64,
-    entries: impl ExactSizeIterator<Item = (u64, &'a Entry)>,
+    entries: impl ExactSizeIterator<Item = (u64, &'a Entry)> + Clone,
     bytes_max: usize,
 ) -> Page {
-    let mut left = entries.len();
-    let mut sequence = after;
-    let mut body = BytesMut::new();
-    if let ContentKind::Json = kind {
-        body.put_slice(b"[");
-    }
-    for (at, entry) in entries {
-        if sequence > after && body.len() + entry.payload.len() > bytes_max {
+    let is_array = kind == ContentKind::Json;
+    // What fits is counted first, so that the body is allocated once and as large as it is. In an array, each
+    // entry has a bracket or a comma before it.
+    let (mut count, mut bytes) = (0, 0);
+    for (_, entry) in entries.clone() {
+        if count > 0 && bytes + entry.payload.len() > bytes_max {
             break;
         }
-        match kind {
-            ContentKind::Json if sequence > after => body.put_slice(b","),
-            ContentKind::Json | ContentKind::Text | ContentKind::Binary => {}
+        bytes += entry.payload.len() + usize::from(is_array);
+        count += 1;
+    }
+    let reached_head = count == entries.len();
+
+    let mut body = BytesMut::with_capacity(bytes + usize::from(is_array));
+    let mut sequence = after;
+    for (at, entry) in entries.take(count) {
+        if is_array {
+            body.put_slice(if sequence == after { b"[" } else { b"," });
         }
         body.put_slice(&entry.payload);
         sequence = at;
-        left -= 1;
     }
-    if let ContentKind::Json = kind {
-        body.put_slice(b"]");
+    if is_array {
+        body.put_slice(if count == 0 { b"[]" } else { b"]" });
     }
     Page {
         body: body.freeze(),
         sequence,
-        reached_head: left == 0,
+        reached_head,
     }
 }
