@@ -3,7 +3,9 @@
 //! A server's frames carry no masking key, so one encoding goes to all who receive the message. A
 //! client's frames carry a fresh key each, given by the caller.
 
-use bytes::BytesMut;
+use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
 
 use crate::frame::{ControlKind, FrameHead, FrameKind, HEAD_BYTES_MAX, MessageKind};
 use crate::{CloseCode, ContextTakeover, Deflater, MaskingKey, close, mask};
@@ -11,6 +13,36 @@ use crate::{CloseCode, ContextTakeover, Deflater, MaskingKey, close, mask};
 /// Appends a whole message in one unmasked frame.
 pub fn encode_message(kind: MessageKind, payload: &[u8], out: &mut BytesMut) {
     append_message(kind, payload, None, out);
+}
+
+/// Appends a whole message in one unmasked frame, whose payload `write` appends.
+///
+/// `payload_bytes_max` is at least the payload's length. The head stands before it and is longer for a long
+/// payload: with a bound that is near, nothing has to be moved when the length is known.
+///
+/// # Panics
+///
+/// If the payload turns out to be longer.
+pub fn encode_message_with(
+    kind: MessageKind,
+    payload_bytes_max: usize,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+) {
+    let start = out.len();
+    let longest = message_head(kind, payload_bytes_max, false, None).encoded_len();
+    out.put_bytes(0, longest);
+    write(out);
+    let payload_len = out.len() - start - longest;
+    assert!(
+        payload_len <= payload_bytes_max,
+        "a payload is no longer than its announced bound"
+    );
+    put_head(
+        message_head(kind, payload_len, false, None),
+        start..start + longest,
+        out,
+    );
 }
 
 /// Appends only the head of a whole message, for a payload that is sent as a slice of its own.
@@ -166,14 +198,11 @@ pub(crate) fn append_compressed(
         out.truncate(start);
         return append(message_head(kind, payload.len(), false, key), payload, out);
     }
-    let mut head = BytesMut::with_capacity(HEAD_BYTES_MAX);
-    message_head(kind, compressed_len, true, key).encode(&mut head);
     if let Some(key) = key {
         mask(key, 0, &mut out[payload_start..]);
     }
-    out[start..start + head.len()].copy_from_slice(&head);
-    out.copy_within(payload_start.., start + head.len());
-    out.truncate(start + head.len() + compressed_len);
+    let head = message_head(kind, compressed_len, true, key);
+    put_head(head, start..payload_start, out);
 }
 
 fn message_head(
@@ -191,6 +220,20 @@ fn message_head(
         kind,
         mask,
         payload_len: payload_len as u64,
+    }
+}
+
+/// Puts a head into the gap before a payload that was written first, and closes what it leaves of the gap.
+fn put_head(head: FrameHead, gap: Range<usize>, out: &mut BytesMut) {
+    // Written behind the payload, and moved: it is a few bytes.
+    let payload_end = out.len();
+    head.encode(out);
+    let head_end = gap.start + (out.len() - payload_end);
+    out.copy_within(payload_end.., gap.start);
+    out.truncate(payload_end);
+    if head_end < gap.end {
+        out.copy_within(gap.end.., head_end);
+        out.truncate(payload_end - (gap.end - head_end));
     }
 }
 
@@ -284,6 +327,35 @@ mod tests {
         };
         let states = std::iter::successors(Some(1u64), next);
         states.map(|state| (state >> 56) as u8).take(len).collect()
+    }
+
+    #[test]
+    fn a_payload_may_be_written_in_place_and_be_shorter_than_its_bound() {
+        for len in [0, 5, 125, 126, 65_535, 65_536] {
+            let payload = noise(len);
+            let expected = encoded(|out| encode_message(MessageKind::Binary, &payload, out));
+            for bound in [len, len + 1, len + 130, len + 70_000] {
+                let found = encoded(|out| {
+                    encode_message_with(MessageKind::Binary, bound, out, |out| {
+                        out.extend_from_slice(&payload);
+                    });
+                });
+                assert!(
+                    found == expected,
+                    "{len} bytes announced as at most {bound}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no longer than its announced bound")]
+    fn a_payload_beyond_its_bound_is_our_own_mistake() {
+        encoded(|out| {
+            encode_message_with(MessageKind::Text, 2, out, |out| {
+                out.extend_from_slice(b"abc");
+            });
+        });
     }
 
     #[test]

@@ -127,6 +127,16 @@ impl FrameHead {
         Ok(Some((head, bytes.len() - rest.len())))
     }
 
+    /// How many bytes [`encode`](Self::encode) appends.
+    pub fn encoded_len(&self) -> usize {
+        let length = match length_code(self.payload_len) {
+            LENGTH_16 => 2,
+            LENGTH_64 => 8,
+            _ => 0,
+        };
+        2 + length + self.mask.map_or(0, |key| key.len())
+    }
+
     /// Appends the head to `out`, its length in the shortest form.
     ///
     /// # Panics
@@ -329,6 +339,7 @@ mod tests {
             let head = binary(payload_len, key);
             let role = if key.is_some() { Role::Server } else { Role::Client };
             let bytes = encode(head);
+            prop_assert_eq!(bytes.len(), head.encoded_len());
             for len in 0..bytes.len() {
                 prop_assert_eq!(FrameHead::decode(&bytes[..len], role), Ok(None), "{} bytes", len);
             }

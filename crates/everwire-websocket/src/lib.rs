@@ -33,7 +33,7 @@ pub use deflate::{
 };
 pub use encode::{
     Masker, encode_close, encode_compressed_message, encode_message, encode_message_head,
-    encode_ping, encode_pong,
+    encode_message_with, encode_ping, encode_pong,
 };
 pub use failure::Failure;
 pub use frame::MessageKind;

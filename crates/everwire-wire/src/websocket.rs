@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 use everwire_channel::{ContentKind, Entry, Offset};
-use everwire_websocket::{MessageKind, WindowBits, encode_compressed_message, encode_message};
+use everwire_websocket::{
+    MessageKind, WindowBits, encode_compressed_message, encode_message, encode_message_with,
+};
 
 use crate::{
     envelope,
@@ -36,14 +38,30 @@ pub(crate) fn session_entry(
     deflaters: &mut Deflaters,
     out: &mut BytesMut,
 ) {
-    let mut text =
-        BytesMut::with_capacity(envelope::entry_bytes_max(source.kind, entry).min(64 * 1024) + 64);
-    text.put_slice(b"{\"ev\":\"entry\",\"channel\":");
-    envelope::string(source.name.as_str(), &mut text);
-    text.put_slice(b",");
-    envelope::entry(source.kind, offset, entry, &mut text);
-    text.put_slice(b"}");
-    message(MessageKind::Text, &text, window, deflaters, out);
+    let write = |out: &mut BytesMut| {
+        out.put_slice(b"{\"ev\":\"entry\",\"channel\":");
+        envelope::string(source.name.as_str(), out);
+        out.put_slice(b",");
+        envelope::entry(source.kind, offset, entry, out);
+        out.put_slice(b"}");
+    };
+    match window {
+        Some(_) => {
+            let mut text = BytesMut::new();
+            write(&mut text);
+            message(MessageKind::Text, &text, window, deflaters, out);
+        }
+        None => {
+            let bytes_max = session_entry_bytes_max(source, entry);
+            encode_message_with(MessageKind::Text, bytes_max, out, write);
+        }
+    }
+}
+
+/// An upper bound of the bytes of a session's message for an entry.
+fn session_entry_bytes_max(source: &Source<'_>, entry: &Entry) -> usize {
+    // A character of a JSON string takes at most six bytes (`\u001f`).
+    64 + 6 * source.name.as_str().len() + envelope::entry_bytes_max(source.kind, entry)
 }
 
 fn message(
