@@ -48,15 +48,39 @@ pub(crate) fn entry_bytes_max(kind: ContentKind, entry: &Entry) -> usize {
         }
 }
 
-/// Writes a JSON string, quotes included.
+/// Writes a JSON string, quotes included. Only what must be escaped is (RFC 8259, section 7).
 pub(crate) fn string(text: &str, out: &mut BytesMut) {
-    serde_json::to_writer(out.writer(), text).expect("a string is written to memory");
+    let text = text.as_bytes();
+    out.reserve(text.len() + 2);
+    out.put_u8(b'"');
+    let mut written = 0;
+    for (index, &byte) in text.iter().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.put_slice(&text[written..index]);
+        written = index + 1;
+        match byte {
+            b'"' | b'\\' => out.put_slice(&[b'\\', byte]),
+            b'\n' => out.put_slice(b"\\n"),
+            b'\r' => out.put_slice(b"\\r"),
+            b'\t' => out.put_slice(b"\\t"),
+            0x08 => out.put_slice(b"\\b"),
+            0x0c => out.put_slice(b"\\f"),
+            _ => {
+                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+                out.put_slice(b"\\u00");
+                out.put_slice(&[hex(byte >> 4), hex(byte & 15)]);
+            }
+        }
+    }
+    out.put_slice(&text[written..]);
+    out.put_u8(b'"');
 }
 
 /// Writes a decimal number.
 pub(crate) fn number(n: u64, out: &mut BytesMut) {
-    use std::fmt::Write;
-    write!(out, "{n}").expect("a number is written to memory");
+    out.put_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Writes standard base64 with padding (RFC 4648, section 4).
@@ -71,4 +95,20 @@ pub(crate) fn base64(bytes: &[u8], out: &mut BytesMut) {
 /// The payload of a text entry. It was checked to be UTF-8 when it was appended.
 pub(crate) fn text(payload: &[u8]) -> &str {
     std::str::from_utf8(payload).expect("a text entry is UTF-8 since it was appended")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_string_is_written_as_a_json_library_writes_it(text in "\\PC{0,20}|[\0-\x7f]{0,40}|.{0,20}") {
+            let mut out = BytesMut::new();
+            string(&text, &mut out);
+            prop_assert_eq!(out, serde_json::to_string(&text).unwrap());
+        }
+    }
 }
