@@ -43,11 +43,15 @@ fn write_fields<'a>(
     out: &mut BytesMut,
 ) {
     for (name, value) in fields {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            out.put_slice(part);
-        }
+        write_field(name, value, out);
     }
     out.put_slice(b"\r\n");
+}
+
+fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut BytesMut) {
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        out.put_slice(part);
+    }
 }
 
 /// The only version of the protocol (section 4.1).

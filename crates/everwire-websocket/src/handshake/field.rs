@@ -96,7 +96,7 @@ pub(crate) fn is_token(text: &str) -> bool {
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Malformed> {
@@ -200,6 +200,16 @@ impl<'a> Scanner<'a> {
 mod tests {
     use super::*;
     use http::header::SEC_WEBSOCKET_EXTENSIONS;
+
+    /// RFC 9110, section 5.6.2.
+    #[test]
+    fn a_token_is_made_of_letters_digits_and_fifteen_signs() {
+        let signs = b"!#$%&'*+-.^_`|~";
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || signs.contains(&byte);
+            assert_eq!(is_token_byte(byte), expected, "{byte:#04x}");
+        }
+    }
 
     fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();

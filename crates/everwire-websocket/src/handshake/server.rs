@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    ALLOW, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ALLOW, CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-use super::{VERSION, accept_key, field, field_value, write_fields};
+use super::{VERSION, accept_key, field, field_value, write_field, write_fields};
 use crate::{Deflate, DeflatePolicy};
 
 /// The head of a request, as the HTTP layer parsed it.
@@ -139,25 +139,34 @@ impl Accepted<'_> {
 
     /// The response's fields.
     pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(accept) = &self.accept {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
-        }
-        if let Some(subprotocol) = self.subprotocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, field_value(subprotocol.to_owned()));
-        }
-        if let Some(extensions) = &self.extensions {
-            headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions.clone());
-        }
-        headers
+        self.fields().collect()
     }
 
     /// Appends the whole head of the response for HTTP/1.1, with the fields of `more` in it.
     pub fn write_head(&self, more: &HeaderMap, out: &mut BytesMut) {
         out.put_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-        write_fields(self.headers().iter().chain(more), out);
+        for (name, value) in self.fields() {
+            write_field(&name, &value, out);
+        }
+        write_fields(more.iter(), out);
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let upgrade = |value| {
+            self.accept
+                .as_ref()
+                .map(|_| HeaderValue::from_static(value))
+        };
+        let subprotocol = |name: &str| field_value(name.to_owned());
+        [
+            (CONNECTION, upgrade("upgrade")),
+            (UPGRADE, upgrade("websocket")),
+            (SEC_WEBSOCKET_ACCEPT, self.accept.clone()),
+            (SEC_WEBSOCKET_PROTOCOL, self.subprotocol.map(subprotocol)),
+            (SEC_WEBSOCKET_EXTENSIONS, self.extensions.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
