@@ -75,10 +75,12 @@ pub(super) fn parse(token: &str) -> Result<Offset, OffsetError> {
         .as_bytes()
         .try_into()
         .map_err(|_| OffsetError::Length { bytes: token.len() })?;
-    let digits = bytes.map(|byte| DIGITS[usize::from(byte)]);
-    if let Some(position) = digits.iter().position(|&digit| digit == NO_DIGIT) {
-        let byte = bytes[position];
-        return Err(OffsetError::Byte { byte, position });
+    let mut digits = [0; Token::BYTES];
+    for (position, (&byte, digit)) in bytes.iter().zip(&mut digits).enumerate() {
+        *digit = DIGITS[usize::from(byte)];
+        if *digit == NO_DIGIT {
+            return Err(OffsetError::Byte { byte, position });
+        }
     }
     let mark = u32::try_from(read(&digits[SEQUENCE_END..])).map_err(|_| OffsetError::Byte {
         byte: bytes[SEQUENCE_END],
