@@ -1,6 +1,25 @@
-//! The one place where the server reads the time of day.
+//! The one place where the server reads the time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What both clocks show at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For what is measured from one moment to another: it never goes back.
+    pub instant: Instant,
+    /// Unix time in milliseconds, for what is told to others.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Reads the clocks.
+    pub fn read() -> Self {
+        Self {
+            instant: Instant::now(),
+            unix_ms: unix_ms(),
+        }
+    }
+}
 
 /// Now, in Unix milliseconds. A clock before 1970 counts as 1970.
 pub fn unix_ms() -> u64 {

@@ -20,6 +20,7 @@ mod held;
 mod inbound;
 mod join;
 mod line;
+mod net;
 mod poll;
 mod side;
 #[cfg(test)]
@@ -30,16 +31,15 @@ mod wheel;
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    net::{IpAddr, TcpStream as StdStream},
-    os::fd::{AsFd, OwnedFd},
+    net::IpAddr,
+    os::fd::OwnedFd,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::Scratch;
 use everwire_wire::Deflaters;
-use mio::{Events, Interest, Poll as EventQueue, Token, event::Event, net::TcpStream};
 use slab::Slab;
 
 use self::{
@@ -48,12 +48,13 @@ use self::{
     held::Held,
     inbound::Until,
     line::{Alone, Line, LineKey, Role, Seat, Side, Then},
+    net::{Net, Ready},
     timers::Timer,
     wheel::Wheel,
 };
 use crate::{
     census::Census,
-    clock,
+    clock::Now,
     config::Config,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
     metrics::Metrics,
@@ -63,19 +64,18 @@ use crate::{
 
 pub(crate) use feed::source as source_of;
 pub(crate) use join::{Entries, LineRequest, Wire};
+pub(crate) use net::Kernel;
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
 pub(crate) use side::gap_reason;
 
 /// Sends between two looks at everything else.
 const SLICE: usize = 64;
-/// Events taken from the queue at once.
-const EVENTS: usize = 1024;
 /// The one buffer that all lines of the shard read into.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A connection that goes back to HTTP, with what was read from it already.
-pub(crate) struct Returned {
-    pub socket: StdStream,
+pub(crate) struct Returned<S> {
+    pub socket: S,
     pub unread: Bytes,
 }
 
@@ -103,13 +103,13 @@ impl Shared {
 }
 
 /// The lines of one core thread.
-pub(crate) struct Shard {
+pub(crate) struct Shard<N: Net = Kernel> {
     shared: Shared,
     mailbox: Arc<Mailbox>,
-    queue: EventQueue,
-    lines: Slab<Line>,
+    net: N,
+    lines: Slab<Line<N::Socket>>,
     sides: HashMap<LineKey, Box<Side>>,
-    feeds: Slab<Feed>,
+    feeds: Slab<Feed<N::Socket>>,
     locals: Slab<Local>,
     /// The number of each channel that has readers here, by the address of its one allocation.
     local_by_channel: HashMap<*const Channel, u32>,
@@ -125,8 +125,9 @@ pub(crate) struct Shard {
     held: Held,
     met: Met,
     mail: Vec<Mail>,
+    happened: Vec<Ready>,
     vacant: Vec<LineKey>,
-    returned: Vec<Returned>,
+    returned: Vec<Returned<N::Socket>>,
     started: Instant,
     now: Instant,
     now_ms: u64,
@@ -143,12 +144,12 @@ struct Local {
     polls: Vec<LineKey>,
 }
 
-impl Shard {
-    pub fn new(shared: Shared, mailbox: Arc<Mailbox>, now: Instant) -> io::Result<Self> {
-        Ok(Self {
+impl<N: Net> Shard<N> {
+    pub fn new(shared: Shared, mailbox: Arc<Mailbox>, net: N, now: Now) -> Self {
+        Self {
             shared,
             mailbox,
-            queue: EventQueue::new()?,
+            net,
             lines: Slab::new(),
             sides: HashMap::new(),
             feeds: Slab::new(),
@@ -156,7 +157,7 @@ impl Shard {
             local_by_channel: HashMap::new(),
             walking: VecDeque::new(),
             again: VecDeque::new(),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(now.instant),
             deflaters: Deflaters::default(),
             inflating: Scratch::default(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -164,27 +165,22 @@ impl Shard {
             held: Held::default(),
             met: Met::default(),
             mail: Vec::new(),
+            happened: Vec::new(),
             vacant: Vec::new(),
             returned: Vec::new(),
-            started: now,
-            now,
-            now_ms: clock::unix_ms(),
+            started: now.instant,
+            now: now.instant,
+            now_ms: now.unix_ms,
             generation: 0,
             draining: None,
-        })
+        }
     }
 
     /// One turn of the loop. True if there is more to do at once; else the shard may sleep until its event
     /// queue is readable, its mailbox has mail, or [`wake_at`](Self::wake_at).
-    pub fn turn(&mut self, events: &mut Events, now: Instant) -> io::Result<bool> {
-        self.now = now;
-        self.now_ms = clock::unix_ms();
-        self.queue.poll(events, Some(Duration::ZERO))?;
-        let mut count = 0;
-        for event in events.iter() {
-            count += 1;
-            self.on_event(event);
-        }
+    pub fn turn(&mut self, now: Now) -> io::Result<bool> {
+        self.set_clock(now);
+        let more = self.read_events()?;
         self.read_mail();
         self.walk();
         self.go_on_again();
@@ -193,15 +189,7 @@ impl Shard {
         for key in self.vacant.drain(..) {
             self.lines.remove(key as usize);
         }
-        Ok(count == EVENTS
-            || !self.walking.is_empty()
-            || !self.again.is_empty()
-            || self.is_draining())
-    }
-
-    /// A descriptor that is readable when the shard has events.
-    pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.queue.registry().as_fd().try_clone_to_owned()
+        Ok(more || !self.walking.is_empty() || !self.again.is_empty() || self.is_draining())
     }
 
     /// When the next timer is due.
@@ -210,7 +198,7 @@ impl Shard {
     }
 
     /// Connections that go back to HTTP since the last call.
-    pub fn take_returned(&mut self) -> Vec<Returned> {
+    pub fn take_returned(&mut self) -> Vec<Returned<N::Socket>> {
         std::mem::take(&mut self.returned)
     }
 
@@ -219,24 +207,31 @@ impl Shard {
         self.lines.len() - self.vacant.len()
     }
 
-    /// Room for one turn's events.
-    pub fn events() -> Events {
-        Events::with_capacity(EVENTS)
+    /// What the clocks show until the next turn.
+    fn set_clock(&mut self, now: Now) {
+        self.now = now.instant;
+        self.now_ms = now.unix_ms;
     }
 
-    fn on_event(&mut self, event: &Event) {
-        let key = event.token().0 as LineKey;
-        // Liveness is left to the reads and writes themselves: they tell what event bits only hint at.
-        if event.is_writable() {
-            self.on_writable(key);
+    /// Deals with what happened to sockets. True if more may have happened.
+    fn read_events(&mut self) -> io::Result<bool> {
+        let mut happened = std::mem::take(&mut self.happened);
+        let more = self.net.poll(&mut happened);
+        for ready in happened.drain(..) {
+            // Liveness is left to the reads and writes themselves: they tell what events only hint at.
+            if ready.writable {
+                self.on_writable(ready.line);
+            }
+            if ready.readable {
+                let until = match ready.read_closed {
+                    true => Until::Empty,
+                    false => Until::Room,
+                };
+                self.on_readable(ready.line, until);
+            }
         }
-        if event.is_readable() {
-            let until = match event.is_read_closed() {
-                true => Until::Empty,
-                false => Until::Room,
-            };
-            self.on_readable(key, until);
-        }
+        self.happened = happened;
+        more
     }
 
     fn read_mail(&mut self) {
@@ -322,7 +317,7 @@ impl Shard {
             let Some(feed) = self.feeds.get_mut(key as usize) else {
                 continue;
             };
-            feed.walk(&mut budget, &mut met);
+            feed.walk(&self.net, &mut budget, &mut met);
             for line in met.blocked.drain(..) {
                 self.on_blocked(line);
             }
@@ -373,7 +368,7 @@ impl Shard {
     }
 
     /// The socket of an open line.
-    fn socket(&self, key: LineKey) -> Option<&TcpStream> {
+    fn socket(&self, key: LineKey) -> Option<&N::Socket> {
         match &self.lines.get(key as usize)?.seat {
             Seat::Feed { feed, index } => {
                 Some(&self.feeds[*feed as usize].subscribers[*index as usize].socket)
@@ -383,14 +378,8 @@ impl Shard {
         }
     }
 
-    /// Waits for a socket to become writable, or no longer. Input is always waited for.
-    fn wait_for_writable(&mut self, key: LineKey, wait: bool) {
-        let interest = if wait {
-            Interest::READABLE | Interest::WRITABLE
-        } else {
-            Interest::READABLE
-        };
-        let registry = self.queue.registry();
+    /// Waits for a socket to have room for output, or no longer. Input is always waited for.
+    fn wait_for_room(&mut self, key: LineKey, wait: bool) {
         let Some(line) = self.lines.get_mut(key as usize) else {
             return;
         };
@@ -401,7 +390,7 @@ impl Shard {
             Seat::Alone(alone) => &mut alone.socket,
             Seat::Vacant => return,
         };
-        if let Err(error) = registry.reregister(socket, Token(key as usize), interest) {
+        if let Err(error) = self.net.watch_again(socket, key, wait) {
             tracing::error!(%error, "a socket could not be registered again; its line is closed");
             self.close(key);
         }
@@ -428,7 +417,7 @@ impl Shard {
     }
 
     /// Removes a subscriber; the feed and the channel go with the last.
-    fn leave_feed(&mut self, feed_key: u32, index: u32) -> Subscriber {
+    fn leave_feed(&mut self, feed_key: u32, index: u32) -> Subscriber<N::Socket> {
         let feed = &mut self.feeds[feed_key as usize];
         let (subscriber, moved) = feed.remove(index);
         if let Some(moved) = moved {
@@ -486,5 +475,12 @@ impl Shard {
         self.unseat(key, Role::Lingering);
         self.side(key).then = Then::Linger;
         self.send_side(key);
+    }
+}
+
+impl Shard<Kernel> {
+    /// A descriptor that is readable when the shard has events.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.net.descriptor()
     }
 }

@@ -21,7 +21,12 @@ use tokio::{
 };
 
 use super::{accept, h1};
-use crate::{http::Context, hub::Mailbox, shard::Shard};
+use crate::{
+    clock::Now,
+    http::Context,
+    hub::Mailbox,
+    shard::{Kernel, Returned, Shard},
+};
 
 /// What the tasks of a core thread share.
 pub(super) struct Core {
@@ -65,7 +70,12 @@ pub(crate) fn run(
         .enable_all()
         .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let shard = Shard::new(context.shared.clone(), mailbox.clone(), Instant::now())?;
+        let shard = Shard::new(
+            context.shared.clone(),
+            mailbox.clone(),
+            Kernel::new()?,
+            Now::read(),
+        );
         let connections_max = context
             .shared
             .config
@@ -95,12 +105,11 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
         reason = "sound for an OwnedFd, and the crate forbids unsafe code"
     )]
     let queue = AsyncFd::with_interest(core.shard.borrow().descriptor()?, Interest::READABLE)?;
-    let mut events = Shard::events();
     let mut drain_until = None;
     loop {
         let (more, wake_at) = {
             let mut shard = core.shard.borrow_mut();
-            let more = shard.turn(&mut events, Instant::now())?;
+            let more = shard.turn(Now::read())?;
             (more, shard.wake_at())
         };
         let returned = core.shard.borrow_mut().take_returned();
@@ -169,8 +178,8 @@ async fn sleep(
     .await
 }
 
-fn serve_returned(core: &Rc<Core>, connection: crate::shard::Returned) {
-    let Ok(stream) = TcpStream::from_std(connection.socket) else {
+fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
+    let Ok(stream) = TcpStream::from_std(connection.socket.into()) else {
         return;
     };
     let Ok(peer) = stream.peer_addr() else { return };

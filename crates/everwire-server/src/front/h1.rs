@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{core::Core, io::Io};
 use crate::{
+    clock::Now,
     http::{Body, Context, Reply, head},
     shard::{LineRequest, Wire},
 };
@@ -111,7 +112,8 @@ async fn hand_over(
     };
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();
-    if let Err(error) = shard.join(socket, unread, &head, *asked.line, address, Instant::now()) {
+    let socket = mio::net::TcpStream::from_std(socket);
+    if let Err(error) = shard.join(socket, unread, &head, *asked.line, address, Now::read()) {
         tracing::error!(%error, "a connection could not become a line");
     }
 }

@@ -3,9 +3,9 @@
 use bytes::BytesMut;
 use everwire_wire::Framing;
 
-use super::{LineKey, Role, SLICE, Seat, Shard};
+use super::{LineKey, Net, Role, SLICE, Seat, Shard};
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// Starts to tell every line that the server stops.
     pub(super) fn drain(&mut self) {
         self.draining = Some(self.lines.iter().map(|(key, _)| key as LineKey).collect());

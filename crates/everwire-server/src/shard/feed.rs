@@ -13,23 +13,23 @@
 mod tests;
 
 use std::{
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice},
     sync::Arc,
 };
 
 use everwire_channel::{ContentKind, Offset};
 use everwire_wire::{Deflaters, Framing, Notice, Source, Standing, StreamCursor, Tail};
-use mio::net::TcpStream;
 
 use crate::hub::{Channel, State};
 
 use super::{
     behind::{Behind, REST_BYTES_MAX},
     line::LineKey,
+    net::Net,
 };
 
 /// A reader in a feed. The walk touches nothing else.
-pub(crate) struct Subscriber<S = TcpStream> {
+pub(crate) struct Subscriber<S> {
     /// The position in the tail up to which it was sent everything, or [`BEHIND`].
     pub position: u64,
     pub socket: S,
@@ -39,14 +39,8 @@ pub(crate) struct Subscriber<S = TcpStream> {
 /// The position of a subscriber that reads from the log by itself.
 pub(crate) const BEHIND: u64 = u64::MAX;
 
-/// What a walk sends to: a socket that never waits.
-pub(crate) trait Sink {
-    /// Sends what fits, and tells how much; fewer bytes than given mean that no more fit for now.
-    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
 /// The readers of one channel in one framing.
-pub(crate) struct Feed<S = TcpStream> {
+pub(crate) struct Feed<S> {
     pub channel: Arc<Channel>,
     /// The shard's number of the channel.
     pub local: u32,
@@ -109,7 +103,7 @@ pub(crate) enum Pulled {
     Lost,
 }
 
-impl<S: Sink> Feed<S> {
+impl<S> Feed<S> {
     /// A feed that starts at the log's head.
     pub fn new(
         channel: Arc<Channel>,
@@ -216,7 +210,7 @@ impl<S: Sink> Feed<S> {
     }
 
     /// Sends to lines until the budget of system calls is used up or every line was met.
-    pub fn walk(&mut self, budget: &mut usize, met: &mut Met) {
+    pub fn walk(&mut self, net: &impl Net<Socket = S>, budget: &mut usize, met: &mut Met) {
         let end = self.tail.end();
         while self.left > 0 && *budget > 0 {
             if self.place >= self.subscribers.len() {
@@ -239,7 +233,7 @@ impl<S: Sink> Feed<S> {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let (count, bytes) = self.tail.after(subscriber.position, &mut slices);
                 met.sends += 1;
-                match subscriber.socket.send(&slices[..count]) {
+                match net.send(&subscriber.socket, &slices[..count]) {
                     Ok(sent) => {
                         met.bytes += sent as u64;
                         subscriber.position += sent as u64;
@@ -332,23 +326,6 @@ pub(crate) fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
     Source {
         name: channel.name(),
         kind,
-    }
-}
-
-impl Sink for TcpStream {
-    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut socket = self;
-        loop {
-            let result = match slices {
-                [one] => socket.write(one),
-                many => socket.write_vectored(many),
-            };
-            match result {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
     }
 }
 

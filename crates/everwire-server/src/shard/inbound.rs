@@ -1,9 +1,6 @@
 //! What comes in on a line: messages to publish or send back, pings, the end.
 
-use std::{
-    io::{self, Read},
-    net::IpAddr,
-};
+use std::{io, net::IpAddr};
 
 use bytes::BytesMut;
 use everwire_websocket::{
@@ -12,7 +9,7 @@ use everwire_websocket::{
 };
 use everwire_wire::Framing;
 
-use super::{LineKey, Role, Seat, Shard, Then, poll::Poll};
+use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll};
 use crate::publish;
 
 /// Reads of one line before others have their turn.
@@ -45,7 +42,7 @@ enum Kind {
     Lingering,
 }
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// There may be something to read.
     pub(super) fn on_readable(&mut self, key: LineKey, until: Until) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
@@ -70,10 +67,10 @@ impl Shard {
                 self.ask_again(key);
                 break;
             }
-            let Some(mut socket) = self.socket(key) else {
+            let Some(socket) = self.socket(key) else {
                 break;
             };
-            match socket.read(&mut buffer) {
+            match self.net.read(socket, &mut buffer) {
                 Ok(0) => {
                     self.close(key);
                     break;
@@ -84,7 +81,6 @@ impl Shard {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.close(key);
@@ -149,8 +145,8 @@ impl Shard {
         let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
         // Asked of the system for each read that brings messages, since a line keeps no address.
-        let peer = self.socket(key).and_then(|socket| socket.peer_addr().ok());
-        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
+        let peer = self.socket(key).and_then(|socket| self.net.peer(socket));
+        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         let publisher = shared.publisher(peer, now_ms);
         let channel = self.feeds[feed as usize].channel.clone();
         let may_publish = line.rights.publish;

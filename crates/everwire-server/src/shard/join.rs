@@ -1,20 +1,19 @@
 //! How a connection becomes a line: HTTP hands over its socket, what was read beyond the request, and what
 //! was asked for.
 
-use std::{io, net::TcpStream as StdStream, sync::Arc, time::Instant};
+use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::Deflate;
 use everwire_wire::Framing;
-use mio::{Interest, Token, net::TcpStream};
 
 use super::{
-    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Seat, Shard, Side, Subscriber, Then,
+    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Seat, Shard, Side, Subscriber, Then,
     line::{Alone, Rights, Role},
     poll::{Poll, PollRequest},
     timers::Timer,
 };
-use crate::{census, hub::WatchKey};
+use crate::{census, clock::Now, hub::WatchKey};
 
 /// What a request that stays open asks for. Whoever drives it, a shard or a stream of HTTP/2, answers with
 /// the response's head, then what opens the body, then entries.
@@ -53,28 +52,24 @@ pub(crate) struct Entries {
     pub lifetime_ms: Option<u64>,
 }
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// Takes over a connection. `head` is the response's head as HTTP/1.1 has it; a parked poll has none yet.
     pub fn join(
         &mut self,
-        socket: StdStream,
+        mut socket: N::Socket,
         unread: &[u8],
         head: &[u8],
         request: LineRequest,
         address: census::Seat,
-        now: Instant,
+        now: Now,
     ) -> io::Result<()> {
-        self.now = now;
-        self.now_ms = crate::clock::unix_ms();
-        let mut socket = TcpStream::from_std(socket);
+        self.set_clock(now);
         self.generation = self.generation.wrapping_add(1);
-        let key = self.lines.vacant_key();
-        let registry = self.queue.registry();
-        if let Err(error) = registry.register(&mut socket, Token(key), Interest::READABLE) {
+        let key = self.lines.vacant_key() as LineKey;
+        if let Err(error) = self.net.watch(&mut socket, key) {
             self.shared.census.leave(address);
             return Err(error);
         }
-        let key = key as LineKey;
         let line = Line {
             seat: Seat::Vacant,
             heard_s: self.second(),
@@ -129,7 +124,7 @@ impl Shard {
         Ok(())
     }
 
-    fn join_feed(&mut self, key: LineKey, socket: TcpStream, out: BytesMut, entries: &Entries) {
+    fn join_feed(&mut self, key: LineKey, socket: N::Socket, out: BytesMut, entries: &Entries) {
         let local = self.local_channel(&entries.channel);
         let feed_key = self.feed_of(local, entries.framing);
         let subscriber = Subscriber {
@@ -173,7 +168,7 @@ impl Shard {
         self.send_side(key);
     }
 
-    fn park(&mut self, key: LineKey, socket: TcpStream, request: PollRequest) {
+    fn park(&mut self, key: LineKey, socket: N::Socket, request: PollRequest) {
         let local = self.local_channel(&request.channel);
         let polls = &mut self.locals[local as usize].polls;
         let index = u32::try_from(polls.len()).expect("a shard has fewer than 2^32 lines");
@@ -198,7 +193,7 @@ impl Shard {
         }
     }
 
-    fn seat_alone(&mut self, key: LineKey, socket: TcpStream, role: Role) {
+    fn seat_alone(&mut self, key: LineKey, socket: N::Socket, role: Role) {
         self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { socket, role }));
     }
 
@@ -251,7 +246,7 @@ impl Shard {
             return;
         };
         self.vacant.push(key);
-        if self.queue.registry().deregister(&mut alone.socket).is_err() {
+        if self.net.unwatch(&mut alone.socket).is_err() {
             return;
         }
         let unread = match alone.role {
@@ -259,7 +254,7 @@ impl Shard {
             Role::Poll(_) | Role::Echo | Role::Lingering => Bytes::new(),
         };
         self.returned.push(super::Returned {
-            socket: alone.socket.into(),
+            socket: alone.socket,
             unread,
         });
     }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
-use mio::net::TcpStream;
 
 use crate::census::Seat as AddressSeat;
 
@@ -14,8 +13,8 @@ use super::{behind::Behind, held::HeldEntry, poll::Poll};
 pub(crate) type LineKey = u32;
 
 /// What an open line needs while nothing is in flight. Its socket is in its seat.
-pub(crate) struct Line {
-    pub seat: Seat,
+pub(crate) struct Line<S> {
+    pub seat: Seat<S>,
     /// The shard's second in which something last came from the peer.
     pub heard_s: u32,
     /// Tells this line from an earlier one of the same number, for timers.
@@ -32,11 +31,11 @@ pub(crate) struct Line {
 }
 
 /// Where a line's socket is.
-pub(crate) enum Seat {
+pub(crate) enum Seat<S> {
     /// Among the subscribers of a feed.
     Feed { feed: u32, index: u32 },
     /// By itself.
-    Alone(Box<Alone>),
+    Alone(Box<Alone<S>>),
     /// The line is closed; its number becomes free when the batch of events is done, so that a stale event
     /// never names a new line.
     Vacant,
@@ -52,8 +51,8 @@ pub(crate) struct Rights {
 }
 
 /// A line that is in no feed.
-pub(crate) struct Alone {
-    pub socket: TcpStream,
+pub(crate) struct Alone<S> {
+    pub socket: S,
     pub role: Role,
 }
 
@@ -137,7 +136,9 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::feed::Subscriber;
+    use crate::shard::{Kernel, feed::Subscriber, net::Net};
+
+    type Socket = <Kernel as Net>::Socket;
 
     /// What an idle line costs in user space, besides its slot in the event queue. In debug builds mio keeps a
     /// check beside each socket.
@@ -145,11 +146,15 @@ mod tests {
     fn an_idle_line_is_a_few_words() {
         let check = if cfg!(debug_assertions) { 16 } else { 0 };
         assert!(
-            size_of::<Subscriber>() <= 16 + check,
+            size_of::<Subscriber<Socket>>() <= 16 + check,
             "hot: {}",
-            size_of::<Subscriber>()
+            size_of::<Subscriber<Socket>>()
         );
-        assert!(size_of::<Line>() <= 40, "cold: {}", size_of::<Line>());
+        assert!(
+            size_of::<Line<Socket>>() <= 40,
+            "cold: {}",
+            size_of::<Line<Socket>>()
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
-use super::{Channel, LineKey, Role, Seat, Shard, Then};
+use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
     http::{head, read},
     hub::State,
@@ -68,7 +68,7 @@ pub(crate) fn poll_answer(
     Some(read::live_answer(request, state, page_bytes_max, now_ms))
 }
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// The answers that the polls of a channel have now.
     pub(super) fn poll_answers(&mut self, local: u32, state: &State) -> Vec<(LineKey, Bytes)> {
         // Nearly all polls of a channel have the same shape, so their answer is made once.

@@ -9,7 +9,7 @@
 //! that are left of an entry it is inside of or, for a larger entry, that entry and how far it got: it is
 //! encoded once more when the socket takes bytes again, even if retention has let go of it meanwhile.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 use everwire_channel::{Gap, Offset, Read as LogRead};
@@ -17,7 +17,7 @@ use everwire_websocket::{CloseCode, encode_close};
 use everwire_wire::{Notice, Standing, StreamCursor, codes};
 
 use super::{
-    BEHIND, Behind, LineKey, Seat, Shard, Side, Then,
+    BEHIND, Behind, LineKey, Net, Seat, Shard, Side, Then,
     feed::{Departure, source},
     inbound::Until,
     line::Role,
@@ -48,7 +48,7 @@ enum Next {
     Gap(Gap),
 }
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// What is kept for a line besides its slot; made when it is missing.
     pub(super) fn side(&mut self, key: LineKey) -> &mut Side {
         self.sides.entry(key).or_default()
@@ -165,7 +165,7 @@ impl Shard {
         if let Some(line) = self.lines.get_mut(key as usize) {
             line.heard_s = second;
         }
-        self.wait_for_writable(key, false);
+        self.wait_for_room(key, false);
         self.send_side(key);
         if unread {
             self.on_readable(key, Until::Empty);
@@ -441,18 +441,16 @@ impl Shard {
             if !bytes.has_remaining() {
                 break Sent::All;
             }
-            let Some(mut socket) = self.socket(key) else {
+            let Some(socket) = self.socket(key) else {
                 break Sent::Broken;
             };
             sends += 1;
-            match socket.write(bytes.chunk()) {
-                Ok(0) => break Sent::Broken,
+            match self.net.send(socket, &[IoSlice::new(bytes.chunk())]) {
                 Ok(count) => {
                     sent_bytes += count as u64;
                     bytes.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Sent::Part,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break Sent::Broken,
             }
         };
@@ -466,7 +464,7 @@ impl Shard {
         self.side(key).blocked_since = Some(now);
         let line = &mut self.lines[key as usize];
         let armed = std::mem::replace(&mut line.stall_armed, true);
-        self.wait_for_writable(key, true);
+        self.wait_for_room(key, true);
         if !armed {
             self.arm_line(key, self.shared.config.limits.write_stall_ms, Timer::stall);
         }

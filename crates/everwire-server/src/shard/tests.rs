@@ -24,9 +24,8 @@ const DURABLE: Framing = Framing::DurableEventStream(Transfer::Bare);
 struct Bench {
     shard: Shard,
     shared: Shared,
-    events: Events,
     listener: TcpListener,
-    now: Instant,
+    now: Now,
 }
 
 impl Bench {
@@ -44,11 +43,10 @@ impl Bench {
             rate: Arc::new(Rate::per_second(0)),
             config: Arc::new(config),
         };
-        let now = Instant::now();
+        let now = Now::read();
         Self {
-            shard: Shard::new(shared.clone(), Arc::default(), now).unwrap(),
+            shard: Shard::new(shared.clone(), Arc::default(), Kernel::new().unwrap(), now),
             shared,
-            events: Shard::events(),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             now,
         }
@@ -92,6 +90,7 @@ impl Bench {
             opening: Bytes::new(),
             wire,
         };
+        let socket = mio::net::TcpStream::from_std(socket);
         self.shard
             .join(socket, unread, b"", request, seat, self.now)
     }
@@ -132,7 +131,7 @@ impl Bench {
 
     /// One turn; true if there is more to do.
     fn turn(&mut self) -> bool {
-        self.shard.turn(&mut self.events, self.now).unwrap()
+        self.shard.turn(self.now).unwrap()
     }
 
     /// Turns until nothing is left to do now.
@@ -147,7 +146,8 @@ impl Bench {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now += time;
+        self.now.instant += time;
+        self.now.unix_ms += time.as_millis() as u64;
     }
 
     /// The next bytes that a peer gets while the shard turns: so many, or all up to the connection's end.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Feed, LineKey, Role, Seat, Shard, Then, inbound::Until, line::Line};
+use super::{LineKey, Net, Role, Seat, Shard, Then, inbound::Until, line::Line};
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl Timer {
     }
 }
 
-impl Shard {
+impl<N: Net> Shard<N> {
     /// Arms a timer for a line.
     pub(super) fn arm_line(&mut self, key: LineKey, after_ms: u64, timer: fn(LineRef) -> Timer) {
         let generation = self.lines[key as usize].generation;
@@ -84,7 +84,7 @@ impl Shard {
     }
 
     fn if_current(&mut self, line: LineRef, on_timer: fn(&mut Self, LineKey)) {
-        let current = |found: &Line| {
+        let current = |found: &Line<N::Socket>| {
             found.generation == line.generation && !matches!(found.seat, Seat::Vacant)
         };
         if self.lines.get(line.key as usize).is_some_and(current) {
@@ -131,7 +131,7 @@ impl Shard {
     }
 
     fn silent_lines(&self, feed: u32, second: u32, silent_s_max: u32) -> Vec<LineKey> {
-        let feed: &Feed = &self.feeds[feed as usize];
+        let feed = &self.feeds[feed as usize];
         if !feed.framing.is_websocket() {
             return Vec::new();
         }
@@ -173,9 +173,7 @@ impl Shard {
     /// Closes our side of a connection, and waits a little for the peer to close its own.
     pub(super) fn linger(&mut self, key: LineKey) {
         self.unseat(key, Role::Lingering);
-        let shut = self
-            .socket(key)
-            .map(|socket| socket.shutdown(std::net::Shutdown::Write));
+        let shut = self.socket(key).map(|socket| self.net.end(socket));
         match shut {
             Some(Ok(())) => {
                 self.side(key).then = Then::Stay;

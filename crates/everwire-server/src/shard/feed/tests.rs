@@ -1,7 +1,5 @@
 //! The walk against a naive model: every line has one long string of bytes to get.
 
-use std::cell::{Cell, RefCell};
-
 use bytes::Bytes;
 use everwire_channel::{Append, ContentType, Draft, Mark};
 use proptest::prelude::*;
@@ -10,45 +8,28 @@ use super::*;
 use crate::{
     config::Config,
     hub::{Hub, Occasion},
+    shard::net::memory::{Memory, Peer, Socket},
 };
-
-/// A socket whose peer reads when it is told to.
-#[derive(Default)]
-struct Pipe {
-    got: RefCell<Vec<u8>>,
-    room: Cell<usize>,
-    broken: Cell<bool>,
-}
-
-impl Sink for Pipe {
-    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.broken.get() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if self.room.get() == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let mut sent = 0;
-        for slice in slices {
-            let count = slice.len().min(self.room.get());
-            self.got.borrow_mut().extend_from_slice(&slice[..count]);
-            self.room.set(self.room.get() - count);
-            sent += count;
-        }
-        Ok(sent)
-    }
-}
 
 /// A feed with the shard's part in it played by hand, and what each line should have got.
 struct Bench {
     channel: Arc<Channel>,
-    feed: Feed<Pipe>,
+    net: Memory,
+    feed: Feed<Socket>,
     deflaters: Deflaters,
     /// All that was ever encoded.
     all: Vec<u8>,
-    /// Where each line joined.
-    joined: Vec<(LineKey, usize)>,
+    joined: Vec<Joined>,
     lines: LineKey,
+}
+
+/// A line of the feed.
+struct Joined {
+    line: LineKey,
+    /// What had been encoded before it joined.
+    from: usize,
+    peer: Peer,
+    got: Vec<u8>,
 }
 
 impl Bench {
@@ -60,6 +41,7 @@ impl Bench {
         let feed = Feed::new(channel.clone(), 0, framing, 0, &channel.lock());
         Self {
             channel,
+            net: Memory::default(),
             feed,
             deflaters: Deflaters::default(),
             all: Vec::new(),
@@ -91,12 +73,16 @@ impl Bench {
     }
 
     fn join(&mut self, room: usize) {
-        let pipe = Pipe::default();
-        pipe.room.set(room);
-        self.joined.push((self.lines, self.all.len()));
+        let (socket, peer) = self.net.connect(room, usize::MAX);
+        self.joined.push(Joined {
+            line: self.lines,
+            from: self.all.len(),
+            peer,
+            got: Vec::new(),
+        });
         self.feed.add(Subscriber {
             position: self.feed.tail.end(),
-            socket: pipe,
+            socket,
             line: self.lines,
         });
         self.lines += 1;
@@ -105,7 +91,7 @@ impl Bench {
     /// One slice of the walk, and what the shard does with what it met.
     fn walk(&mut self, mut budget: usize) {
         let mut met = Met::default();
-        self.feed.walk(&mut budget, &mut met);
+        self.feed.walk(&self.net, &mut budget, &mut met);
         for line in met.blocked {
             let index = self.index(line);
             // As a blocked line does: it leaves the tail at its place, gets the rest from elsewhere, and comes back.
@@ -116,11 +102,11 @@ impl Bench {
             let at = position as usize;
             assert_eq!(place.rest, rest.len());
             assert_eq!(rest, self.all[at..at + place.rest]);
-            let subscriber = &mut self.feed.subscribers[index];
-            let mut got = subscriber.socket.got.borrow_mut();
-            got.extend_from_slice(&self.all[at..]);
-            drop(got);
-            subscriber.position = self.feed.tail.end();
+            self.feed.subscribers[index].position = self.feed.tail.end();
+            let same = |joined: &&mut Joined| joined.line == line;
+            let joined = self.joined.iter_mut().find(same).unwrap();
+            joined.got.extend(joined.peer.heard());
+            joined.got.extend_from_slice(&self.all[at..]);
         }
         for line in met.broken {
             let index = self.index(line);
@@ -134,7 +120,7 @@ impl Bench {
 
     fn leave(&mut self, index: usize) {
         let (removed, moved) = self.feed.remove(index as u32);
-        self.joined.retain(|(line, _)| *line != removed.line);
+        self.joined.retain(|joined| joined.line != removed.line);
         assert_eq!(
             moved,
             self.feed.subscribers.get(index).map(|moved| moved.line)
@@ -142,7 +128,7 @@ impl Bench {
     }
 
     fn index(&self, line: LineKey) -> usize {
-        let same = |subscriber: &Subscriber<Pipe>| subscriber.line == line;
+        let same = |subscriber: &Subscriber<Socket>| subscriber.line == line;
         self.feed.subscribers.iter().position(same).unwrap()
     }
 
@@ -152,9 +138,9 @@ impl Bench {
             self.walk(3);
         }
         assert_eq!(self.joined.len(), self.feed.subscribers.len());
-        for (line, from) in &self.joined {
-            let subscriber = &self.feed.subscribers[self.index(*line)];
-            assert_eq!(*subscriber.socket.got.borrow(), self.all[*from..]);
+        for joined in &mut self.joined {
+            joined.got.extend(joined.peer.heard());
+            assert_eq!(joined.got, self.all[joined.from..]);
         }
     }
 }
@@ -211,13 +197,13 @@ proptest! {
                 Step::Join(room) => bench.join(room),
                 Step::Leave(line) if !bench.feed.subscribers.is_empty() => bench.leave(at(line)),
                 Step::Break(line) => {
-                    if let Some(found) = bench.feed.subscribers.get(at(line)) {
-                        found.socket.broken.set(true);
+                    if let Some(found) = bench.joined.get(at(line)) {
+                        found.peer.reset();
                     }
                 }
                 Step::Read(line, room) => {
-                    if let Some(found) = bench.feed.subscribers.get(at(line)) {
-                        found.socket.room.set(room);
+                    if let Some(found) = bench.joined.get(at(line)) {
+                        found.peer.take(room, usize::MAX);
                     }
                 }
                 Step::Leave(_) => {}
