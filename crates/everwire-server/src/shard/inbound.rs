@@ -156,7 +156,7 @@ impl<N: Net> Shard<N> {
             if refused.is_some() {
                 return;
             }
-            refused = publish::line_message(
+            let published = publish::line_message(
                 &publisher,
                 &channel,
                 framing,
@@ -164,11 +164,13 @@ impl<N: Net> Shard<N> {
                 kind,
                 payload,
                 replies,
-            )
-            .err();
+            );
+            refused = published.err().map(|problem| (problem, replies.len()));
         };
         let outcome = self.decode(key, &rules, bytes, &mut replies, &mut on_message);
-        if let Some(problem) = refused {
+        if let Some((problem, answered)) = refused {
+            // What came after the message is not answered: a Close frame would be echoed before ours.
+            replies.truncate(answered);
             let code = problem.kind.close_code();
             self.shared.metrics.line_failed(code);
             encode_close(Some((code, &problem.detail)), &mut replies);

@@ -41,6 +41,25 @@ fn an_end_that_comes_together_with_data_is_seen() {
     assert_eq!((bench.shard.len(), bench.shared.census.lines()), (0, 0));
 }
 
+/// A message is refused, and a Close frame comes in the same bytes.
+#[test]
+fn a_line_that_is_refused_and_closes_at_once_is_sent_one_close_frame() {
+    let mut bench = Bench::new();
+    let (ours, mut peer) = bench.pair();
+    let mut entries = bench.entries("c", RAW, 0);
+    entries.publish = false;
+    bench.join(ours, Wire::Entries(entries), b"").unwrap();
+    peer.write_all(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8")
+        .unwrap();
+    let told = bench.read(&mut peer, usize::from(u16::MAX));
+    assert_eq!(
+        told[..4],
+        [0x88, told[1], 0x11, 0x33],
+        "4403, not permitted"
+    );
+    assert_eq!(told.len(), 2 + usize::from(told[1]), "nothing follows it");
+}
+
 /// A line that has both more to send and more to read than its share waits for its turn once, not twice.
 #[test]
 fn a_busy_line_waits_for_its_turn_once() {
