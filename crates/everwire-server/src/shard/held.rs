@@ -36,6 +36,12 @@ impl Held {
             held: self.clone(),
         }))
     }
+
+    /// Bytes that are held now.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
 }
 
 impl HeldEntry {
@@ -84,6 +90,6 @@ mod tests {
             "what one gives back another may hold"
         );
         drop(lines);
-        assert_eq!(held.bytes.get(), 0);
+        assert_eq!(held.bytes(), 0);
     }
 }

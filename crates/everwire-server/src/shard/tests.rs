@@ -1,6 +1,8 @@
-//! A shard driven turn by turn, on a clock that stands still, with peers at the other end of real sockets.
+//! A shard driven turn by turn, on a clock that stands still, with peers at the other end of real sockets; and, in
+//! `simulated`, over a net in memory.
 
 mod lines;
+mod simulated;
 mod slow;
 
 use std::{
@@ -36,13 +38,7 @@ impl Bench {
     fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let shared = Shared {
-            hub: Arc::new(Hub::new(&config, Mark(7), 0)),
-            census: Arc::new(Census::new(&config)),
-            metrics: Arc::new(Metrics::new()),
-            rate: Arc::new(Rate::per_second(0)),
-            config: Arc::new(config),
-        };
+        let shared = shared(config);
         let now = Now::read();
         Self {
             shard: Shard::new(shared.clone(), Arc::default(), Kernel::new().unwrap(), now),
@@ -58,16 +54,7 @@ impl Bench {
     }
 
     fn append(&self, name: &str, payloads: &[Vec<u8>]) {
-        let text = ContentType::text();
-        let drafts = payloads
-            .iter()
-            .map(|payload| Draft::from(Bytes::from(payload.clone())));
-        let append = Append {
-            entries: drafts.collect(),
-            content_type: Some(&text),
-            ..Append::default()
-        };
-        self.channel(name).append(append, 0).unwrap().unwrap();
+        assert!(append(&self.channel(name), payloads, 0));
     }
 
     /// Both ends of a connection through which little fits unread.
@@ -104,16 +91,7 @@ impl Bench {
     }
 
     fn entries(&self, name: &str, framing: Framing, sequence: u64) -> Entries {
-        Entries {
-            channel: self.channel(name),
-            framing,
-            sequence,
-            deflate: None,
-            publish: true,
-            fail_on_gap: false,
-            cursor: None,
-            lifetime_ms: None,
-        }
+        entries(self.channel(name), framing, sequence)
     }
 
     fn poll(&self, name: &str, sequence: u64) -> PollRequest {
@@ -169,6 +147,46 @@ impl Bench {
         }
         all.truncate(len);
         all
+    }
+}
+
+/// What is common to the shards of a test.
+fn shared(config: Config) -> Shared {
+    Shared {
+        hub: Arc::new(Hub::new(&config, Mark(7), 0)),
+        census: Arc::new(Census::new(&config)),
+        metrics: Arc::new(Metrics::new()),
+        rate: Arc::new(Rate::per_second(0)),
+        config: Arc::new(config),
+    }
+}
+
+/// Appends these texts. False if the channel was removed.
+fn append(channel: &Channel, payloads: &[Vec<u8>], now_ms: u64) -> bool {
+    let text = ContentType::text();
+    let drafts = payloads
+        .iter()
+        .map(|payload| Draft::from(Bytes::from(payload.clone())));
+    let append = Append {
+        entries: drafts.collect(),
+        content_type: Some(&text),
+        ..Append::default()
+    };
+    let appended = channel.append(append, now_ms);
+    appended.map(Result::unwrap).is_ok()
+}
+
+/// A stream of a channel's entries from after `sequence`, as a request asks for it that asks for nothing special.
+fn entries(channel: Arc<Channel>, framing: Framing, sequence: u64) -> Entries {
+    Entries {
+        channel,
+        framing,
+        sequence,
+        deflate: None,
+        publish: true,
+        fail_on_gap: false,
+        cursor: None,
+        lifetime_ms: None,
     }
 }
 

@@ -82,6 +82,21 @@ impl Memory {
         }));
         (Socket(connection.clone()), Peer(connection))
     }
+
+    /// Has the queue give so many events at a time.
+    pub fn set_batch(&self, events: usize) {
+        self.0.batch.set(Batch(events));
+    }
+
+    /// Whether something was added to the queue since the last call: what a sleeping shard is woken by.
+    pub fn take_edge(&self) -> bool {
+        self.0.edge.take()
+    }
+
+    /// Has this happen in the middle of the next send.
+    pub fn interrupt(&self, interlude: impl FnOnce() + 'static) {
+        *self.0.interlude.borrow_mut() = Some(Box::new(interlude));
+    }
 }
 
 impl Net for Memory {
@@ -140,8 +155,12 @@ impl Net for Memory {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         connection.room -= count;
-        let bytes = slices.iter().flat_map(|slice| slice.iter());
-        connection.to_peer.extend(bytes.take(count));
+        let mut left = count;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            connection.to_peer.extend_from_slice(&slice[..taken]);
+            left -= taken;
+        }
         Ok(count)
     }
 
@@ -160,6 +179,12 @@ impl Net for Memory {
 }
 
 impl Peer {
+    /// Sends to the shard.
+    pub fn say(&self, bytes: &[u8]) {
+        self.0.borrow_mut().to_shard.extend(bytes);
+        announce(&self.0);
+    }
+
     /// Takes so many more bytes, at most `bite` at a time.
     pub fn take(&self, room: usize, bite: usize) {
         let mut connection = self.0.borrow_mut();
@@ -172,6 +197,22 @@ impl Peer {
     /// What came since the last call.
     pub fn heard(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.borrow_mut().to_peer)
+    }
+
+    /// Whether it takes no more for now.
+    pub fn is_full(&self) -> bool {
+        self.0.borrow().room == 0
+    }
+
+    /// Whether the shard sends no more.
+    pub fn is_ended(&self) -> bool {
+        self.0.borrow().shard != End::Open
+    }
+
+    /// Sends no more.
+    pub fn end(&self) {
+        self.0.borrow_mut().peer = End::Ended;
+        announce(&self.0);
     }
 
     /// Breaks the connection.

@@ -1,0 +1,194 @@
+//! How a shard learns of a change and when it may sleep.
+//!
+//! ```text
+//!  publisher   [append, told?, post] ─ wake                 each [ ] is under one lock: the channel's for
+//!  shard       [take mail] ─ [not told, look] ─ … ─ sleep   "append" and "look", the mailbox's inside for "post"
+//! ```
+//!
+//! Threads share nothing outside these locks, so what they do together is one of the orders of these steps. The
+//! first test tries each order with the code itself; the second has threads find what no order of steps shows.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use super::{super::*, world::has_woken};
+use crate::shard::net::memory::{Memory, Peer, Socket};
+
+/// A shard with one reader of one channel, taken through its turn step by step.
+struct Steps {
+    shared: Shared,
+    shard: Shard<Memory>,
+    net: Memory,
+    now: Now,
+    peer: Peer,
+    heard: usize,
+    next: Step,
+}
+
+/// What the shard does next.
+#[derive(Clone, Debug)]
+enum Step {
+    TakeMail,
+    Look(Vec<WatchKey>),
+    Walk,
+    Sleep,
+}
+
+impl Steps {
+    fn new() -> Self {
+        let shared = shared(Config::default());
+        let net = Memory::default();
+        let now = Now::read();
+        let shard = Shard::new(shared.clone(), Arc::default(), net.clone(), now);
+        let (socket, peer) = net.connect(usize::MAX, usize::MAX);
+        let mut steps = Self {
+            shared,
+            shard,
+            net,
+            now,
+            peer,
+            heard: 0,
+            next: Step::TakeMail,
+        };
+        steps.join(socket, 0);
+        steps
+    }
+
+    fn join(&mut self, socket: Socket, sequence: u64) {
+        let seat = self.shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let request = LineRequest {
+            response: http::Response::new(()),
+            opening: Bytes::new(),
+            wire: Wire::Entries(entries(self.channel(), RAW, sequence)),
+        };
+        self.shard
+            .join(socket, b"", b"", request, seat, self.now)
+            .unwrap();
+    }
+
+    fn channel(&self) -> Arc<Channel> {
+        let name = "c".parse().unwrap();
+        self.shared.hub.open(&name, Occasion::Append, 0).unwrap()
+    }
+
+    /// Another thread's part: all under the channel's lock.
+    fn append(&mut self) {
+        append(&self.channel(), &[b"x".to_vec()], 0);
+    }
+
+    /// The shard's next step. False if it sleeps and nothing has woken it.
+    fn step(&mut self) -> bool {
+        self.next = match std::mem::replace(&mut self.next, Step::TakeMail) {
+            Step::TakeMail => {
+                let mut mail = Vec::new();
+                self.shard.mailbox.take(&mut mail);
+                // One from the channel until the shard looks, one from the shard to itself.
+                assert!(mail.len() <= 2, "{mail:?}");
+                let changed = |mail: &Mail| match mail {
+                    Mail::Changed(key) => *key,
+                    Mail::Drain => unreachable!("nobody stops it"),
+                };
+                Step::Look(mail.iter().map(changed).collect())
+            }
+            Step::Look(mut channels) => match channels.pop() {
+                Some(WatchKey(local)) => {
+                    self.shard.pull(local);
+                    Step::Look(channels)
+                }
+                None => Step::Walk,
+            },
+            Step::Walk => {
+                self.shard.walk();
+                self.heard += self.peer.heard().len() / b"\x81\x01x".len();
+                Step::Sleep
+            }
+            Step::Sleep if has_woken(&self.shard.mailbox) => Step::TakeMail,
+            Step::Sleep => {
+                self.next = Step::Sleep;
+                return false;
+            }
+        };
+        true
+    }
+
+    /// Turns and sleeps, as a core thread does, until a peer has heard an entry.
+    fn hear_one(&mut self, peer: &Peer) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let mut heard = 0;
+        while heard < b"\x81\x01x".len() {
+            while self.shard.turn(self.now).unwrap() {}
+            heard += peer.heard().len();
+            if heard == 0 {
+                let mailbox = self.shard.mailbox.clone();
+                let woken = runtime
+                    .block_on(async { tokio::time::timeout(PATIENCE, mailbox.notified()).await });
+                woken.expect("a change that was not told");
+            }
+        }
+    }
+}
+
+/// Appends that happen while the shard takes mail, looks, walks and goes to sleep.
+const APPENDS: u32 = 3;
+/// Steps of the shard between which they happen.
+const PLACES: u32 = 14;
+
+#[test]
+fn in_whatever_order_appends_and_looks_happen_no_entry_is_left_behind() {
+    let orders = (0u32..1 << (PLACES + APPENDS)).filter(|order| order.count_ones() == APPENDS);
+    for order in orders {
+        let mut steps = Steps::new();
+        for place in 0..PLACES + APPENDS {
+            match order >> place & 1 {
+                1 => steps.append(),
+                _ => drop(steps.step()),
+            }
+        }
+        while steps.step() {}
+        assert_eq!(steps.heard, APPENDS as usize, "order {order:#b}");
+    }
+}
+
+/// A reader joins a channel that nobody here watches yet, while another thread appends.
+#[test]
+fn an_entry_that_is_appended_while_a_line_joins_is_not_missed() {
+    let rounds = 3_000;
+    let mut steps = Steps::new();
+    let channel = steps.channel();
+    // Its first reader leaves, so that each round begins to watch anew.
+    steps.peer.reset();
+    let (barrier, heard) = (Barrier::new(2), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..rounds {
+                while heard.load(Ordering::Acquire) < round {
+                    thread::yield_now();
+                }
+                barrier.wait();
+                for _ in 0..fastrand::u32(..300) {
+                    std::hint::spin_loop();
+                }
+                append(&channel, &[b"x".to_vec()], 0);
+            }
+        });
+        for round in 0..rounds {
+            barrier.wait();
+            let (socket, peer) = steps.net.connect(usize::MAX, usize::MAX);
+            steps.join(socket, round);
+            steps.hear_one(&peer);
+            peer.reset();
+            while steps.shard.len() > 0 {
+                steps.shard.turn(steps.now).unwrap();
+            }
+            heard.store(round + 1, Ordering::Release);
+        }
+    });
+}

@@ -1,0 +1,337 @@
+//! Two shards on one hub, and readers who check what they hear.
+
+mod reader;
+
+use std::{
+    future::Future,
+    task::{Context, Waker},
+};
+
+use everwire_channel::{ChannelName, Read as LogRead};
+
+use super::super::*;
+use crate::shard::net::memory::{Memory, Socket};
+
+pub use reader::{Appetite, Reader, State};
+
+/// Everything there is.
+pub struct World {
+    pub cores: [Core; 2],
+    pub lives: Vec<Life>,
+    pub readers: Vec<Reader>,
+    pub shared: Shared,
+    now: Now,
+}
+
+/// A core thread, which sleeps when its shard says so and wakes by what wakes a real one.
+pub struct Core {
+    pub shard: Shard<Memory>,
+    pub net: Memory,
+    more: bool,
+}
+
+/// One life of a channel, and all that was published in it.
+pub struct Life {
+    name: ChannelName,
+    pub channel: Arc<Channel>,
+    pub entries: Vec<Vec<u8>>,
+    pub deleted: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        fastrand::seed(7);
+        let mut config = Config::default();
+        config.channels.retain_entries = RETAINED;
+        let shared = shared(config);
+        let now = Now::read();
+        let core = |shared: &Shared| {
+            let net = Memory::default();
+            Core {
+                shard: Shard::new(shared.clone(), Arc::default(), net.clone(), now),
+                net,
+                more: false,
+            }
+        };
+        Self {
+            cores: [core(&shared), core(&shared)],
+            lives: Vec::new(),
+            readers: Vec::new(),
+            shared,
+            now,
+        }
+    }
+
+    /// Makes a channel; tells which life that is.
+    pub fn create(&mut self, name: &str) -> usize {
+        let name: ChannelName = name.parse().unwrap();
+        let kind = Some(ContentType::text());
+        let created = self.shared.hub.create(&name, kind, None, self.now.unix_ms);
+        let (channel, new) = created.unwrap();
+        assert!(new, "an earlier life goes on");
+        self.lives.push(Life {
+            name,
+            channel,
+            entries: Vec::new(),
+            deleted: false,
+        });
+        self.lives.len() - 1
+    }
+
+    /// Publishes entries of so many bytes, or a little more.
+    pub fn publish(&mut self, life: usize, sizes: &[usize]) {
+        let life = &mut self.lives[life];
+        life.publish(sizes, self.now.unix_ms);
+    }
+
+    /// Has another thread publish while a shard sends its next bytes.
+    pub fn publish_mid_send(&mut self, core: usize, life: usize, sizes: &[usize]) {
+        let channel = self.lives[life].channel.clone();
+        let (payloads, now_ms) = (payloads(sizes), self.now.unix_ms);
+        self.cores[core].net.interrupt(move || {
+            append(&channel, &payloads, now_ms);
+        });
+    }
+
+    pub fn delete(&mut self, life: usize) {
+        let life = &mut self.lives[life];
+        life.deleted = true;
+        assert!(self.shared.hub.delete(&life.name));
+    }
+
+    /// A reader of a life from after `sequence`, on one of the two shards; tells which reader that is.
+    pub fn join(
+        &mut self,
+        core: usize,
+        life: usize,
+        framing: Framing,
+        sequence: u64,
+        appetite: Appetite,
+    ) -> usize {
+        let reader = self.line(core, life, framing, sequence, appetite);
+        self.readers.push(reader);
+        self.readers.len() - 1
+    }
+
+    /// Has a reader whose line is over come back for what it has not got.
+    pub fn come_back(&mut self, reader: usize, appetite: Appetite) {
+        let Reader {
+            core,
+            life,
+            framing,
+            sequence,
+            state,
+            ..
+        } = self.readers[reader];
+        if state == State::Over && !self.lives[life].deleted {
+            self.readers[reader] = self.line(1 - core, life, framing, sequence, appetite);
+        }
+    }
+
+    fn line(
+        &mut self,
+        core: usize,
+        life: usize,
+        framing: Framing,
+        sequence: u64,
+        appetite: Appetite,
+    ) -> Reader {
+        let (room, bite) = match appetite {
+            Appetite::All => (usize::MAX, usize::MAX),
+            Appetite::Bytes { room, bite } => (room, bite),
+        };
+        let channel = self.lives[life].channel.clone();
+        let core_of_line = &mut self.cores[core];
+        let (socket, peer) = core_of_line.net.connect(room, bite);
+        let wire = Wire::Entries(entries(channel, framing, sequence));
+        // In place of the head and the welcome, something that each wire has.
+        let mut opening = BytesMut::new();
+        framing.encode_heartbeat(&mut opening);
+        core_of_line.join(socket, opening.freeze(), wire, &self.shared, self.now);
+        let mut reader = Reader::new(peer, core, life, framing, sequence);
+        reader.prompt = appetite == Appetite::All;
+        reader
+    }
+
+    /// One turn of a shard, if it is awake. True if it was.
+    pub fn turn(&mut self, core: usize) -> bool {
+        let turned = self.cores[core].turn(self.now);
+        self.look();
+        turned
+    }
+
+    /// Turns of both shards until both sleep.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let awake = [self.turn(0), self.turn(1)];
+            if awake == [false, false] {
+                return;
+            }
+        }
+        panic!("the shards do not come to rest");
+    }
+
+    /// Lets time pass, a second at a time. What is to be done before that is done in time.
+    pub fn pass(&mut self, seconds: u64) {
+        self.settle();
+        for _ in 0..seconds {
+            self.now.instant += Duration::from_secs(1);
+            self.now.unix_ms += 1000;
+            for reader in &mut self.readers {
+                if reader.peer.is_full() {
+                    reader.starved_ms += 1000;
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// Has all readers take and answer everything, and checks that each has what it should, and that nothing is
+    /// kept for anybody.
+    pub fn finish(mut self) {
+        for reader in &mut self.readers {
+            reader.deaf = false;
+            reader.speak_out();
+            reader.eat(Appetite::All);
+        }
+        self.settle();
+        for reader in &self.readers {
+            reader.assert_content(&self.lives[reader.life]);
+        }
+        for core in &self.cores {
+            core.assert_at_rest();
+        }
+        self.leave_all();
+    }
+
+    /// Has all readers leave, and checks that nothing is left of them.
+    fn leave_all(&mut self) {
+        for reader in &mut self.readers {
+            reader.state = State::Left;
+            reader.peer.end();
+        }
+        self.settle();
+        for life in &self.lives {
+            assert!(!life.channel.lock().is_watched());
+        }
+        assert_eq!(self.shared.census.lines(), 0);
+        // The timers of what is gone are forgotten when they fire.
+        self.now.instant += Duration::from_secs(400);
+        self.settle();
+        for core in &self.cores {
+            core.assert_empty();
+        }
+    }
+
+    /// Learns what was published by lines, and has readers hear what they were sent.
+    fn look(&mut self) {
+        for life in &mut self.lives {
+            life.look();
+        }
+        for reader in &mut self.readers {
+            reader.hear(&self.lives[reader.life]);
+        }
+    }
+}
+
+impl Core {
+    fn join(&mut self, socket: Socket, opening: Bytes, wire: Wire, shared: &Shared, now: Now) {
+        let seat = shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let request = LineRequest {
+            response: http::Response::new(()),
+            opening,
+            wire,
+        };
+        let joined = self.shard.join(socket, b"", b"", request, seat, now);
+        joined.unwrap();
+    }
+
+    fn turn(&mut self, now: Now) -> bool {
+        let awake = self.is_awake(now);
+        if awake {
+            self.more = self.shard.turn(now).unwrap();
+        }
+        awake
+    }
+
+    /// As a core thread's loop and its sleep: what was to be done at once, the queue's edge, mail, a timer.
+    fn is_awake(&self, now: Now) -> bool {
+        let timer = self.shard.wake_at().is_some_and(|at| at <= now.instant);
+        self.net.take_edge() || has_woken(&self.shard.mailbox) || timer || self.more
+    }
+
+    /// Everybody has everything: no line has a side, and no feed keeps bytes.
+    fn assert_at_rest(&self) {
+        let shard = &self.shard;
+        assert!(
+            shard.sides.is_empty(),
+            "{} lines are busy",
+            shard.sides.len()
+        );
+        assert!(shard.walking.is_empty() && shard.again.is_empty());
+        for (_, feed) in &shard.feeds {
+            assert!(feed.tail.is_empty(), "what all have is kept by nobody");
+            let behind = |subscriber: &Subscriber<Socket>| subscriber.position == BEHIND;
+            assert!(
+                !feed.subscribers.iter().any(behind),
+                "a line is left behind"
+            );
+        }
+        assert_eq!(shard.held.bytes(), 0);
+    }
+
+    fn assert_empty(&self) {
+        let shard = &self.shard;
+        assert_eq!((shard.len(), shard.lines.len()), (0, 0));
+        assert_eq!((shard.feeds.len(), shard.locals.len()), (0, 0));
+        assert!(shard.local_by_channel.is_empty() && shard.sides.is_empty());
+        assert_eq!(shard.wheel.armed(), 0);
+    }
+}
+
+impl Life {
+    /// Publishes entries of so many bytes each, or a little more; nothing if it was deleted.
+    pub fn publish(&mut self, sizes: &[usize], now_ms: u64) {
+        append(&self.channel, &payloads(sizes), now_ms);
+        self.look();
+    }
+
+    /// The place before the oldest entry that is kept.
+    pub fn oldest(&self) -> u64 {
+        self.channel.lock().core().log().oldest().sequence
+    }
+
+    /// Learns what lines have published.
+    fn look(&mut self) {
+        let state = self.channel.lock();
+        match state.core().log().after(self.entries.len() as u64) {
+            LogRead::CaughtUp => {}
+            LogRead::Entries(entries) => {
+                self.entries
+                    .extend(entries.map(|(_, entry)| entry.payload.to_vec()));
+            }
+            LogRead::Gap(_) => panic!("more was published in one turn than the log keeps"),
+        }
+    }
+}
+
+/// Whether mail would wake a shard that sleeps now.
+pub fn has_woken(mailbox: &Mailbox) -> bool {
+    let woken = std::pin::pin!(mailbox.notified());
+    woken
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+/// Payloads of so many bytes each, or a few more, so that no two in a row are equal.
+fn payloads(sizes: &[usize]) -> Vec<Vec<u8>> {
+    let payload = |size: &usize| {
+        let mut payload = fastrand::u32(..).to_string().into_bytes();
+        payload.resize(payload.len().max(*size), b'x');
+        payload
+    };
+    sizes.iter().map(payload).collect()
+}
+
+/// Entries that a log keeps: few, so that slow readers miss some.
+pub const RETAINED: u64 = 24;
