@@ -241,7 +241,7 @@ impl<N: Net> Shard<N> {
     fn after_input(&mut self, key: LineKey, outcome: Result<bool, Failure>, mut replies: BytesMut) {
         match outcome {
             Ok(false) if replies.is_empty() => self.settle(key),
-            Ok(false) => self.reply(key, &replies, Then::Stay),
+            Ok(false) => self.reply(key, &replies),
             Ok(true) => self.end_socket(key, &replies, Then::Close),
             Err(failure) => {
                 self.shared.metrics.line_failed(failure.close_code());

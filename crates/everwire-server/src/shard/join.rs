@@ -258,20 +258,4 @@ impl<N: Net> Shard<N> {
             unread,
         });
     }
-
-    /// Sends bytes that may only go out between two entries: a pong, a reply, a Close frame.
-    pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8], then: Then) {
-        match self.lines.get(key as usize).map(|line| &line.seat) {
-            Some(Seat::Feed { .. } | Seat::Alone(_)) => {}
-            Some(Seat::Vacant) | None => return,
-        }
-        // Until the bytes are out the line reads for itself; nearly always that is this very call.
-        self.leave_tail(key);
-        let side = self.side(key);
-        side.push_reply(bytes);
-        if then != Then::Stay {
-            side.then = then;
-        }
-        self.send_side(key);
-    }
 }

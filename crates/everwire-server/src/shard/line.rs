@@ -113,14 +113,17 @@ pub(crate) enum Then {
 impl Side {
     /// Whether it holds nothing, so that the line can do without.
     pub fn is_idle(&self) -> bool {
-        self.inbound.is_idle()
-            && self.out.is_empty()
+        self.inbound.is_idle() && !self.unread && self.has_nothing_to_say()
+    }
+
+    /// Whether what is said next may go out at once.
+    pub fn has_nothing_to_say(&self) -> bool {
+        self.out.is_empty()
             && self.behind.is_none()
             && self.shared.is_empty()
             && self.replies.is_empty()
             && self.farewell.is_none()
             && self.blocked_since.is_none()
-            && !self.unread
             && self.then == Then::Stay
     }
 

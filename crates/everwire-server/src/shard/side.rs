@@ -144,6 +144,30 @@ impl<N: Net> Shard<N> {
         self.settle(key);
     }
 
+    /// Sends bytes that may only go out between two entries: a pong, a reply.
+    pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8]) {
+        match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Feed { .. } | Seat::Alone(_)) => {}
+            Some(Seat::Vacant) | None => return,
+        }
+        let side = self.sides.get(&key);
+        let mut rest = bytes;
+        // Nearly always nothing is before it and the socket takes it all, so that nothing is kept for it.
+        if side.is_none_or(|side| side.has_nothing_to_say()) {
+            match self.write(key, &mut rest) {
+                Sent::All => return self.settle(key),
+                Sent::Part => {
+                    self.leave_tail(key);
+                    self.side(key).out.extend_from_slice(rest);
+                    return self.block(key);
+                }
+                Sent::Broken => return self.close(key),
+            }
+        }
+        self.side(key).push_reply(rest);
+        self.send_side(key);
+    }
+
     /// Forgets a line's side once it holds nothing.
     pub(super) fn settle(&mut self, key: LineKey) {
         if self.sides.get(&key).is_some_and(|side| side.is_idle()) {
