@@ -137,6 +137,12 @@ impl<S> Feed<S> {
         let source = source(&self.channel, state);
         let before = self.tail.end();
         let head = log.head();
+        if self.is_left() {
+            // Nobody would be sent it. They read on to here from the log, and then to the end, if there is one.
+            self.restart(head.sequence);
+            self.ended = state.is_ended();
+            return Pulled::All;
+        }
         let epoch = head.epoch;
         let mut pulled = Pulled::All;
         match log.after(self.tail.sequence()) {
@@ -180,14 +186,17 @@ impl<S> Feed<S> {
         pulled
     }
 
+    /// Whether all lines read from the log by themselves.
+    fn is_left(&self) -> bool {
+        self.subscribers
+            .iter()
+            .all(|subscriber| subscriber.position == BEHIND)
+    }
+
     /// Begins a new tail at `head`, for lines that are all behind. Positions count from zero again, so nothing
     /// that was counted in the old tail may outlive it.
     pub fn restart(&mut self, head: u64) {
-        debug_assert!(
-            self.subscribers
-                .iter()
-                .all(|subscriber| subscriber.position == BEHIND)
-        );
+        debug_assert!(self.is_left());
         self.tail = Tail::new(head);
         self.left = 0;
         self.lap = Lap {

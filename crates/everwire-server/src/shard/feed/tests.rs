@@ -52,6 +52,10 @@ impl Bench {
 
     fn publish(&mut self, size: usize) {
         let payload = self.append(size, false);
+        if self.joined.is_empty() {
+            // Nothing is encoded for nobody, and the positions begin anew.
+            return self.all.clear();
+        }
         self.all.extend_from_slice(&[0x81, size as u8]);
         self.all.extend_from_slice(&payload);
     }
@@ -162,6 +166,25 @@ fn a_line_that_blocks_at_the_end_of_a_round_still_finds_its_place() {
     bench.publish(10);
     bench.walk(4);
     bench.finish();
+}
+
+/// Lines that read from the log by themselves have no use for a tail, and find its place where they get to.
+#[test]
+fn nothing_is_encoded_for_lines_that_are_all_behind() {
+    let mut bench = Bench::new();
+    bench.join(usize::MAX);
+    bench.join(usize::MAX);
+    bench.publish(10);
+    bench.walk(2);
+    bench.feed.subscribers[0].position = BEHIND;
+    bench.publish(10);
+    assert!(!bench.feed.tail.is_empty(), "one line is sent it");
+    bench.walk(2);
+    bench.feed.subscribers[1].position = BEHIND;
+    bench.publish(10);
+    assert!(bench.feed.tail.is_empty() && !bench.feed.is_walking());
+    let head = bench.channel.lock().core().log().head_sequence();
+    assert_eq!(bench.feed.tail.sequence(), head);
 }
 
 #[derive(Clone, Debug)]
