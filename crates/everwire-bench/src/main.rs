@@ -33,6 +33,7 @@ mod report;
 mod response;
 mod rival;
 mod scenario;
+mod simulate;
 mod statistics;
 mod subject;
 mod suite;
@@ -69,6 +70,7 @@ use crate::{
     },
     rival::Rival,
     scenario::{Bench, idle},
+    simulate::{SimulateOptions, simulate},
     subject::Subject,
     suite::{Extent, Kind, Subjects, Suite},
 };
@@ -97,6 +99,11 @@ enum Command {
     /// Sends each message or POST body to all that read the same path, and on `/echo` back to its
     /// sender. It checks nothing and keeps no queue; never let it listen where others can reach it.
     Floor(FloorOptions),
+    /// Measure what lines cost the server in user space, over sockets in memory.
+    ///
+    /// A million of them need no ports and no kernel memory: it is the server's own code for lines
+    /// over sockets that only count what they are sent.
+    Simulate(SimulateOptions),
 }
 
 #[derive(Args, Debug)]
@@ -165,6 +172,18 @@ fn main() -> Result<()> {
     match CommandLine::parse().command {
         Command::Run(options) => run(options),
         Command::Floor(options) => serve_floor(&options),
+        Command::Simulate(options) => {
+            let report = simulate(&options)?;
+            print!(
+                "{}",
+                if stdout().is_terminal() {
+                    report.aligned()
+                } else {
+                    report.plain()
+                }
+            );
+            Ok(())
+        }
     }
 }
 

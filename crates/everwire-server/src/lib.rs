@@ -9,7 +9,7 @@
 //!
 //! In reading order: [`config`] is what can be set, `hub` holds the channels, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
-//! HTTP/2, [`server`] starts and stops it all.
+//! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
 
 mod census;
 mod clock;
@@ -22,6 +22,8 @@ mod publish;
 mod rate;
 pub mod server;
 mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stop;
 mod stream;
 

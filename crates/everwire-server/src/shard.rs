@@ -47,8 +47,7 @@ use self::{
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
     held::Held,
     inbound::Until,
-    line::{Alone, Line, LineKey, Role, Seat, Side, Then},
-    net::{Net, Ready},
+    line::{Alone, Line, Role, Seat, Side, Then},
     timers::Timer,
     wheel::Wheel,
 };
@@ -64,7 +63,8 @@ use crate::{
 
 pub(crate) use feed::source as source_of;
 pub(crate) use join::{Entries, LineRequest, Wire};
-pub(crate) use net::Kernel;
+pub(crate) use line::LineKey;
+pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
 pub(crate) use side::gap_reason;
 
