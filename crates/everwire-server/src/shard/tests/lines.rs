@@ -41,6 +41,26 @@ fn an_end_that_comes_together_with_data_is_seen() {
     assert_eq!((bench.shard.len(), bench.shared.census.lines()), (0, 0));
 }
 
+/// The number of a line is given to the next, before the first one's timer has fired.
+#[test]
+fn a_timer_of_a_line_that_is_gone_does_not_end_the_next_of_its_number() {
+    let mut bench = Bench::new();
+    let (ours, short) = bench.pair();
+    let mut entries = bench.entries("c", DURABLE, 0);
+    entries.lifetime_ms = Some(30_000);
+    bench.join(ours, Wire::Entries(entries), b"").unwrap();
+    drop(short);
+    bench.settle();
+    let _long = bench.reader("c", DURABLE, 0);
+    assert_eq!(bench.shard.lines.len(), 1, "the number is used again");
+    // One that ends is closed some seconds later.
+    for seconds in [31, 5] {
+        bench.pass(Duration::from_secs(seconds));
+        bench.settle();
+    }
+    assert_eq!(bench.shard.len(), 1);
+}
+
 /// A message is refused, and a Close frame comes in the same bytes.
 #[test]
 fn a_line_that_is_refused_and_closes_at_once_is_sent_one_close_frame() {
