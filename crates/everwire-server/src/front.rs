@@ -16,6 +16,7 @@ mod h2;
 mod io;
 mod listen;
 mod prefixed;
+mod watch;
 
 pub(crate) use self::core::run as run_core;
 pub(crate) use listen::listen;

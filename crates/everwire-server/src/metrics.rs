@@ -20,6 +20,8 @@ pub struct Metrics {
     lines_stalled: Counter,
     gaps: Counter,
     requests: Family<Status, Counter>,
+    /// Of `requests`, those that are most: appends.
+    requests_without_content: Counter,
     problems: Family<Problem, Counter>,
     limits_met: Family<Limit, Counter>,
     lines_failed: Family<Code, Counter>,
@@ -53,7 +55,18 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("everwire");
+        let requests: Family<Status, Counter> = register(
+            &mut registry,
+            "requests",
+            "Answered requests by status code",
+        );
+        let no_content = Status {
+            status: StatusCode::NO_CONTENT.as_u16(),
+        };
+        let requests_without_content = requests.get_or_create(&no_content).clone();
         Self {
+            requests,
+            requests_without_content,
             entries_published: register(
                 &mut registry,
                 "entries_published",
@@ -72,11 +85,6 @@ impl Metrics {
                 "Lines cut because their peer took nothing for too long",
             ),
             gaps: register(&mut registry, "gaps", "Gaps that live readers met"),
-            requests: register(
-                &mut registry,
-                "requests",
-                "Answered requests by status code",
-            ),
             problems: register(&mut registry, "problems", "Refused requests by problem"),
             limits_met: register(
                 &mut registry,
@@ -142,6 +150,10 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, status: StatusCode) {
+        if status == StatusCode::NO_CONTENT {
+            self.requests_without_content.inc();
+            return;
+        }
         self.requests
             .get_or_create(&Status {
                 status: status.as_u16(),

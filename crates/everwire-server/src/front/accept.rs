@@ -1,6 +1,13 @@
 //! Accepting connections, and telling HTTP/1.1 from HTTP/2 by the first bytes.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,18 +50,26 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
 }
 
 async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
-    let idle = Duration::from_millis(core.context.shared.config.http.idle_ms);
+    let guest = core.watch.enter();
     // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
-    let first = tokio::select! {
-        first = tokio::time::timeout(idle, first_bytes(&stream)) => first,
-        () = core.context.stopping.stopped() => return,
+    let first = {
+        let mut first = std::pin::pin!(first_bytes(&stream));
+        poll_fn(|cx| {
+            guest.attend(cx);
+            if guest.is_stopping() || guest.is_exhausted() {
+                return Poll::Ready(None);
+            }
+            first.as_mut().poll(cx).map(Result::ok)
+        })
+        .await
     };
     match first {
-        Ok(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
+        Some(first) if first.starts_with(&PREFACE[..TELLING]) => {
+            drop(guest);
             h2::hand_over(&core, stream, first, peer).await;
         }
-        Ok(Ok(first)) => h1::serve(core, stream, first, peer).await,
-        Ok(Err(_)) | Err(_) => {}
+        Some(first) => h1::serve(core, guest, stream, first, peer).await,
+        None => {}
     }
 }
 

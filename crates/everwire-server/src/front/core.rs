@@ -20,7 +20,7 @@ use tokio::{
     task::yield_now,
 };
 
-use super::{accept, h1};
+use super::{accept, h1, watch::Watch};
 use crate::{
     clock::Now,
     http::Context,
@@ -33,6 +33,7 @@ pub(super) struct Core {
     pub context: Context,
     pub shard: RefCell<Shard>,
     pub workers: Handle,
+    pub watch: Rc<Watch>,
     connections: Cell<usize>,
     connections_max: usize,
 }
@@ -82,7 +83,12 @@ pub(crate) fn run(
             .limits
             .connections_max
             .div_ceil(threads);
+        let patience = Duration::from_millis(context.shared.config.http.idle_ms);
+        let watch = Rc::new(Watch::new(patience, Instant::now()));
+        let watched = (watch.clone(), context.stopping.clone());
+        tokio::task::spawn_local(async move { watched.0.run(watched.1).await });
         let core = Rc::new(Core {
+            watch,
             context,
             shard: RefCell::new(shard),
             workers,
@@ -189,6 +195,7 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
     let (core, peer): (_, SocketAddr) = (core.clone(), peer);
     tokio::task::spawn_local(async move {
         let _permit = permit;
-        h1::serve(core, stream, connection.unread, peer).await;
+        let guest = core.watch.enter();
+        h1::serve(core, guest, stream, connection.unread, peer).await;
     });
 }

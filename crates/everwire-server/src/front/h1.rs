@@ -19,10 +19,9 @@ use bytes::{Bytes, BytesMut};
 use everwire_wire::Transfer;
 use http::{Request, Response, Version};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioTimer;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{core::Core, io::Io};
+use super::{core::Core, io::Io, watch::Guest};
 use crate::{
     clock::Now,
     http::{Body, Context, Reply, head},
@@ -37,7 +36,13 @@ struct Asked {
 }
 
 /// Serves a connection until it ends or becomes a line.
-pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer: SocketAddr) {
+pub(super) async fn serve(
+    core: Rc<Core>,
+    guest: Guest,
+    stream: TcpStream,
+    unread: Bytes,
+    peer: SocketAddr,
+) {
     let requests: Rc<Requests> = Rc::default();
     let io = Io::new(stream, unread);
     let service = service_fn(|request: Request<Incoming>| {
@@ -46,19 +51,30 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
     });
     let config = &core.context.shared.config;
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(config.http.idle_ms))
+        .header_read_timeout(None) // the watch keeps the time
         .max_buf_size(config.limits.head_bytes_max)
         .serve_connection(io.clone(), service);
-    let mut stopped = std::pin::pin!(core.context.stopping.stopped());
-    let mut stopping = false;
+    let (mut stopping, mut begun) = (false, 0);
     let asked = poll_fn(|cx| {
-        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+        guest.attend(cx);
+        if guest.is_exhausted() {
+            return Poll::Ready(None);
+        }
+        if guest.is_stopping() && !stopping {
             stopping = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(cx);
         let sent = io.poll_send(cx);
+        if requests.in_service.get() > 0 {
+            guest.works();
+        } else if sent.is_pending() || begun != requests.begun.get() {
+            // The peer has taken something, or waits for nothing more: the time for its next request begins.
+            begun = requests.begun.get();
+            guest.moved();
+        } else {
+            guest.waits();
+        }
         match (served, sent) {
             (Poll::Ready(_), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(None),
             // Not while bytes of an earlier response wait, which belong before what a line is sent.
@@ -79,6 +95,7 @@ pub(super) async fn serve(core: Rc<Core>, stream: TcpStream, unread: Bytes, peer
         let _ = tokio::time::timeout(limit, poll_fn(|cx| io.poll_end(cx))).await;
         return;
     };
+    drop(guest);
     let (stream, rest) = io.into_parts().expect("hyper has let go of the connection");
     let mut unread = BytesMut::from(&read[..]);
     unread.extend_from_slice(&rest);
@@ -139,6 +156,8 @@ fn line_head(asked: &Asked) -> Bytes {
 /// The requests of one connection.
 #[derive(Default)]
 struct Requests {
+    /// Requests that have come.
+    begun: Cell<u64>,
     /// Requests that have no response yet.
     in_service: Cell<usize>,
     /// The line that the last one asked for.
@@ -154,6 +173,7 @@ impl Requests {
         peer: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
         let version = request.version();
+        self.begun.set(self.begun.get() + 1);
         self.in_service.set(self.in_service.get() + 1);
         let reply = context.handle(request, peer).await;
         self.in_service.set(self.in_service.get() - 1);
