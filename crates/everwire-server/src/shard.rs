@@ -126,6 +126,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     met: Met,
     mail: Vec<Mail>,
     happened: Vec<Ready>,
+    /// More may have happened than was taken at once, of which nothing tells.
+    has_more_events: bool,
     vacant: Vec<LineKey>,
     returned: Vec<Returned<N::Socket>>,
     started: Instant,
@@ -166,6 +168,7 @@ impl<N: Net> Shard<N> {
             met: Met::default(),
             mail: Vec::new(),
             happened: Vec::new(),
+            has_more_events: false,
             vacant: Vec::new(),
             returned: Vec::new(),
             started: now.instant,
@@ -176,11 +179,14 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// One turn of the loop. True if there is more to do at once; else the shard may sleep until its event
-    /// queue is readable, its mailbox has mail, or [`wake_at`](Self::wake_at).
-    pub fn turn(&mut self, now: Now) -> io::Result<bool> {
+    /// One turn of the loop, in which events are looked for if there may be some. True if there is more to do at
+    /// once; else the shard may sleep until its event queue is readable, its mailbox has mail, or
+    /// [`wake_at`](Self::wake_at).
+    pub fn turn(&mut self, now: Now, has_events: bool) -> io::Result<bool> {
         self.set_clock(now);
-        let more = self.read_events()?;
+        if has_events || self.has_more_events {
+            self.has_more_events = self.read_events()?;
+        }
         self.read_mail();
         self.walk();
         self.go_on_again();
@@ -189,7 +195,10 @@ impl<N: Net> Shard<N> {
         for key in self.vacant.drain(..) {
             self.lines.remove(key as usize);
         }
-        Ok(more || !self.walking.is_empty() || !self.again.is_empty() || self.is_draining())
+        Ok(self.has_more_events
+            || !self.walking.is_empty()
+            || !self.again.is_empty()
+            || self.is_draining())
     }
 
     /// When the next timer is due.
@@ -252,11 +261,11 @@ impl<N: Net> Shard<N> {
         let Some(Local { channel, feeds, .. }) = self.locals.get(local as usize) else {
             return;
         };
-        let (channel, feeds) = (channel.clone(), feeds.clone());
+        let channel = channel.clone();
         let mut state = channel.lock();
         state.looked(&self.mailbox);
         let mut lost = Vec::new();
-        for key in feeds {
+        for &key in feeds {
             let feed = &mut self.feeds[key as usize];
             match feed.pull(&state, &mut self.deflaters, self.now_ms) {
                 Pulled::All | Pulled::More => {}

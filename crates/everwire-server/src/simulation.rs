@@ -118,7 +118,7 @@ impl Simulation {
 
     /// One turn of the shard. True if there is more to do at once.
     pub fn turn(&mut self) -> bool {
-        let turned = self.shard.turn(self.now);
+        let turned = self.shard.turn(self.now, true);
         turned.expect("counters have no events that could fail")
     }
 

@@ -7,9 +7,10 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     os::fd::OwnedFd,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{self, Poll},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Handle, LocalOptions},
     task::yield_now,
+    time::Sleep,
 };
 
 use super::{accept, h1, watch::Watch};
@@ -111,19 +113,21 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
         reason = "sound for an OwnedFd, and the crate forbids unsafe code"
     )]
     let queue = AsyncFd::with_interest(core.shard.borrow().descriptor()?, Interest::READABLE)?;
-    let mut drain_until = None;
+    let mut alarm = Alarm::default();
+    let (mut has_events, mut drain_until) = (true, None);
     loop {
         let (more, wake_at) = {
             let mut shard = core.shard.borrow_mut();
-            let more = shard.turn(Now::read())?;
+            let more = shard.turn(Now::read(), has_events)?;
             (more, shard.wake_at())
         };
         let returned = core.shard.borrow_mut().take_returned();
         for connection in returned {
             serve_returned(&core, connection);
         }
-        let now = Instant::now();
+        // The order to stop comes with mail, and is seen once that has woken the shard.
         if core.context.stopping.is_stopping() {
+            let now = Instant::now();
             let drain_ms = core.context.shared.config.stop.drain_ms;
             let until = *drain_until.get_or_insert(now + Duration::from_millis(drain_ms));
             let idle = core.shard.borrow().len() == 0 && core.connections.get() == 0;
@@ -134,54 +138,62 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
         if more {
             // Requests are served between two turns.
             yield_now().await;
+            has_events = poll_fn(|cx| Poll::Ready(take_events(&queue, cx))).await?;
             continue;
         }
-        let deadline = [wake_at, drain_until].into_iter().flatten().min();
         // While it drains, the end of the last connection is looked for often enough.
-        let deadline = drain_until
-            .map(|_| now + Duration::from_millis(20))
-            .or(deadline);
-        sleep(&queue, mailbox, deadline, &core).await?;
+        let deadline = match drain_until {
+            Some(_) => Some(Instant::now() + Duration::from_millis(20)),
+            None => wake_at,
+        };
+        alarm.set(deadline);
+        // Sleeps until there are events, mail, or a timer is due.
+        has_events = poll_fn(|cx| {
+            let has_events = take_events(&queue, cx)?;
+            let awake = has_events || mailbox.poll(cx).is_ready() || alarm.poll(cx).is_ready();
+            match awake {
+                true => Poll::Ready(io::Result::Ok(has_events)),
+                false => Poll::Pending,
+            }
+        })
+        .await?;
     }
 }
 
-/// Sleeps until there are events, mail, a timer, or the order to stop.
-async fn sleep(
-    queue: &AsyncFd<OwnedFd>,
-    mailbox: &Mailbox,
-    deadline: Option<Instant>,
-    core: &Core,
-) -> io::Result<()> {
-    let mut mail = std::pin::pin!(mailbox.notified());
-    let mut stopped = std::pin::pin!(async {
-        match core.context.stopping.is_stopping() {
-            // Known already; what is awaited now are the last lines.
-            true => std::future::pending().await,
-            false => core.context.stopping.stopped().await,
+/// Whether the shard's queue has events since this was true last; else the task is woken by the next.
+fn take_events(queue: &AsyncFd<OwnedFd>, cx: &mut task::Context<'_>) -> io::Result<bool> {
+    match queue.poll_read_ready(cx) {
+        // Cleared before the queue is read: what comes after that is an event again.
+        Poll::Ready(guard) => guard.map(|mut guard| guard.clear_ready()).map(|()| true),
+        Poll::Pending => Ok(false),
+    }
+}
+
+/// A timer that is registered anew only when its time has changed, which costs more than most turns.
+#[derive(Default)]
+struct Alarm {
+    at: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    fn set(&mut self, at: Option<Instant>) {
+        if self.at == at {
+            return;
         }
-    });
-    let mut timer = std::pin::pin!(async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-            None => std::future::pending().await,
+        self.at = at;
+        match (&mut self.sleep, at) {
+            (Some(sleep), Some(at)) => sleep.as_mut().reset(at.into()),
+            (sleep, _) => *sleep = at.map(|at| Box::pin(tokio::time::sleep_until(at.into()))),
         }
-    });
-    poll_fn(|cx| {
-        if let Poll::Ready(guard) = queue.poll_read_ready(cx) {
-            // Cleared before the queue is read: what comes after that is an event again.
-            guard?.clear_ready();
-            return Poll::Ready(Ok(()));
+    }
+
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            None => Poll::Pending,
         }
-        let awake = mail.as_mut().poll(cx).is_ready()
-            || timer.as_mut().poll(cx).is_ready()
-            || stopped.as_mut().poll(cx).is_ready();
-        if awake {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
+    }
 }
 
 fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {

@@ -1,8 +1,9 @@
 //! What others have for a shard: which channels changed, and the order to stop.
 
-use std::sync::{Mutex, PoisonError};
-
-use tokio::sync::Notify;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
 
 use super::channel::WatchKey;
 
@@ -17,49 +18,70 @@ pub enum Mail {
 
 /// A shard's mailbox. A burst of mail wakes the shard once.
 #[derive(Default)]
-pub struct Mailbox {
-    mail: Mutex<Vec<Mail>>,
-    wake: Notify,
+pub struct Mailbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    mail: Vec<Mail>,
+    /// Woken without mail.
+    called: bool,
+    /// The shard's task, once it has slept.
+    task: Option<Waker>,
 }
 
 impl Mailbox {
     /// Leaves a message.
     pub fn post(&self, mail: Mail) {
-        let mut waiting = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(mail);
-        let first = waiting.len() == 1;
-        drop(waiting);
-        if first {
-            self.wake.notify_one();
+        let mut waiting = self.lock();
+        waiting.mail.push(mail);
+        if waiting.mail.len() == 1 {
+            wake(waiting);
         }
     }
 
     /// Takes all messages into `taken`, which is empty; its capacity is kept.
     pub fn take(&self, taken: &mut Vec<Mail>) {
         debug_assert!(taken.is_empty());
-        std::mem::swap(
-            &mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner),
-            taken,
-        );
+        std::mem::swap(&mut self.lock().mail, taken);
     }
 
     /// Whether something was not taken.
     #[cfg(test)]
     pub fn has_mail(&self) -> bool {
-        !self
-            .mail
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.lock().mail.is_empty()
     }
 
-    /// Resolves when there is mail that was not taken.
-    pub async fn notified(&self) {
-        self.wake.notified().await;
+    /// Ready when there is mail that was not taken, or the shard was woken since this was ready last. Else the
+    /// task is woken when that becomes true.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.lock();
+        if std::mem::take(&mut waiting.called) || !waiting.mail.is_empty() {
+            return Poll::Ready(());
+        }
+        let known = waiting.task.as_ref();
+        if !known.is_some_and(|task| task.will_wake(cx.waker())) {
+            waiting.task = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Wakes the shard without a message, for work that was put before it on its own thread.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        let mut waiting = self.lock();
+        waiting.called = true;
+        wake(waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the task when the lock is free again: on another thread that is a call of the system.
+fn wake(waiting: MutexGuard<'_, Waiting>) {
+    let task = waiting.task.clone();
+    drop(waiting);
+    if let Some(task) = task {
+        task.wake();
     }
 }

@@ -109,7 +109,7 @@ impl Bench {
 
     /// One turn; true if there is more to do.
     fn turn(&mut self) -> bool {
-        self.shard.turn(self.now).unwrap()
+        self.shard.turn(self.now, true).unwrap()
     }
 
     /// Turns until nothing is left to do now.

@@ -9,6 +9,7 @@
 //! first test tries each order with the code itself; the second has threads find what no order of steps shows.
 
 use std::{
+    future::poll_fn,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -121,12 +122,13 @@ impl Steps {
             .unwrap();
         let mut heard = 0;
         while heard < b"\x81\x01x".len() {
-            while self.shard.turn(self.now).unwrap() {}
+            while self.shard.turn(self.now, true).unwrap() {}
             heard += peer.heard().len();
             if heard == 0 {
                 let mailbox = self.shard.mailbox.clone();
-                let woken = runtime
-                    .block_on(async { tokio::time::timeout(PATIENCE, mailbox.notified()).await });
+                let woken = runtime.block_on(async {
+                    tokio::time::timeout(PATIENCE, poll_fn(|cx| mailbox.poll(cx))).await
+                });
                 woken.expect("a change that was not told");
             }
         }
@@ -184,7 +186,7 @@ fn an_entry_that_is_appended_while_a_line_joins_is_not_missed() {
             steps.hear_one(&peer);
             peer.reset();
             while steps.shard.len() > 0 {
-                steps.shard.turn(steps.now).unwrap();
+                steps.shard.turn(steps.now, true).unwrap();
             }
         }
     });

@@ -2,10 +2,7 @@
 
 mod reader;
 
-use std::{
-    future::Future,
-    task::{Context, Waker},
-};
+use std::task::{Context, Waker};
 
 use everwire_channel::{ChannelName, Read as LogRead};
 
@@ -247,17 +244,18 @@ impl Core {
     }
 
     fn turn(&mut self, now: Now) -> bool {
-        let awake = self.is_awake(now);
+        let edge = self.net.take_edge();
+        let awake = edge || self.is_awake(now);
         if awake {
-            self.more = self.shard.turn(now).unwrap();
+            self.more = self.shard.turn(now, edge).unwrap();
         }
         awake
     }
 
-    /// As a core thread's loop and its sleep: what was to be done at once, the queue's edge, mail, a timer.
+    /// As a core thread's loop and its sleep, besides the queue's edge: what was to be done at once, mail, a timer.
     fn is_awake(&self, now: Now) -> bool {
         let timer = self.shard.wake_at().is_some_and(|at| at <= now.instant);
-        self.net.take_edge() || has_woken(&self.shard.mailbox) || timer || self.more
+        has_woken(&self.shard.mailbox) || timer || self.more
     }
 
     /// Everybody has everything: no line has a side, and no feed keeps bytes.
@@ -317,10 +315,7 @@ impl Life {
 
 /// Whether mail would wake a shard that sleeps now.
 pub fn has_woken(mailbox: &Mailbox) -> bool {
-    let woken = std::pin::pin!(mailbox.notified());
-    woken
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_ready()
+    mailbox.poll(&Context::from_waker(Waker::noop())).is_ready()
 }
 
 /// Payloads of so many bytes each, or a few more, so that no two in a row are equal.
