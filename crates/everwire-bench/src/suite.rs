@@ -76,8 +76,8 @@ impl Extent {
         let lines = |kind: &Kind| match kind {
             Kind::Idle => idle::LINES_BEFORE + self.lines,
             Kind::Neighbour => loads::SMALL_CHANNEL_READERS + self.lines,
-            Kind::Fanout | Kind::Channels => loads::READERS_MAX,
-            Kind::Joined | Kind::Poll | Kind::Latency => loads::READERS,
+            Kind::Fanout | Kind::Joined | Kind::Channels => loads::READERS_MAX,
+            Kind::Poll | Kind::Latency => loads::READERS,
             Kind::Publish | Kind::Batch | Kind::Echo | Kind::Connect => 0,
         };
         self.kinds.iter().map(lines).max().unwrap_or(0)

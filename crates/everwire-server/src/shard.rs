@@ -187,8 +187,12 @@ impl<N: Net> Shard<N> {
         if has_events || self.has_more_events {
             self.has_more_events = self.read_events()?;
         }
+        let rested = self.walking.is_empty();
         self.read_mail();
-        self.walk();
+        // Who publishes at the same time is heard before a long walk begins, so that its lines are met once.
+        if !(rested && self.has_long_walk()) {
+            self.walk();
+        }
         self.go_on_again();
         self.fire_timers();
         self.drain_some();
@@ -199,6 +203,14 @@ impl<N: Net> Shard<N> {
             || !self.walking.is_empty()
             || !self.again.is_empty()
             || self.is_draining())
+    }
+
+    fn has_long_walk(&self) -> bool {
+        let is_long = |key: &u32| {
+            let feed = self.feeds.get(*key as usize);
+            feed.is_some_and(|feed| feed.subscribers.len() > SLICE)
+        };
+        self.walking.iter().any(is_long)
     }
 
     /// When the next timer is due.

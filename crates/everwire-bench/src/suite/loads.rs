@@ -73,12 +73,20 @@ pub fn polls(payload_bytes: usize) -> Vec<Fanout> {
 
 /// One in each send, as the floor has it elsewhere, and more.
 pub fn joinings(payload_bytes: usize) -> Vec<Joining> {
-    let load = |joined| Joining {
+    let loads = [
+        (READERS, 1),
+        (READERS, 4),
+        (READERS, 8),
+        (READERS, 16),
+        (READERS_MAX, 1),
+        (READERS_MAX, 8),
+    ];
+    let load = |(readers, joined)| Joining {
         joined,
-        readers: READERS,
+        readers,
         payload_bytes,
     };
-    [1, 4, 8, 16].map(load).into()
+    loads.map(load).into()
 }
 
 /// As many readers as the largest fan-out has, in small groups.

@@ -136,7 +136,11 @@ pub(super) fn joined(measured: &[Compared<Joining>]) -> Table {
     let floor = |round: &Round<Work>| round.floor;
     let rows = measured.iter().map(|compared| {
         let load = &compared.load;
-        let of_one = measured.first().and_then(|one| {
+        let is_base = |one: &&Compared<Joining>| {
+            let one = &one.load;
+            one.joined == 1 && one.readers == load.readers
+        };
+        let of_one = measured.iter().find(is_base).and_then(|one| {
             let rounds = compared.rounds.iter().zip(&one.rounds);
             let ratios =
                 rounds.filter_map(|(joined, one)| Some(floor(joined)?.cpu_us / floor(one)?.cpu_us));

@@ -18,6 +18,8 @@ fn in_mid_walk(sizes: &[usize]) -> World {
     world.settle();
     world.publish(0, sizes);
     world.turn(0);
+    assert_eq!(heard(&world), 0, "a long walk begins one turn later");
+    world.turn(0);
     assert_eq!(heard(&world), SLICE, "the rest is met in the next turn");
     world
 }
@@ -27,6 +29,25 @@ fn heard(world: &World) -> usize {
     let all = world.lives[0].entries.len() as u64;
     let has_all = |reader: &&super::world::Reader| reader.sequence == all;
     world.readers.iter().filter(has_all).count()
+}
+
+/// Several publishers answer to the same delivery, one after the other: each line takes all of theirs at once.
+#[test]
+fn a_long_walk_begins_when_those_who_publish_at_the_same_time_were_heard() {
+    let mut world = World::new();
+    world.create("c");
+    for _ in 0..CROWD {
+        world.join(0, 0, RAW, 0, Appetite::All);
+    }
+    world.settle();
+    world.publish(0, &[10]);
+    world.turn(0);
+    world.publish(0, &[10]);
+    world.turn(0);
+    assert_eq!(heard(&world), SLICE, "each line that was met has both");
+    world.settle();
+    assert_eq!(heard(&world), CROWD);
+    world.finish();
 }
 
 /// Lines stand in different pieces of the tail while it grows and gives its oldest piece back.
