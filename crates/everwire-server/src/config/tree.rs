@@ -63,8 +63,9 @@ pub struct Http {
     /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
     /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
-    /// Longest time that a connection may take to send a request head, or stay open between two requests, in
-    /// milliseconds. The default, 75 s, is a little longer than load balancers keep idle connections.
+    /// Longest time that a connection may take to send a request head, take nothing of a response, or stay open
+    /// between two requests, in milliseconds. The default, 75 s, is a little longer than load balancers keep idle
+    /// connections.
     pub idle_ms: u64 = 75_000,
     /// Longest time that a request's content may take to arrive, in milliseconds; then it is answered with 408.
     pub content_ms: u64 = 30_000,

@@ -86,7 +86,7 @@ pub(crate) fn run(
             .connections_max
             .div_ceil(threads);
         let patience = Duration::from_millis(context.shared.config.http.idle_ms);
-        let watch = Rc::new(Watch::new(patience, Instant::now()));
+        let watch = Rc::new(Watch::new(patience));
         let watched = (watch.clone(), context.stopping.clone());
         tokio::task::spawn_local(async move { watched.0.run(watched.1).await });
         let core = Rc::new(Core {

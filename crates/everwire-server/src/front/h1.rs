@@ -21,7 +21,11 @@ use http::{Request, Response, Version};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{core::Core, io::Io, watch::Guest};
+use super::{
+    core::Core,
+    io::Io,
+    watch::{Done, Guest},
+};
 use crate::{
     clock::Now,
     http::{Body, Context, Reply, head},
@@ -54,7 +58,7 @@ pub(super) async fn serve(
         .header_read_timeout(None) // the watch keeps the time
         .max_buf_size(config.limits.head_bytes_max)
         .serve_connection(io.clone(), service);
-    let (mut stopping, mut begun) = (false, 0);
+    let mut stopping = false;
     let asked = poll_fn(|cx| {
         guest.attend(cx);
         if guest.is_exhausted() {
@@ -66,14 +70,12 @@ pub(super) async fn serve(
         }
         let served = Pin::new(&mut connection).poll(cx);
         let sent = io.poll_send(cx);
-        if requests.in_service.get() > 0 {
-            guest.works();
-        } else if sent.is_pending() || begun != requests.begun.get() {
-            // The peer has taken something, or waits for nothing more: the time for its next request begins.
-            begun = requests.begun.get();
-            guest.moved();
-        } else {
-            guest.waits();
+        match requests.in_service.get() {
+            0 => guest.waits(Done {
+                requests: requests.begun.get(),
+                bytes_taken: io.taken(),
+            }),
+            _ => guest.works(),
         }
         match (served, sent) {
             (Poll::Ready(_), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(None),

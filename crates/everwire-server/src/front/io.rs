@@ -38,6 +38,8 @@ struct Connection {
     stream: TokioIo<Prefixed>,
     /// What hyper wrote and the socket has not taken. Without memory while it is empty.
     outgoing: Outgoing,
+    /// Bytes that the socket has taken.
+    taken: u64,
 }
 
 #[derive(Default)]
@@ -52,7 +54,13 @@ impl Io {
         Self(Rc::new(RefCell::new(Connection {
             stream,
             outgoing: Outgoing::default(),
+            taken: 0,
         })))
+    }
+
+    /// How many bytes the socket has taken: as long as this rises, the peer reads.
+    pub fn taken(&self) -> u64 {
+        self.0.borrow().taken
     }
 
     /// Sends what hyper wrote. Pending while the socket does not take all of it.
@@ -80,13 +88,16 @@ impl Connection {
             let stream = Pin::new(self.stream.inner_mut());
             match ready!(stream.poll_write(cx, self.outgoing.chunk()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.outgoing.advance(count),
+                count => {
+                    self.outgoing.advance(count);
+                    self.taken += count as u64;
+                }
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps small pieces for the end of the turn..
+    /// Keeps small pieces for the end of the turn.
     fn poll_keep(
         &mut self,
         cx: &mut Context<'_>,
@@ -97,7 +108,10 @@ impl Connection {
             ready!(self.poll_send(cx))?;
         }
         if count > OUTGOING_BYTES_MAX {
-            return Pin::new(self.stream.inner_mut()).poll_write_vectored(cx, slices);
+            let stream = Pin::new(self.stream.inner_mut());
+            let count = ready!(stream.poll_write_vectored(cx, slices))?;
+            self.taken += count as u64;
+            return Poll::Ready(Ok(count));
         }
         if self.outgoing.bytes.capacity() == 0 {
             self.outgoing.bytes.reserve(OUTGOING_BYTES_FIRST.max(count));
@@ -234,5 +248,19 @@ mod tests {
         let mut buffer = [0; 7];
         peer.read_exact(&mut buffer).await.unwrap();
         assert_eq!(&buffer, b"head bb");
+    }
+
+    /// Large pieces too, which are never kept: a peer that takes a long time for a page still reads.
+    #[tokio::test]
+    async fn what_the_socket_has_taken_is_counted_and_what_is_kept_is_not() {
+        let (mut io, _peer) = pair().await;
+        assert!(matches!(write(&mut io, b"head "), Poll::Ready(Ok(5))));
+        assert_eq!(io.taken(), 0);
+        poll_fn(|cx| io.poll_send(cx)).await.unwrap();
+        assert_eq!(io.taken(), 5);
+        let Poll::Ready(Ok(count)) = write(&mut io, &[b'b'; OUTGOING_BYTES_MAX + 1]) else {
+            panic!("an empty socket takes something");
+        };
+        assert_eq!(io.taken(), 5 + count as u64);
     }
 }

@@ -17,18 +17,36 @@ use crate::stop::Stopping;
 /// The connections of a core thread that are in HTTP.
 pub(super) struct Watch {
     connections: RefCell<Slab<Rc<Watched>>>,
-    /// When it last looked. Coarse, and without a call of the system.
-    now: Cell<Instant>,
     stopping: Cell<bool>,
     patience: Duration,
 }
 
-#[derive(Default)]
 struct Watched {
     task: RefCell<Option<Waker>>,
-    /// Since when its peer is waited for; `None` while the server has something to do.
-    since: Cell<Option<Instant>>,
+    waiting: Cell<Waiting>,
+    /// What the peer had done when that was last told.
+    done: Cell<Done>,
     exhausted: Cell<bool>,
+}
+
+/// Who waits for whom.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// The peer for the server.
+    Peer,
+    /// The server for the peer, since some time after the last look.
+    Server,
+    /// The server for the peer, at least since this look.
+    ServerSince(Instant),
+}
+
+/// What a peer has done on its connection so far. Less than one of these counts as nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Request heads that it has sent whole.
+    pub requests: u64,
+    /// Bytes of responses that it has taken.
+    pub bytes_taken: u64,
 }
 
 /// A connection under watch, until this is dropped.
@@ -42,11 +60,10 @@ pub(super) struct Guest {
 const LOOKS: u32 = 8;
 
 impl Watch {
-    /// Lets each peer take `patience`, and up to an eighth longer.
-    pub fn new(patience: Duration, now: Instant) -> Self {
+    /// Lets each peer take `patience`, and up to about an eighth longer; never less.
+    pub fn new(patience: Duration) -> Self {
         Self {
             connections: RefCell::default(),
-            now: Cell::new(now),
             stopping: Cell::new(false),
             patience,
         }
@@ -55,8 +72,10 @@ impl Watch {
     /// Watches a connection, whose peer is waited for from now on.
     pub fn enter(self: &Rc<Self>) -> Guest {
         let watched = Rc::new(Watched {
-            since: Cell::new(Some(self.now.get())),
-            ..Watched::default()
+            task: RefCell::default(),
+            waiting: Cell::new(Waiting::Server),
+            done: Cell::default(),
+            exhausted: Cell::new(false),
         });
         let key = self.connections.borrow_mut().insert(watched.clone());
         Guest {
@@ -79,12 +98,16 @@ impl Watch {
 
     /// Wakes those whose peer has taken too long.
     fn look(&self, now: Instant) {
-        self.now.set(now);
         for (_, watched) in &*self.connections.borrow() {
-            let waited = watched.since.get().map(|since| now.duration_since(since));
-            if waited.is_some_and(|waited| waited > self.patience) {
-                watched.exhausted.set(true);
-                watched.wake();
+            match watched.waiting.get() {
+                Waiting::Peer => {}
+                // Counted from here, not from the look before: nobody is given less than the whole time.
+                Waiting::Server => watched.waiting.set(Waiting::ServerSince(now)),
+                Waiting::ServerSince(since) if now.duration_since(since) >= self.patience => {
+                    watched.exhausted.set(true);
+                    watched.wake();
+                }
+                Waiting::ServerSince(_) => {}
             }
         }
     }
@@ -124,21 +147,18 @@ impl Guest {
         self.watch.stopping.get()
     }
 
-    /// The peer is waited for, from the moment at which that began.
-    pub fn waits(&self) {
-        if self.watched.since.get().is_none() {
-            self.moved();
+    /// The peer is waited for, which has `done` so much until now. Its time begins when this has become true, and
+    /// anew when it has done more.
+    pub fn waits(&self, done: Done) {
+        let before = self.watched.done.replace(done);
+        if before != done || matches!(self.watched.waiting.get(), Waiting::Peer) {
+            self.watched.waiting.set(Waiting::Server);
         }
-    }
-
-    /// The peer is waited for, and has just done something.
-    pub fn moved(&self) {
-        self.watched.since.set(Some(self.watch.now.get()));
     }
 
     /// The peer waits for the server.
     pub fn works(&self) {
-        self.watched.since.set(None);
+        self.watched.waiting.set(Waiting::Peer);
     }
 }
 
@@ -154,27 +174,51 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(8);
 
-    /// What a connection does each second, and the second in which the watch has had enough of it.
+    /// What a connection does after each second's look, and the second in which the watch has had enough of it.
     #[test]
     fn who_keeps_the_server_waiting_is_noticed() {
         type Does = fn(&Guest, u64);
-        let cases: [(&str, Does, Option<u64>); 5] = [
-            ("sends nothing", |_, _| {}, Some(9)),
-            ("sends a head slowly", |guest, _| guest.waits(), Some(9)),
-            ("takes its answer slowly", |guest, _| guest.moved(), None),
-            ("waits for its answer", |guest, _| guest.works(), None),
+        const fn after(requests: u64, bytes_taken: u64) -> Done {
+            Done {
+                requests,
+                bytes_taken,
+            }
+        }
+        let cases: [(&str, Does, Option<u64>); 7] = [
+            ("sends nothing", |_, _| {}, Some(8)),
+            (
+                "sends a head slowly",
+                |guest, _| guest.waits(Done::default()),
+                Some(8),
+            ),
+            (
+                "sends a head slowly and takes nothing of the response before it",
+                |guest, _| guest.waits(after(1, 500)),
+                Some(9),
+            ),
+            (
+                "takes its response slowly",
+                |guest, second| guest.waits(after(1, second)),
+                None,
+            ),
+            (
+                "sends a request now and then",
+                |guest, second| guest.waits(after(second / 7, 0)),
+                None,
+            ),
+            ("waits for its response", |guest, _| guest.works(), None),
             (
                 "was answered in the third second",
                 |guest, second| match second {
                     0..3 => guest.works(),
-                    _ => guest.waits(),
+                    _ => guest.waits(after(1, 100)),
                 },
                 Some(12),
             ),
         ];
         for (name, does, expected) in cases {
             let start = Instant::now();
-            let watch = Rc::new(Watch::new(PATIENCE, start));
+            let watch = Rc::new(Watch::new(PATIENCE));
             let guest = watch.enter();
             let noticed = (0..20).find(|&second| {
                 watch.look(start + Duration::from_secs(second));
@@ -185,9 +229,32 @@ mod tests {
         }
     }
 
+    /// The looks come each second; a connection comes, or was answered, at any time between two of them.
+    #[test]
+    fn nobody_is_given_less_than_the_whole_time() {
+        let start = Instant::now();
+        for late_ms in [0, 1, 500, 999] {
+            let watch = Rc::new(Watch::new(PATIENCE));
+            watch.look(start);
+            let guest = watch.enter();
+            let entered = start + Duration::from_millis(late_ms);
+            let noticed = (1..20)
+                .map(|second| start + Duration::from_secs(second))
+                .find(|&now| {
+                    watch.look(now);
+                    guest.is_exhausted()
+                });
+            let given = noticed.unwrap() - entered;
+            assert!(
+                given >= PATIENCE && given <= PATIENCE + Duration::from_secs(1),
+                "{late_ms} ms after a look: {given:?}"
+            );
+        }
+    }
+
     #[test]
     fn each_is_told_that_the_server_stops_and_nobody_after_it_left() {
-        let watch = Rc::new(Watch::new(PATIENCE, Instant::now()));
+        let watch = Rc::new(Watch::new(PATIENCE));
         let (one, other) = (watch.enter(), watch.enter());
         one.attend(&Context::from_waker(Waker::noop()));
         drop(other);
