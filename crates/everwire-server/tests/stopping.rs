@@ -75,3 +75,22 @@ fn connections_that_have_said_nothing_do_not_hold_it_up() {
         }
     });
 }
+
+/// What its peer has asked for and not taken yet is more than its socket holds.
+#[test]
+fn a_response_on_its_way_is_finished() {
+    const ENTRY_BYTES: usize = 8_000_000;
+    let site = Site::start();
+    site.say("large", &"x".repeat(ENTRY_BYTES));
+    let mut reader = site.connect_narrow();
+    reader.send("GET /channels/large HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = reader.head();
+    assert!(head.contains("content-length: 8000000\r\n"), "{head}");
+    // The threads tell the connections in the order in which these came.
+    let silent = site.connect();
+    site.ask("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stop(site, move || {
+        assert_eq!({ silent }.rest(), b"");
+        assert_eq!({ reader }.rest().len(), ENTRY_BYTES);
+    });
+}

@@ -97,29 +97,35 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps small pieces for the end of the turn.
+    /// Keeps small pieces for the end of the turn. Pending only while something is kept.
     fn poll_keep(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = slices.iter().map(|slice| slice.len()).sum();
+        let count: usize = slices.iter().map(|slice| slice.len()).sum();
         if self.outgoing.remaining() + count > OUTGOING_BYTES_MAX {
             ready!(self.poll_send(cx))?;
         }
         if count > OUTGOING_BYTES_MAX {
             let stream = Pin::new(self.stream.inner_mut());
-            let count = ready!(stream.poll_write_vectored(cx, slices))?;
-            self.taken += count as u64;
-            return Poll::Ready(Ok(count));
+            if let Poll::Ready(count) = stream.poll_write_vectored(cx, slices)? {
+                self.taken += count as u64;
+                return Poll::Ready(Ok(count));
+            }
+            // Its beginning is kept: who polls hyper sees by what is kept that hyper still has something to say.
         }
+        let mut room = count.min(OUTGOING_BYTES_MAX);
         if self.outgoing.bytes.capacity() == 0 {
-            self.outgoing.bytes.reserve(OUTGOING_BYTES_FIRST.max(count));
+            self.outgoing.bytes.reserve(OUTGOING_BYTES_FIRST.max(room));
         }
+        let kept = room;
         for slice in slices {
-            self.outgoing.bytes.extend_from_slice(slice);
+            let part = &slice[..slice.len().min(room)];
+            self.outgoing.bytes.extend_from_slice(part);
+            room -= part.len();
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(kept))
     }
 }
 
@@ -262,5 +268,17 @@ mod tests {
             panic!("an empty socket takes something");
         };
         assert_eq!(io.taken(), 5 + count as u64);
+    }
+
+    #[tokio::test]
+    async fn whoever_keeps_hyper_waiting_is_waited_for_at_the_end_of_the_turn() {
+        for piece in [1000, OUTGOING_BYTES_MAX, 10 * OUTGOING_BYTES_MAX] {
+            let (mut io, _peer) = pair().await;
+            let piece = vec![b'x'; piece];
+            while write(&mut io, &piece).is_ready() {}
+            let sent = io.poll_send(&mut Context::from_waker(Waker::noop()));
+            assert!(sent.is_pending(), "pieces of {} bytes", piece.len());
+            assert!(io.0.borrow().outgoing.remaining() <= OUTGOING_BYTES_MAX);
+        }
     }
 }
