@@ -479,7 +479,7 @@ fn switching(accepted: &Accepted<'_>) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = accepted.status();
     *response.headers_mut() = accepted.headers();
-    response
+    answer::safe(response)
 }
 
 fn locate(state: &State, start: &Start) -> Result<u64, Problem> {
