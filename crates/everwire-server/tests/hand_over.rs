@@ -179,3 +179,29 @@ fn a_connect_request_over_http_1_1_is_no_tunnel() {
     let answer = site.ask("CONNECT /channels/c HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(answer.status, 405, "{}", answer.head);
 }
+
+/// `nc -N` and some proxies end their side as soon as they have said all.
+#[test]
+fn a_request_is_answered_though_its_peer_has_ended_its_side() {
+    let site = Site::start();
+    site.say("large", &"x".repeat(8_000_000));
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (name, request, statuses) in [
+        ("a read", get("/healthz"), vec![200]),
+        ("an append", append("c", "one"), vec![204]),
+        (
+            "requests in one packet",
+            get("/healthz").repeat(40),
+            vec![200; 40],
+        ),
+        ("a read of much", get("/channels/large"), vec![200]),
+    ] {
+        let mut peer = site.connect();
+        peer.send(request);
+        peer.finish();
+        for status in statuses {
+            assert_eq!(peer.response().status, status, "{name}");
+        }
+        assert_eq!(peer.rest(), b"", "{name} is answered once");
+    }
+}

@@ -55,6 +55,7 @@ pub(super) async fn serve(
     });
     let config = &core.context.shared.config;
     let mut connection = http1::Builder::new()
+        .half_close(true) // who has said all may still read
         .header_read_timeout(None) // the watch keeps the time
         .max_buf_size(config.limits.head_bytes_max)
         .serve_connection(io.clone(), service);
