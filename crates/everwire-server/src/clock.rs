@@ -1,4 +1,4 @@
-//! The one place where the server reads the time.
+//! What both clocks show at one moment, for those who get the time as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
