@@ -205,3 +205,28 @@ fn a_request_is_answered_though_its_peer_has_ended_its_side() {
         assert_eq!(peer.rest(), b"", "{name} is answered once");
     }
 }
+
+/// RFC 9110, section 10.1.1: what the fields tell is said before the content is sent.
+#[test]
+fn who_asks_before_it_sends_its_content_is_told_what_is_wrong() {
+    let site = Site::start();
+    for (fields, status) in [
+        ("Content-Type: text/plain\r\nContent-Length: 3\r\n", 100),
+        ("Content-Type: nonsense\r\nContent-Length: 3\r\n", 400),
+        (
+            "Stream-Seq: 1\r\nStream-Seq: 2\r\nContent-Length: 3\r\n",
+            400,
+        ),
+        ("Content-Length: 100000000\r\n", 413),
+    ] {
+        let mut peer = site.connect();
+        peer.send(format!(
+            "POST /channels/c HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{fields}\r\n"
+        ));
+        assert_eq!(peer.response().status, status, "{fields}");
+        if status == 100 {
+            peer.send("one");
+            assert_eq!(peer.response().status, 204, "{fields}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, split};
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
@@ -39,6 +39,10 @@ impl Context {
             event,
             publisher: publisher_id,
         } = AppendFields::of(&parts.headers)?;
+        if parts.headers.contains_key(header::EXPECT) {
+            // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
+            fields::content_type(said)?;
+        }
         let body = collect(content, &parts.headers, &self.shared.config).await?;
         let channel = self.shared.hub.find(name, publisher.now_ms);
         if dialect == Dialect::DurableStreams && channel.is_none() {
