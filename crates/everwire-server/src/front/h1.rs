@@ -118,8 +118,12 @@ async fn hand_over(
         Err(full) => {
             let response = core.context.refuse_line(full, &asked.line.response);
             let response = head::encode_response(response, false);
-            let _ = stream.write_all(&response).await;
-            let _ = stream.shutdown().await;
+            let refusal = async {
+                let _ = stream.write_all(&response).await;
+                let _ = stream.shutdown().await;
+            };
+            let limit = Duration::from_millis(shared.config.http.content_ms);
+            let _ = tokio::time::timeout(limit, refusal).await;
             return;
         }
     };
