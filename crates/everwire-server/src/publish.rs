@@ -53,24 +53,25 @@ impl Publisher<'_> {
     }
 
     /// Appends to a channel by name, which is made where its rule says so. Who has `found` it already need not
-    /// have it looked for again.
+    /// have it looked for again; afterwards it is the channel that was appended to.
     pub fn append(
         &self,
         name: &ChannelName,
-        found: Option<Arc<Channel>>,
-        append: Append<'_>,
+        found: &mut Option<Arc<Channel>>,
+        mut append: Append<'_>,
     ) -> Result<Appended, Problem> {
-        let (mut found, mut append) = (found, append);
         loop {
-            let channel = match found.take() {
+            let channel = match found {
                 Some(channel) => channel,
-                None => (self.hub.open(name, Occasion::Append, self.now_ms))
-                    .map_err(|none| no_channel(name, none))?,
+                None => found.insert(
+                    (self.hub.open(name, Occasion::Append, self.now_ms))
+                        .map_err(|none| no_channel(name, none))?,
+                ),
             };
-            // Removed in between: then there is none any more, or a new one.
-            match self.append_to(&channel, append) {
+            match self.append_to(channel, append) {
                 Ok(result) => return result,
-                Err(Removed(again)) => append = again,
+                // Removed in between: then there is none any more, or a new one.
+                Err(Removed(again)) => (append, *found) = (again, None),
             }
         }
     }

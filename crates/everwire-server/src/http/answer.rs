@@ -82,9 +82,7 @@ pub(crate) fn appended(next: HeaderValue) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let mut headers = FIELDS.clone();
-    if let Some(offset) = headers.get_mut(STREAM_NEXT_OFFSET) {
-        *offset = next;
-    }
+    headers.insert(STREAM_NEXT_OFFSET, next); // takes an empty one's place, so that nothing grows
     *response.headers_mut() = headers;
     response
 }

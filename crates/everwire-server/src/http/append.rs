@@ -44,7 +44,7 @@ impl Context {
             fields::content_type(said)?;
         }
         let body = collect(content, &parts.headers, &self.shared.config).await?;
-        let channel = self.shared.hub.find(name, publisher.now_ms);
+        let mut channel = self.shared.hub.find(name, publisher.now_ms);
         if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));
         }
@@ -80,7 +80,7 @@ impl Context {
             idempotency_key,
             stream_seq,
         };
-        let appended = publisher.append(name, channel, append)?;
+        let appended = publisher.append(name, &mut channel, append)?;
         Ok(append_response(&appended, by_producer))
     }
 }

@@ -173,9 +173,6 @@ fn publish(publisher: &Publisher<'_>, item: &Item<'_>, last: &mut Last) -> Resul
     let content_type = known.unwrap_or_else(ContentType::json);
     let payload = json_payload(content_type.kind(), item.data)?;
     let append = one(payload, event, Some(&content_type), key);
-    let appended = publisher.append(name, found.clone(), append)?;
-    if found.is_none() {
-        *found = publisher.hub.find(name, publisher.now_ms);
-    }
+    let appended = publisher.append(name, found, append)?;
     Ok(appended.next())
 }
