@@ -60,18 +60,15 @@ impl Entry {
     }
 
     /// Who published it, if told.
-    pub fn publisher(&self) -> Option<&str> {
-        self.labels
-            .as_ref()?
-            .publisher
-            .as_ref()
-            .map(PublisherId::as_str)
+    pub fn publisher(&self) -> Option<&PublisherId> {
+        self.labels.as_ref()?.publisher.as_ref()
     }
 
     /// What the entry counts for in [`Retention::bytes_max`](crate::Retention::bytes_max): payload,
     /// labels and [`Entry::OVERHEAD_BYTES`].
     pub fn accounted_bytes(&self) -> u64 {
-        let labels = self.event().map_or(0, str::len) + self.publisher().map_or(0, str::len);
+        let labels =
+            self.event().map_or(0, str::len) + self.publisher().map_or(0, |id| id.as_str().len());
         (self.payload.len() + labels) as u64 + Self::OVERHEAD_BYTES
     }
 }

@@ -4,6 +4,7 @@
 //!  request ─▶ target ─┬─ /channels/{name}   create · append · read · delete
 //!                     ├─ /v1/stream/{name}  the same channels by the rules of Durable Streams
 //!                     ├─ /publish           many entries to many channels
+//!                     ├─ /connect           sessions: many channels on one line
 //!                     ├─ /echo              for testing the path between
 //!                     └─ /healthz /readyz /metrics, and with `dev` the page at /
 //! ```
@@ -16,6 +17,7 @@ mod answer;
 mod append;
 mod batch;
 mod body;
+mod connect;
 mod create;
 mod fields;
 pub(crate) mod head;
@@ -125,6 +127,8 @@ impl Context {
                     .await
             }
             Target::Publish => self.batch(parts, content, peer).await,
+            Target::Connect => self.connect(parts, peer),
+            Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
             Target::Echo => self.echo(parts, content).await,
             Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -158,7 +162,7 @@ impl Context {
                         "a read has no content; send it without Content-Length and Transfer-Encoding",
                     ));
                 }
-                self.read(parts, dialect, &name, origin)
+                self.read(parts, dialect, &name, origin, peer)
             }
             Method::POST => {
                 self.permit(Action::Publish, &name)?;

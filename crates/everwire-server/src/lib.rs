@@ -18,9 +18,12 @@ mod front;
 mod http;
 mod hub;
 mod metrics;
+mod pipe;
 mod publish;
 mod rate;
 pub mod server;
+mod session_id;
+mod sessions;
 mod shard;
 #[cfg(feature = "simulation")]
 pub mod simulation;

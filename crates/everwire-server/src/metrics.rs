@@ -27,6 +27,7 @@ pub struct Metrics {
     lines_failed: Family<Code, Counter>,
     connections_refused: Counter,
     lines: Gauge,
+    sessions: Gauge,
     channels: Gauge,
     log_bytes: Gauge,
 }
@@ -102,6 +103,11 @@ impl Metrics {
                 "Connections closed at once for their number",
             ),
             lines: register(&mut registry, "lines", "Lines open now"),
+            sessions: register(
+                &mut registry,
+                "sessions",
+                "Sessions open now, those by long polls included",
+            ),
             channels: register(&mut registry, "channels", "Channels"),
             log_bytes: register(
                 &mut registry,
@@ -170,6 +176,14 @@ impl Metrics {
         if let Some(limit) = problem.limit {
             self.limit_met(limit);
         }
+    }
+
+    pub(crate) fn session_opened(&self) {
+        self.sessions.inc();
+    }
+
+    pub(crate) fn session_closed(&self) {
+        self.sessions.dec();
     }
 
     fn limit_met(&self, limit: &'static str) {

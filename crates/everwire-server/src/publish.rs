@@ -5,12 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
     Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft,
-    EventName, IdempotencyKey, json_entry, split,
+    EventName, IdempotencyKey, PublisherId, json_entry, split,
 };
-use everwire_websocket::{MessageKind, encode_message};
-use everwire_wire::{
-    Command, CommandError, Framing, Operation, Problem, ProblemKind, encode_error, encode_ok,
-};
+use everwire_websocket::MessageKind;
+use everwire_wire::{Problem, ProblemKind};
 
 use serde_json::value::RawValue;
 
@@ -101,6 +99,7 @@ impl Publisher<'_> {
     pub fn raw_message(
         &self,
         channel: &Channel,
+        named: Option<&PublisherId>,
         kind: MessageKind,
         payload: Bytes,
     ) -> Result<(), Problem> {
@@ -111,123 +110,29 @@ impl Publisher<'_> {
         });
         let payload =
             one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
-        self.append_to(channel, one(payload, None, Some(&content_type), None))
+        let mut append = one(payload, None, Some(&content_type), None);
+        append.entries[0].publisher = named.cloned();
+        self.append_to(channel, append)
             .unwrap_or_else(|_| Err(removed(channel.name())))
             .map(drop)
     }
 }
 
-/// Takes one message that came in on a channel's WebSocket: a raw one is published, a session's is a command.
-/// An error means that the line is closed with its code.
+/// Takes one message that came in on a channel's raw WebSocket: it is published. An error means that the line is
+/// closed with its code.
 pub(crate) fn line_message(
     publisher: &Publisher<'_>,
-    channel: &Arc<Channel>,
-    framing: Framing,
-    may_publish: bool,
-    kind: MessageKind,
-    payload: &[u8],
-    replies: &mut BytesMut,
-) -> Result<(), Problem> {
-    match framing {
-        Framing::Session { .. } => {
-            session_message(publisher, channel, may_publish, kind, payload, replies)
-        }
-        _ if !may_publish => Err(may_not(channel.name())),
-        _ => {
-            publisher.admit()?;
-            publisher.raw_message(channel, kind, Bytes::copy_from_slice(payload))
-        }
-    }
-}
-
-fn session_message(
-    publisher: &Publisher<'_>,
-    channel: &Arc<Channel>,
-    may_publish: bool,
-    kind: MessageKind,
-    payload: &[u8],
-    replies: &mut BytesMut,
-) -> Result<(), Problem> {
-    let mut reply = BytesMut::new();
-    let (MessageKind::Text, Ok(text)) = (kind, std::str::from_utf8(payload)) else {
-        return Err(bad(
-            "a session's messages are JSON objects, as text".to_owned()
-        ));
-    };
-    match Command::parse(text) {
-        Err(error @ CommandError::NotAnObject(_)) => {
-            return Err(Problem::new(ProblemKind::BadRequest, error.to_string()));
-        }
-        Err(CommandError::Refused { id, problem }) => {
-            encode_error(
-                id.as_deref(),
-                &Problem::new(ProblemKind::BadRequest, problem),
-                &mut reply,
-            );
-        }
-        Ok(Command { id, operation }) => {
-            let id = id.map(RawValue::get);
-            let done = match operation {
-                Operation::Ping => Ok(None),
-                Operation::Publish { .. } if !may_publish => Err(may_not(channel.name())),
-                Operation::Publish {
-                    channel: name,
-                    data,
-                    event,
-                    key,
-                } => session_publish(
-                    publisher,
-                    channel,
-                    name.as_deref(),
-                    data,
-                    event.as_deref(),
-                    key.as_deref(),
-                )
-                .map(|appended| Some(appended.next())),
-            };
-            match done {
-                Ok(offset) => encode_ok(id, offset.as_ref(), &mut reply),
-                Err(problem) => encode_error(id, &problem, &mut reply),
-            }
-        }
-    }
-    encode_message(MessageKind::Text, &reply, replies);
-    Ok(())
-}
-
-fn session_publish(
-    publisher: &Publisher<'_>,
     channel: &Channel,
-    name: Option<&str>,
-    data: &RawValue,
-    event: Option<&str>,
-    key: Option<&str>,
-) -> Result<Appended, Problem> {
-    publisher.admit()?;
-    if name.is_some_and(|name| name != channel.name().as_str()) {
-        return Err(Problem::new(
-            ProblemKind::BadRequest,
-            format!(
-                "this line publishes to its own channel, {}; leave `channel` out",
-                channel.name()
-            ),
-        ));
+    named: Option<&PublisherId>,
+    may_publish: bool,
+    kind: MessageKind,
+    payload: &[u8],
+) -> Result<(), Problem> {
+    if !may_publish {
+        return Err(may_not(channel.name()));
     }
-    let content_type = channel
-        .lock()
-        .core()
-        .content_type()
-        .cloned()
-        .unwrap_or_else(ContentType::json);
-    let payload = json_payload(content_type.kind(), data)?;
-    let event = event.map(event_name).transpose()?;
-    let key = key
-        .map(IdempotencyKey::new)
-        .transpose()
-        .map_err(|error| bad(error.to_string()))?;
-    publisher
-        .append_to(channel, one(payload, event, Some(&content_type), key))
-        .unwrap_or_else(|_| Err(removed(channel.name())))
+    publisher.admit()?;
+    publisher.raw_message(channel, named, kind, Bytes::copy_from_slice(payload))
 }
 
 /// A JSON value as the payload of an entry: itself for JSON, what a string says for text.
@@ -236,10 +141,9 @@ pub(crate) fn json_payload(kind: ContentKind, data: &RawValue) -> Result<Bytes, 
         ContentKind::Json => json_entry(data).map_err(|error| content_problem(&error)),
         ContentKind::Text => serde_json::from_str::<String>(data.get())
             .map(Bytes::from)
-            .map_err(|_| bad("this channel holds text: `data` has to be a JSON string".to_owned())),
+            .map_err(|_| bad("this channel holds text: `data` has to be a JSON string")),
         ContentKind::Binary => Err(bad(
-            "this channel holds bytes; publish to it by POST with the channel's media type"
-                .to_owned(),
+            "this channel holds bytes; publish to it by POST with the channel's media type, or by a session with `data64`",
         )),
     }
 }
@@ -356,8 +260,14 @@ fn removed(name: &ChannelName) -> Problem {
     )
 }
 
-fn bad(detail: String) -> Problem {
+/// Something about what was asked is wrong.
+pub(crate) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::BadRequest, detail)
+}
+
+/// An idempotency key, a publisher or an event's name is not well formed.
+pub(crate) fn append_label(error: everwire_channel::LabelError) -> Problem {
+    bad(error.to_string())
 }
 
 /// What a body that gives no entries is told.

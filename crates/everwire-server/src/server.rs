@@ -24,6 +24,7 @@ use crate::{
     hub::{self, Hub, Mail, Mailbox},
     metrics::Metrics,
     rate::Rate,
+    sessions::Sessions,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
 };
@@ -85,6 +86,7 @@ impl Server {
         } else {
             config.limits.appends_per_second_max
         };
+        let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let context = Context {
             shared: Shared {
                 config: config.clone(),
@@ -92,6 +94,7 @@ impl Server {
                 census: Arc::new(Census::new(&config)),
                 metrics: Arc::new(Metrics::new()),
                 rate: Arc::new(Rate::per_second(appends)),
+                sessions: Arc::new(Sessions::new(mailboxes.clone())),
             },
             stopping: stopping.clone(),
             _alive: alive,
@@ -104,10 +107,8 @@ impl Server {
         workers.spawn(sweep(hub, stopping));
         let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
-        let mut mailboxes = Vec::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let mailbox = Arc::new(Mailbox::default());
-            mailboxes.push(mailbox.clone());
+        for (index, (listener, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
+            let mailbox = mailbox.clone();
             let (context, workers) = (context.clone(), workers.handle().clone());
             let tell_end = tell_end.clone();
             let thread = thread::Builder::new()

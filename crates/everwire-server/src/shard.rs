@@ -21,7 +21,9 @@ mod inbound;
 mod join;
 mod line;
 mod net;
+mod outlet;
 mod poll;
+mod session;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ mod wheel;
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    io::{self, IoSlice},
     net::IpAddr,
     os::fd::OwnedFd,
     sync::Arc,
@@ -48,6 +50,8 @@ use self::{
     held::Held,
     inbound::Until,
     line::{Alone, Line, Role, Seat, Side, Then},
+    outlet::Outlet,
+    session::Parts,
     timers::Timer,
     wheel::Wheel,
 };
@@ -59,6 +63,8 @@ use crate::{
     metrics::Metrics,
     publish::Publisher,
     rate::Rate,
+    session_id::SessionId,
+    sessions::Sessions,
 };
 
 pub(crate) use feed::source as source_of;
@@ -66,6 +72,7 @@ pub(crate) use join::{Entries, LineRequest, Wire};
 pub(crate) use line::LineKey;
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
+pub(crate) use session::{Commands, Input, OpenSession, Own, SessionRequest};
 pub(crate) use side::gap_reason;
 
 /// Sends between two looks at everything else.
@@ -87,6 +94,7 @@ pub(crate) struct Shared {
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
     pub rate: Arc<Rate>,
+    pub sessions: Arc<Sessions>,
 }
 
 impl Shared {
@@ -109,6 +117,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     net: N,
     lines: Slab<Line<N::Socket>>,
     sides: HashMap<LineKey, Box<Side>>,
+    /// The sessions that requests speak for.
+    remotes: HashMap<SessionId, LineKey>,
     feeds: Slab<Feed<N::Socket>>,
     locals: Slab<Local>,
     /// The number of each channel that has readers here, by the address of its one allocation.
@@ -124,6 +134,7 @@ pub(crate) struct Shard<N: Net = Kernel> {
     scratch: BytesMut,
     held: Held,
     met: Met,
+    parts: Parts,
     mail: Vec<Mail>,
     happened: Vec<Ready>,
     /// More may have happened than was taken at once, of which nothing tells.
@@ -154,6 +165,7 @@ impl<N: Net> Shard<N> {
             net,
             lines: Slab::new(),
             sides: HashMap::new(),
+            remotes: HashMap::new(),
             feeds: Slab::new(),
             locals: Slab::new(),
             local_by_channel: HashMap::new(),
@@ -166,6 +178,7 @@ impl<N: Net> Shard<N> {
             scratch: BytesMut::new(),
             held: Held::default(),
             met: Met::default(),
+            parts: Parts::default(),
             mail: Vec::new(),
             happened: Vec::new(),
             has_more_events: false,
@@ -262,6 +275,11 @@ impl<N: Net> Shard<N> {
             match message {
                 Mail::Changed(WatchKey(local)) => self.pull(local),
                 Mail::Drain => self.drain(),
+                Mail::Open(open) => self.open_remote(*open),
+                Mail::Commands(commands) => self.on_remote_commands(commands),
+                Mail::Input(session, input) => self.on_remote_input(session, input),
+                Mail::Room(session) => self.on_room(session),
+                Mail::Gone(session) => self.on_gone(session),
             }
         }
         self.mail = mail;
@@ -316,7 +334,7 @@ impl<N: Net> Shard<N> {
         // The feed may go with its last line, which a gap can end.
         let local = feed.local;
         for (line, sequence) in lines {
-            self.side(line).behind = Some(Behind::at(sequence, 0));
+            self.read_from_log(line, key, Behind::at(sequence, 0));
             self.send_side(line);
         }
         self.pull_again(local);
@@ -347,6 +365,9 @@ impl<N: Net> Shard<N> {
             }
             for line in met.finished.drain(..) {
                 self.finish(line);
+            }
+            for (line, index) in met.sessions.drain(..) {
+                self.deliver(line, key, index);
             }
             let Some(feed) = self.feeds.get_mut(key as usize) else {
                 continue;
@@ -388,15 +409,47 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The socket of an open line.
-    fn socket(&self, key: LineKey) -> Option<&N::Socket> {
+    /// What a line has to send goes here. `None` if it is closed.
+    fn send(&self, key: LineKey, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
         match &self.lines.get(key as usize)?.seat {
             Seat::Feed { feed, index } => {
-                Some(&self.feeds[*feed as usize].subscribers[*index as usize].socket)
+                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                Some(self.net.send(subscriber.socket.as_ref()?, slices))
             }
-            Seat::Alone(alone) => Some(&alone.socket),
+            Seat::Session(session) => Some(session.outlet.send(&self.net, slices)),
+            Seat::Alone(alone) => Some(alone.outlet.send(&self.net, slices)),
             Seat::Vacant => None,
         }
+    }
+
+    /// Reads what a line's peer sent. `None` if it is closed.
+    fn read(&self, key: LineKey, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Feed { feed, index } => {
+                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                Some(self.net.read(subscriber.socket.as_ref()?, buffer))
+            }
+            Seat::Session(session) => Some(session.outlet.read(&self.net, buffer)),
+            Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
+            Seat::Vacant => None,
+        }
+    }
+
+    /// Where a line's peer is.
+    fn peer(&self, key: LineKey) -> IpAddr {
+        let peer = self
+            .lines
+            .get(key as usize)
+            .and_then(|line| match &line.seat {
+                Seat::Feed { feed, index } => {
+                    let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                    self.net.peer(subscriber.socket.as_ref()?)
+                }
+                Seat::Session(session) => Some(session.peer),
+                Seat::Alone(alone) => alone.outlet.peer(&self.net),
+                Seat::Vacant => None,
+            });
+        peer.unwrap_or(IpAddr::from([0, 0, 0, 0]))
     }
 
     /// Waits for a socket to have room for output, or no longer. Input is always waited for.
@@ -404,14 +457,19 @@ impl<N: Net> Shard<N> {
         let Some(line) = self.lines.get_mut(key as usize) else {
             return;
         };
-        let socket = match &mut line.seat {
+        let watched = match &mut line.seat {
             Seat::Feed { feed, index } => {
-                &mut self.feeds[*feed as usize].subscribers[*index as usize].socket
+                let subscriber = &mut self.feeds[*feed as usize].subscribers[*index as usize];
+                match &mut subscriber.socket {
+                    Some(socket) => self.net.watch_again(socket, key, wait),
+                    None => Ok(()),
+                }
             }
-            Seat::Alone(alone) => &mut alone.socket,
+            Seat::Session(session) => session.outlet.watch_again(&self.net, key, wait),
+            Seat::Alone(alone) => alone.outlet.watch_again(&self.net, key, wait),
             Seat::Vacant => return,
         };
-        if let Err(error) = self.net.watch_again(socket, key, wait) {
+        if let Err(error) = watched {
             tracing::error!(%error, "a socket could not be registered again; its line is closed");
             self.close(key);
         }
@@ -422,12 +480,15 @@ impl<N: Net> Shard<N> {
         let line = &mut self.lines[key as usize];
         match std::mem::replace(&mut line.seat, Seat::Vacant) {
             Seat::Feed { feed, index } => {
-                let subscriber = self.leave_feed(feed, index);
-                let alone = Alone {
-                    socket: subscriber.socket,
-                    role,
+                let Some(socket) = self.leave_feed(feed, index).socket else {
+                    return;
                 };
-                self.lines[key as usize].seat = Seat::Alone(Box::new(alone));
+                let outlet = Outlet::Socket(socket);
+                self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
+            }
+            Seat::Session(session) => {
+                let outlet = self.dissolve(key, *session);
+                self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
             }
             Seat::Alone(mut alone) => {
                 alone.role = role;
@@ -442,10 +503,19 @@ impl<N: Net> Shard<N> {
         let feed = &mut self.feeds[feed_key as usize];
         let (subscriber, moved) = feed.remove(index);
         if let Some(moved) = moved {
-            self.lines[moved as usize].seat = Seat::Feed {
-                feed: feed_key,
-                index,
-            };
+            match &mut self.lines[moved as usize].seat {
+                Seat::Session(session) => {
+                    if let Some(subscription) = session.subscription_mut(feed_key) {
+                        subscription.index = index;
+                    }
+                }
+                seat => {
+                    *seat = Seat::Feed {
+                        feed: feed_key,
+                        index,
+                    }
+                }
+            }
         }
         if feed.subscribers.is_empty() {
             let local = feed.local;
@@ -477,7 +547,12 @@ impl<N: Net> Shard<N> {
         let address = line.address.take();
         match seat {
             Seat::Feed { feed, index } => drop(self.leave_feed(feed, index)),
+            Seat::Session(session) => {
+                let outlet = self.dissolve(key, *session);
+                self.forget_pipe(&outlet);
+            }
             Seat::Alone(alone) => {
+                self.forget_pipe(&alone.outlet);
                 if let Role::Poll(poll) = &alone.role {
                     self.leave_polls(poll.local, poll.index);
                 }

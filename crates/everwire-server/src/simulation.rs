@@ -23,6 +23,7 @@ use crate::{
     hub::{Channel, Hub, Occasion},
     metrics::Metrics,
     rate::Rate,
+    sessions::Sessions,
     shard::{Entries, LineKey, LineRequest, Net, Ready, Shard, Shared, Wire},
 };
 
@@ -51,6 +52,7 @@ impl Simulation {
             census: Arc::new(Census::new(&config)),
             metrics: Arc::new(Metrics::new()),
             rate: Arc::new(Rate::per_second(0)),
+            sessions: Arc::new(Sessions::new(vec![Arc::default()])),
             config: Arc::new(config),
         };
         let now = Now::read();
@@ -90,6 +92,7 @@ impl Simulation {
                 publish: true,
                 fail_on_gap: false,
                 cursor: None,
+                publisher: None,
                 lifetime_ms: None,
             }),
         };

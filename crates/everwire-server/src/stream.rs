@@ -7,6 +7,7 @@
 //! ```
 
 mod entries;
+mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
-pub(crate) use self::entries::EntryStream;
+pub(crate) use self::{entries::EntryStream, session::SessionStream};
 use crate::{
     census::{Census, Seat},
     clock,
@@ -29,6 +30,13 @@ use crate::{
 pub(crate) struct Counted {
     census: Arc<Census>,
     seat: Option<Seat>,
+}
+
+impl Counted {
+    /// The place itself, for whoever gives it back.
+    fn into_seat(mut self) -> Option<Seat> {
+        self.seat.take()
+    }
 }
 
 impl Drop for Counted {
@@ -64,6 +72,23 @@ pub(crate) async fn open(
         Wire::Entries(entries) if !entries.framing.is_websocket() => {
             let stream = EntryStream::open(context, entries, opening, counted);
             response.map(|()| Body::Entries(Box::new(stream)))
+        }
+        Wire::Session(request) => {
+            let Some(seat) = counted.into_seat() else {
+                return response.map(|()| Body::from(Bytes::new()));
+            };
+            match upgrade {
+                Some(upgrade) => {
+                    tokio::spawn(session::serve_socket(
+                        context, upgrade, request, opening, seat,
+                    ));
+                    response.map(|()| Body::from(Bytes::new()))
+                }
+                None => {
+                    let stream = session::open(&context, request, opening, seat);
+                    response.map(|()| Body::Session(Box::new(stream)))
+                }
+            }
         }
         Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended => {
             if let Some(upgrade) = upgrade {

@@ -1,7 +1,7 @@
 //! Bodies of catch-up and long poll: many entries, concatenated; for JSON, as one array.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use everwire_channel::{ContentKind, Entry};
+use everwire_channel::{ContentKind, Entry, PublisherId};
 
 /// One page of a channel's history.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,18 +15,24 @@ pub struct Page {
 }
 
 /// Puts `entries`, which follow `after`, into a page of about `bytes_max` bytes: at least one entry, and no
-/// further one once the limit is reached.
+/// further one once the limit is reached. What `own` published counts as put in, and is left out.
 pub fn page<'a>(
     kind: ContentKind,
     after: u64,
     entries: impl ExactSizeIterator<Item = (u64, &'a Entry)> + Clone,
+    own: Option<&PublisherId>,
     bytes_max: usize,
 ) -> Page {
+    let is_left_out = |entry: &Entry| own.is_some() && entry.publisher() == own;
     let is_array = kind == ContentKind::Json;
     // What fits is counted first, so that the body is allocated once and as large as it is. In an array, each
     // entry has a bracket or a comma before it.
     let (mut count, mut bytes) = (0, 0);
     for (_, entry) in entries.clone() {
+        if is_left_out(entry) {
+            count += 1;
+            continue;
+        }
         if count > 0 && bytes + entry.payload.len() > bytes_max {
             break;
         }
@@ -38,14 +44,17 @@ pub fn page<'a>(
     let mut body = BytesMut::with_capacity(bytes + usize::from(is_array));
     let mut sequence = after;
     for (at, entry) in entries.take(count) {
+        sequence = at;
+        if is_left_out(entry) {
+            continue;
+        }
         if is_array {
-            body.put_slice(if sequence == after { b"[" } else { b"," });
+            body.put_slice(if body.is_empty() { b"[" } else { b"," });
         }
         body.put_slice(&entry.payload);
-        sequence = at;
     }
     if is_array {
-        body.put_slice(if count == 0 { b"[]" } else { b"]" });
+        body.put_slice(if body.is_empty() { b"[]" } else { b"]" });
     }
     Page {
         body: body.freeze(),

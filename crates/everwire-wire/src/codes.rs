@@ -10,6 +10,8 @@ pub const EXPIRED: CloseCode = CloseCode::new(4401);
 pub const FORBIDDEN: CloseCode = CloseCode::new(4403);
 /// The peer has answered no heartbeat.
 pub const HEARTBEAT_MISSED: CloseCode = CloseCode::new(4408);
+/// Another took this one's place.
+pub const REPLACED: CloseCode = CloseCode::new(4409);
 /// Entries are gone that the line needed.
 pub const GAP: CloseCode = CloseCode::new(4410);
 /// Too many messages.

@@ -3,16 +3,17 @@
 use bytes::{BufMut, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, Entry, Gap, Offset};
 use everwire_websocket::{
-    CloseCode, ContextTakeover, Deflater, Level, MessageKind, WindowBits, encode_close,
-    encode_message, encode_ping,
+    CloseCode, ContextTakeover, Deflater, Level, WindowBits, encode_close, encode_ping,
 };
 
 use crate::{
+    carrier::Carrier,
     codes,
     cursor::StreamCursor,
     envelope,
     event_stream::{self, Control},
-    ndjson, session,
+    ndjson,
+    session::message,
     transfer::{LAST_CHUNK, Transfer},
     websocket,
 };
@@ -25,11 +26,8 @@ pub enum Framing {
         /// The server's window of permessage-deflate.
         window: Option<WindowBits<9>>,
     },
-    /// WebSocket with the session's JSON messages.
-    Session {
-        /// The server's window of permessage-deflate.
-        window: Option<WindowBits<9>>,
-    },
+    /// A session's JSON messages.
+    Session(Carrier),
     /// An event stream for a bare `EventSource`.
     EventStream(Transfer),
     /// An event stream as Durable Streams defines it.
@@ -88,7 +86,8 @@ impl Framing {
     /// The media type of a response body in this framing; `None` for WebSocket.
     pub fn content_type(self) -> Option<&'static str> {
         match self {
-            Self::Raw { .. } | Self::Session { .. } => None,
+            Self::Raw { .. } => None,
+            Self::Session(carrier) => carrier.content_type(),
             Self::EventStream(_) | Self::DurableEventStream(_) => Some("text/event-stream"),
             Self::Ndjson(_) => Some("application/x-ndjson"),
         }
@@ -97,7 +96,8 @@ impl Framing {
     /// Whether messages of this framing are WebSocket frames.
     pub fn is_websocket(self) -> bool {
         match self {
-            Self::Raw { .. } | Self::Session { .. } => true,
+            Self::Raw { .. } => true,
+            Self::Session(carrier) => carrier.is_websocket(),
             Self::EventStream(_) | Self::DurableEventStream(_) | Self::Ndjson(_) => false,
         }
     }
@@ -105,7 +105,8 @@ impl Framing {
     /// The wire's name, as settings, metrics and the command line have it.
     pub fn wire(self) -> &'static str {
         match self {
-            Self::Raw { .. } | Self::Session { .. } => "websocket",
+            Self::Raw { .. } => "websocket",
+            Self::Session(carrier) => carrier.wire(),
             Self::EventStream(_) | Self::DurableEventStream(_) => "event-stream",
             Self::Ndjson(_) => "ndjson",
         }
@@ -124,8 +125,11 @@ impl Framing {
     ) {
         match self {
             Self::Raw { window } => websocket::raw_entry(source, entry, window, deflaters, out),
-            Self::Session { window } => {
-                websocket::session_entry(source, offset, entry, window, deflaters, out);
+            Self::Session(carrier) => {
+                let bytes_max = message::entry_bytes_max(source, entry);
+                carrier.message(bytes_max, deflaters, out, |out| {
+                    message::entry(source, offset, entry, out);
+                });
             }
             Self::EventStream(transfer) => {
                 transfer.piece(
@@ -171,10 +175,8 @@ impl Framing {
             Self::EventStream(transfer) => {
                 transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out));
             }
-            Self::Raw { .. }
-            | Self::Session { .. }
-            | Self::DurableEventStream(_)
-            | Self::Ndjson(_) => {}
+            Self::Raw { .. } | Self::Session(_) | Self::DurableEventStream(_) | Self::Ndjson(_) => {
+            }
         }
     }
 
@@ -182,7 +184,8 @@ impl Framing {
     pub fn encode_notice(self, source: &Source<'_>, notice: Notice<'_>, out: &mut BytesMut) {
         match self {
             Self::Raw { .. } => raw_notice(notice, out),
-            Self::Session { .. } => session_notice(source, notice, out),
+            // A session goes on when one of its channels has ended.
+            Self::Session(carrier) => return session_notice(carrier, source, notice, out),
             Self::EventStream(transfer) => {
                 transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
                     Notice::Gap(gap) => event_stream::gap(gap, out),
@@ -214,7 +217,8 @@ impl Framing {
     /// Shows that the line is alive while nothing happens: a Ping, a comment, an empty object.
     pub fn encode_heartbeat(self, out: &mut BytesMut) {
         match self {
-            Self::Raw { .. } | Self::Session { .. } => encode_ping(b"", out),
+            Self::Raw { .. } => encode_ping(b"", out),
+            Self::Session(carrier) => carrier.encode_heartbeat(true, out),
             Self::EventStream(transfer) | Self::DurableEventStream(transfer) => {
                 transfer.piece(out, 3, event_stream::heartbeat);
             }
@@ -226,12 +230,7 @@ impl Framing {
     pub fn encode_drain(self, after_ms: u64, out: &mut BytesMut) {
         match self {
             Self::Raw { .. } => drain_close(after_ms, out),
-            Self::Session { .. } => {
-                let mut text = BytesMut::new();
-                session::encode_drain(after_ms, &mut text);
-                encode_message(MessageKind::Text, &text, out);
-                drain_close(after_ms, out);
-            }
+            Self::Session(carrier) => return carrier.encode_drain(after_ms, out),
             Self::EventStream(transfer) => {
                 transfer.piece(out, 64, |out| event_stream::retry(after_ms, out));
             }
@@ -258,13 +257,14 @@ impl Framing {
     pub fn tells_gaps(self) -> bool {
         match self {
             Self::Raw { .. } | Self::DurableEventStream(_) => false,
-            Self::Session { .. } | Self::EventStream(_) | Self::Ndjson(_) => true,
+            Self::Session(_) | Self::EventStream(_) | Self::Ndjson(_) => true,
         }
     }
 
     fn transfer(self) -> Option<Transfer> {
         match self {
-            Self::Raw { .. } | Self::Session { .. } => None,
+            Self::Raw { .. } => None,
+            Self::Session(carrier) => carrier.transfer(),
             Self::EventStream(transfer)
             | Self::DurableEventStream(transfer)
             | Self::Ndjson(transfer) => Some(transfer),
@@ -283,21 +283,23 @@ fn raw_notice(notice: Notice<'_>, out: &mut BytesMut) {
     }
 }
 
-fn session_notice(source: &Source<'_>, notice: Notice<'_>, out: &mut BytesMut) {
-    let mut text = BytesMut::new();
+fn session_notice(carrier: Carrier, source: &Source<'_>, notice: Notice<'_>, out: &mut BytesMut) {
+    // A character of a JSON string takes at most six bytes (`\u001f`).
+    let bytes_max = NOTICE_BYTES_MAX + 6 * source.name.as_str().len();
     match notice {
-        Notice::Gap(gap) => session::encode_gap(source.name, gap, &mut text),
-        Notice::Closed(offset) => session::encode_closed(source.name, offset, &mut text),
-        Notice::UpToDate(..) => return,
-    }
-    encode_message(MessageKind::Text, &text, out);
-    if let Notice::Closed(_) = notice {
-        // A line on a channel's own URL has nothing else to read.
-        encode_close(Some((CloseCode::NORMAL, CLOSED)), out);
+        Notice::Gap(gap) => {
+            carrier.plain(bytes_max, out, |out| message::gap(source.name, gap, out));
+        }
+        Notice::Closed(offset) => {
+            carrier.plain(bytes_max, out, |out| {
+                message::closed(source.name, offset, out);
+            });
+        }
+        Notice::UpToDate(..) => {}
     }
 }
 
-fn drain_close(after_ms: u64, out: &mut BytesMut) {
+pub(crate) fn drain_close(after_ms: u64, out: &mut BytesMut) {
     let reason = format!("the server is stopping; reconnect after {after_ms} ms");
     encode_close(Some((CloseCode::GOING_AWAY, &reason)), out);
 }

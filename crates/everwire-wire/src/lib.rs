@@ -12,6 +12,7 @@
 //! by the same module: entries, a gap, the end. Nothing here opens a socket, reads a clock or starts a task.
 
 mod body;
+mod carrier;
 pub mod codes;
 mod cursor;
 mod envelope;
@@ -25,11 +26,14 @@ mod transfer;
 mod websocket;
 
 pub use body::{Page, page};
+pub use carrier::Carrier;
 pub use cursor::{CURSOR_INTERVAL_MS, StreamCursor};
 pub use framing::{Deflaters, Framing, Notice, Source, Standing};
 pub use problem::{Problem, ProblemKind};
 pub use session::{
-    Command, CommandError, Operation, SUBPROTOCOL, encode_error, encode_ok, encode_welcome,
+    PRESENCE_PREFIX, SUBPROTOCOL,
+    command::{Command, CommandError, Data, From, Operation, PresenceWish},
+    message::{Welcome, encode_error, encode_ok, encode_welcome, entry_of_reply, offset_of_reply},
 };
 pub use tail::{Place, Tail};
 pub use transfer::{LAST_CHUNK, Transfer};

@@ -137,6 +137,8 @@ problems! {
     ProducerGap "producer-gap" 409 codes::BAD_MESSAGE, false, "an earlier append of this producer is missing";
     /// `Stream-Seq` did not rise.
     SequenceRegression "sequence-regression" 409 codes::BAD_MESSAGE, false, "the sequence does not rise";
+    /// Another took this one's place.
+    Replaced "replaced" 409 codes::REPLACED, false, "another took its place";
     /// The entries after the offset are gone.
     Gap "gap" 410 codes::GAP, false, "entries after this offset are gone";
     /// The content is larger than allowed.

@@ -12,7 +12,7 @@
 //! has to get is a slice that nearly all lines share. The tail keeps bytes only while somebody needs them:
 //! its owner releases what every line has passed. It holds no history; that is the log's.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{collections::VecDeque, io::IoSlice, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
@@ -131,6 +131,28 @@ impl Tail {
             bytes += piece.bytes.len() - from;
         }
         (count, bytes)
+    }
+
+    /// What lies in a range of positions, as slices for one vectored write. Returns how many were filled in, and
+    /// whether they are all of it.
+    pub fn between<'a>(&'a self, range: Range<u64>, slices: &mut [IoSlice<'a>]) -> (usize, bool) {
+        let mut left = usize::try_from(range.end - range.start).expect("the range is in memory");
+        let first = self
+            .pieces
+            .partition_point(|piece| piece.end() <= range.start);
+        let mut count = 0;
+        for (slot, piece) in slices.iter_mut().zip(self.pieces.range(first..)) {
+            if left == 0 {
+                break;
+            }
+            let from = range.start.saturating_sub(piece.start) as usize;
+            let bytes = &piece.bytes[from..];
+            let bytes = &bytes[..bytes.len().min(left)];
+            left -= bytes.len();
+            *slot = IoSlice::new(bytes);
+            count += 1;
+        }
+        (count, left == 0)
     }
 
     /// Which entry a position belongs to.

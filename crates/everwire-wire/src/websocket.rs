@@ -1,15 +1,10 @@
-//! Entries as WebSocket messages: one message an entry, or the session's JSON.
+//! Entries as WebSocket messages.
 
-use bytes::{BufMut, BytesMut};
-use everwire_channel::{ContentKind, Entry, Offset};
-use everwire_websocket::{
-    MessageKind, WindowBits, encode_compressed_message, encode_message, encode_message_with,
-};
+use bytes::BytesMut;
+use everwire_channel::{ContentKind, Entry};
+use everwire_websocket::{MessageKind, WindowBits, encode_compressed_message, encode_message};
 
-use crate::{
-    envelope,
-    framing::{Deflaters, Source},
-};
+use crate::framing::{Deflaters, Source};
 
 /// Messages shorter than this are sent as they are: compression saves nothing worth its time.
 const DEFLATE_BYTES_MIN: usize = 64;
@@ -29,42 +24,8 @@ pub(crate) fn raw_entry(
     message(kind, &entry.payload, window, deflaters, out);
 }
 
-/// `{"ev":"entry","channel":"…","offset":"…","time":…,"event"?:"…","data":…}`
-pub(crate) fn session_entry(
-    source: &Source<'_>,
-    offset: &Offset,
-    entry: &Entry,
-    window: Option<WindowBits<9>>,
-    deflaters: &mut Deflaters,
-    out: &mut BytesMut,
-) {
-    let write = |out: &mut BytesMut| {
-        out.put_slice(b"{\"ev\":\"entry\",\"channel\":");
-        envelope::string(source.name.as_str(), out);
-        out.put_slice(b",");
-        envelope::entry(source.kind, offset, entry, out);
-        out.put_slice(b"}");
-    };
-    match window {
-        Some(_) => {
-            let mut text = BytesMut::new();
-            write(&mut text);
-            message(MessageKind::Text, &text, window, deflaters, out);
-        }
-        None => {
-            let bytes_max = session_entry_bytes_max(source, entry);
-            encode_message_with(MessageKind::Text, bytes_max, out, write);
-        }
-    }
-}
-
-/// An upper bound of the bytes of a session's message for an entry.
-fn session_entry_bytes_max(source: &Source<'_>, entry: &Entry) -> usize {
-    // A character of a JSON string takes at most six bytes (`\u001f`).
-    64 + 6 * source.name.as_str().len() + envelope::entry_bytes_max(source.kind, entry)
-}
-
-fn message(
+/// One message, compressed where a window was negotiated and it is worth it.
+pub(crate) fn message(
     kind: MessageKind,
     payload: &[u8],
     window: Option<WindowBits<9>>,

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, Draft, Entry, Epoch, Log, Mark, Read, Retention};
 use everwire_websocket::WindowBits;
 use everwire_wire::{
-    Command, Deflaters, Framing, Source, Standing, StreamCursor, Tail, Transfer, encode_ok, page,
+    Carrier, Command, Deflaters, Framing, Source, Standing, StreamCursor, Tail, Transfer,
+    encode_ok, offset_of_reply, page,
 };
 
 use super::{JSON_128, NOW_MS, OFFSET};
@@ -36,11 +37,15 @@ fn framings() {
                 window: compressing,
             },
         ),
-        ("session", ContentKind::Json, Framing::Session { window }),
+        (
+            "session",
+            ContentKind::Json,
+            Framing::Session(Carrier::WebSocket { window }),
+        ),
         (
             "session, text",
             ContentKind::Text,
-            Framing::Session { window },
+            Framing::Session(Carrier::WebSocket { window }),
         ),
         (
             "event stream",
@@ -94,7 +99,7 @@ fn sessions() {
     let mut out = BytesMut::with_capacity(4096);
     repeated("write a session's reply", || {
         out.clear();
-        encode_ok(Some("2"), Some(&OFFSET), &mut out);
+        encode_ok(Some("2"), &mut out, |out| offset_of_reply(&OFFSET, out));
     });
 }
 
@@ -108,7 +113,7 @@ fn pages() {
             let Read::Entries(entries) = log.after(0) else {
                 panic!("entries follow");
             };
-            black_box(page(ContentKind::Json, 0, entries, 1 << 20));
+            black_box(page(ContentKind::Json, 0, entries, None, 1 << 20));
         },
     );
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::tree::{Channels, Config, Echo, Http, Limits, Stop};
+use super::tree::{Channels, Config, Echo, Http, Limits, SessionLimits, Stop};
 
 /// The comment of one field.
 pub(super) struct SettingDoc {
@@ -200,6 +200,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "http" => Some(Http::DOCS),
         "limits" => Some(Limits::DOCS),
         "channels" => Some(Channels::DOCS),
+        "sessions" => Some(SessionLimits::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         _ => None,

@@ -48,6 +48,8 @@ pub struct Config {
     pub limits: Limits = Limits::default(),
     /// What holds for each channel that no rule names.
     pub channels: Channels = Channels::default(),
+    /// Sessions: lines on `/connect` that read many channels.
+    pub sessions: SessionLimits = SessionLimits::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -142,6 +144,18 @@ pub struct Channels {
     /// After how long without readers and writers an empty channel is forgotten that nobody made by `PUT`, in
     /// milliseconds.
     pub forget_ms: u64 = 60_000,
+}
+}
+
+settings! {
+/// Sessions: lines on `/connect` that read many channels.
+pub struct SessionLimits {
+    /// Most channels that one session reads, with each presence log counted as one.
+    pub channels_max: usize = 500,
+    /// Most commands in one request.
+    pub commands_max: usize = 100,
+    /// How long a session by long polls lives without a poll, in milliseconds.
+    pub poll_gap_ms: u64 = 30_000,
 }
 }
 

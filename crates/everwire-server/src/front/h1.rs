@@ -150,6 +150,7 @@ fn line_head(asked: &Asked) -> Bytes {
             Some(Transfer::Chunked)
         }
         (Wire::Entries(entries), _) if !entries.framing.is_websocket() => Some(Transfer::Bare),
+        (Wire::Session(session), _) => session.carrier.transfer(),
         (Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended, _) => None,
     };
     let mut response = Response::new(());

@@ -13,7 +13,10 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use crate::{config::Config, stream::EntryStream};
+use crate::{
+    config::Config,
+    stream::{EntryStream, SessionStream},
+};
 
 /// A request's content, whole. Larger than the limit is 413, slower than the limit 408.
 pub(crate) async fn collect(
@@ -123,6 +126,8 @@ pub(crate) enum Body {
     Full(Option<Bytes>),
     /// Entries as they come, over HTTP/2.
     Entries(Box<EntryStream>),
+    /// A session's messages as they come, over HTTP/2.
+    Session(Box<SessionStream>),
 }
 
 impl From<Bytes> for Body {
@@ -144,6 +149,9 @@ impl HttpBody for Body {
             Self::Entries(stream) => stream
                 .poll_bytes(cx)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Session(stream) => stream
+                .poll_bytes(cx)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -156,7 +164,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Entries(_) => SizeHint::default(),
+            Self::Entries(_) | Self::Session(_) => SizeHint::default(),
         }
     }
 }

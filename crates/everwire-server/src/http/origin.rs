@@ -28,7 +28,7 @@ const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-u
 
 const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-key, if-none-match, last-event-id, \
     prefer, producer-id, producer-epoch, producer-seq, stream-closed, stream-seq, stream-ttl, stream-expires-at, \
-    everwire-event, everwire-publisher";
+    everwire-event, everwire-publisher, everwire-secret";
 
 impl Origin {
     /// Judges a request's origin.

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use everwire_channel::{OffsetError, Start};
+use everwire_channel::{OffsetError, PublisherId, Start};
 use everwire_wire::{Problem, ProblemKind};
 use percent_encoding::percent_decode_str;
+
+use crate::publish::append_label;
 
 /// What a read's parameters ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub(crate) struct Query {
     pub cursor: Option<u64>,
     /// `on_gap=fail`: a gap ends the read instead of being told.
     pub fail_on_gap: bool,
+    /// Who reads, as a publisher.
+    pub publisher: Option<PublisherId>,
+    /// `ack`: the number of the last answer that a session's client has got.
+    pub acknowledged: Option<u64>,
 }
 
 /// The value of `live`.
@@ -49,6 +55,12 @@ impl Query {
                 "live" => parsed.live = Some(live(&decode(value)?)?),
                 // Anything that is no number is another server's cursor, and as good as none.
                 "cursor" => parsed.cursor = decode(value)?.parse().ok(),
+                "publisher" => {
+                    let id = PublisherId::new(&decode(value)?).map_err(append_label)?;
+                    parsed.publisher = Some(id);
+                }
+                // Anything that is no number acknowledges nothing.
+                "ack" => parsed.acknowledged = decode(value)?.parse().ok(),
                 "on_gap" => parsed.fail_on_gap = on_gap(&decode(value)?)?,
                 _ => {}
             }
@@ -123,11 +135,13 @@ mod tests {
             live: Some(Live::LongPoll),
             cursor: Some(17),
             fail_on_gap: true,
+            publisher: Some(PublisherId::new("me").unwrap()),
+            acknowledged: Some(3),
         };
         for query in [
-            "offset=now&live=long-poll&cursor=17&on_gap=fail",
-            "on_gap=fail&cursor=17&x=%ff&live=long-poll&offset=now&y",
-            "live=long%2Dpoll&&offset=%6Eow&cursor=17&on_gap=fail&",
+            "offset=now&live=long-poll&cursor=17&on_gap=fail&publisher=me&ack=3",
+            "on_gap=fail&ack=3&cursor=17&x=%ff&live=long-poll&offset=now&y&publisher=m%65",
+            "live=long%2Dpoll&&offset=%6Eow&cursor=17&ack=3&publisher=me&on_gap=fail&",
         ] {
             assert_eq!(Query::parse(Some(query)).unwrap(), expected, "{query}");
         }
@@ -145,6 +159,7 @@ mod tests {
             ("last=many", "number of entries"),
             ("live=tv", "long-poll, sse or ndjson"),
             ("on_gap=cry", "tell or fail"),
+            ("publisher=a%0Ab", "publisher id"),
         ] {
             let problem = Query::parse(Some(query)).unwrap_err();
             assert!(

@@ -10,18 +10,19 @@
 
 mod content;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, ContentType, Gap, Start};
 use everwire_websocket::{
-    DeflatePolicy, MessageKind, Role, encode_close, encode_message,
+    DeflatePolicy, Role, encode_close,
     handshake::{self, Accepted, Policy},
 };
 use everwire_wire::{
-    Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, Transfer, codes, encode_welcome,
+    Carrier, Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, Transfer, Welcome, codes,
+    encode_welcome,
 };
-use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 
 pub(crate) use content::live_answer;
 use content::{content, entity_tag, gap_problem, kind_of, matches_tag};
@@ -40,7 +41,11 @@ use crate::{
     config::Action,
     hub::{Channel, Occasion, State},
     publish::no_channel,
-    shard::{Entries, LineRequest, PollOccasion, PollRequest, PollShape, Wire, poll_answer},
+    session_id::SessionId,
+    shard::{
+        Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, SessionRequest, Wire,
+        poll_answer,
+    },
 };
 
 /// The same URL is also an event stream and ndjson; and whether a page may read it depends on where it is from.
@@ -48,7 +53,7 @@ const VARY: HeaderValue = HeaderValue::from_static("accept, origin");
 
 /// How a read is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     WebSocket,
     EventStream,
     DurableEventStream,
@@ -64,6 +69,7 @@ impl Context {
         dialect: Dialect,
         name: &ChannelName,
         origin: &Origin,
+        peer: SocketAddr,
     ) -> Result<Reply, Problem> {
         let query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
@@ -83,10 +89,7 @@ impl Context {
         };
         let now_ms = clock::unix_ms();
         if asked != Asked::CatchUp && self.stopping.is_stopping() {
-            return Err(Problem::new(
-                ProblemKind::Stopping,
-                "the server is stopping; reconnect elsewhere or later",
-            ));
+            return Err(stopping());
         }
         let channel = self
             .shared
@@ -100,7 +103,7 @@ impl Context {
                 .catch_up(parts, name, &query, &state)
                 .map(Reply::Response),
             Asked::LongPoll => self.long_poll(parts, &channel, &query, origin, &state, now_ms),
-            Asked::WebSocket => self.websocket(parts, &channel, &query, &state),
+            Asked::WebSocket => self.websocket(parts, &channel, &query, peer, &state),
             Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
                 self.stream(parts, asked, &channel, &query, &state)
             }
@@ -130,11 +133,11 @@ impl Context {
         let start = query.start.unwrap_or(Start::Beginning);
         let after = locate(state, &start)?;
         if start == Start::Now {
-            let mut response = content(state, after, 0);
+            let mut response = content(state, after, None, 0);
             answer::never_store(response.headers_mut());
             return Ok(response);
         }
-        let mut response = content(state, after, self.shared.config.limits.page_bytes_max);
+        let mut response = content(state, after, None, self.shared.config.limits.page_bytes_max);
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
         let headers = response.headers_mut();
         let tag = entity_tag(state, after, headers);
@@ -178,6 +181,7 @@ impl Context {
         let shape = PollShape {
             sequence: locate(state, &start)?,
             cursor: query.cursor,
+            publisher: query.publisher.clone(),
             allow_origin: origin.allowed().cloned(),
         };
         let limits = &self.shared.config.limits;
@@ -263,19 +267,11 @@ impl Context {
         }
         let mut response = answer::safe(Response::new(()));
         let headers = response.headers_mut();
-        let content_type = framing.content_type().unwrap_or("application/octet-stream");
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-cache, no-transform"),
-        );
-        // nginx passes a stream on at once only if it is told to.
+        stream_fields(framing.content_type(), headers);
         // Where the stream starts: what a reader that is cut before the first entry comes back with.
         if let Some(offset) = state.core().log().offset_at(sequence) {
             headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&offset));
         }
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        headers.insert(header::VARY, VARY);
         if let Some(content_type) = state.core().content_type() {
             let content_type = HeaderValue::from_str(content_type.as_str());
             headers.insert(
@@ -299,6 +295,7 @@ impl Context {
             publish: false,
             fail_on_gap: query.fail_on_gap,
             cursor: query.cursor,
+            publisher: query.publisher.clone(),
             lifetime_ms: durable.then_some(self.shared.config.http.durable_stream_ms),
         };
         Ok(Reply::Line(Box::new(LineRequest {
@@ -313,27 +310,36 @@ impl Context {
         parts: &Parts,
         channel: &Arc<Channel>,
         query: &Query,
+        peer: SocketAddr,
         state: &State,
     ) -> Result<Reply, Problem> {
         let accepted = accept(parts, &[SUBPROTOCOL])?;
         let window = accepted
             .deflate
             .and_then(|deflate| deflate.outbound_window(Role::Server));
+        let carrier = Carrier::WebSocket { window };
         let framing = match accepted.subprotocol {
-            Some(_) => Framing::Session { window },
+            Some(_) => Framing::Session(carrier),
             None => Framing::Raw { window },
         };
         let response = switching(&accepted);
         let start = query.start.unwrap_or(Start::Now);
+        let id = SessionId(fastrand::u64(..));
         let mut opening = BytesMut::new();
         let welcome = |sequence, opening: &mut BytesMut| {
-            if let (Framing::Session { .. }, Some(offset)) =
+            let (Framing::Session(_), Some(offset)) =
                 (framing, state.core().log().offset_at(sequence))
-            {
-                let mut text = BytesMut::new();
-                encode_welcome(channel.name(), &offset, &mut text);
-                encode_message(MessageKind::Text, &text, opening);
-            }
+            else {
+                return;
+            };
+            let welcome = Welcome {
+                session: &id.to_string(),
+                secret: None,
+                heartbeat_ms: self.shared.config.http.heartbeat_ms,
+                own: Some((channel.name(), &offset)),
+            };
+            let bytes_max = 256 + 6 * channel.name().as_str().len();
+            carrier.plain(bytes_max, opening, |out| encode_welcome(&welcome, out));
         };
         let place = match state.core().log().locate(&start) {
             Ok(sequence) => Place::At(sequence),
@@ -364,6 +370,26 @@ impl Context {
                 return Ok(Reply::Line(Box::new(line)));
             }
         };
+        if let Framing::Session(_) = framing {
+            let session = SessionRequest {
+                id,
+                carrier,
+                deflate: accepted.deflate,
+                publisher: query.publisher.clone(),
+                peer: peer.ip(),
+                own: Some(Own {
+                    channel: channel.clone(),
+                    sequence,
+                    fail_on_gap: query.fail_on_gap,
+                }),
+                secret: None,
+            };
+            return Ok(Reply::Line(Box::new(LineRequest {
+                response,
+                opening: opening.freeze(),
+                wire: Wire::Session(session),
+            })));
+        }
         let entries = Entries {
             channel: channel.clone(),
             framing,
@@ -376,6 +402,7 @@ impl Context {
                 .permits_anybody(Action::Publish, channel.name()),
             fail_on_gap: query.fail_on_gap,
             cursor: None,
+            publisher: query.publisher.clone(),
             lifetime_ms: None,
         };
         Ok(Reply::Line(Box::new(LineRequest {
@@ -410,7 +437,7 @@ enum Place {
     Gap(Gap),
 }
 
-fn asked(parts: &Parts, query: &Query) -> Asked {
+pub(super) fn asked(parts: &Parts, query: &Query) -> Asked {
     if wants_websocket(parts) {
         return Asked::WebSocket;
     }
@@ -434,6 +461,33 @@ fn asked(parts: &Parts, query: &Query) -> Asked {
     }
 }
 
+/// Whether JSON is asked for by name.
+pub(super) fn names_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accepts(accept, "application/json"))
+}
+
+/// The fields of a response that stays open.
+pub(super) fn stream_fields(content_type: Option<&'static str>, headers: &mut HeaderMap) {
+    let content_type = content_type.unwrap_or("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let cache = HeaderValue::from_static("no-cache, no-transform");
+    headers.insert(header::CACHE_CONTROL, cache);
+    // nginx passes a stream on at once only if it is told to.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::VARY, VARY);
+}
+
+/// No line is opened any more.
+pub(super) fn stopping() -> Problem {
+    Problem::new(
+        ProblemKind::Stopping,
+        "the server is stopping; reconnect elsewhere or later",
+    )
+}
+
 /// Whether a media type is named in `Accept`, by itself and not by a wildcard.
 fn accepts(accept: &str, media_type: &str) -> bool {
     accept.split(',').any(|range| {
@@ -446,7 +500,10 @@ fn accepts(accept: &str, media_type: &str) -> bool {
     })
 }
 
-fn accept<'p>(parts: &Parts, subprotocols: &'p [&'p str]) -> Result<Accepted<'p>, Problem> {
+pub(super) fn accept<'p>(
+    parts: &Parts,
+    subprotocols: &'p [&'p str],
+) -> Result<Accepted<'p>, Problem> {
     let policy = Policy {
         subprotocols,
         // A line over an HTTP/2 stream has no shard whose compressors it could share; one of its own would
@@ -475,7 +532,7 @@ fn handshake_request(parts: &Parts) -> handshake::Request<'_> {
     }
 }
 
-fn switching(accepted: &Accepted<'_>) -> Response<()> {
+pub(super) fn switching(accepted: &Accepted<'_>) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = accepted.status();
     *response.headers_mut() = accepted.headers();

@@ -8,6 +8,9 @@ use everwire_wire::{Problem, ProblemKind};
 pub(crate) enum Target<'a> {
     Channel(Dialect, ChannelName),
     Publish,
+    Connect,
+    /// A session, by what stands for its id.
+    Session(&'a str),
     Echo,
     Health,
     Ready,
@@ -34,7 +37,11 @@ impl<'a> Target<'a> {
         if let Some(name) = path.strip_prefix("/v1/stream/") {
             return channel(Dialect::DurableStreams, name);
         }
+        if let Some(session) = path.strip_prefix("/connect/") {
+            return Ok(Self::Session(session));
+        }
         match path {
+            "/connect" => Ok(Self::Connect),
             "/publish" => Ok(Self::Publish),
             "/echo" => Ok(Self::Echo),
             "/healthz" => Ok(Self::Health),
@@ -78,6 +85,8 @@ mod tests {
                 Ok(Target::Channel(Dialect::DurableStreams, name("jobs/7"))),
             ),
             ("/publish", Ok(Target::Publish)),
+            ("/connect", Ok(Target::Connect)),
+            ("/connect/0a", Ok(Target::Session("0a"))),
             ("/", Ok(Target::Page("/"))),
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),
             ("/channels", Err(404)),

@@ -6,6 +6,10 @@ use std::{
 };
 
 use super::channel::WatchKey;
+use crate::{
+    session_id::SessionId,
+    shard::{Commands, Input, OpenSession},
+};
 
 /// One message to a shard.
 #[derive(Debug)]
@@ -14,6 +18,16 @@ pub enum Mail {
     Changed(WatchKey),
     /// The server stops: end all lines.
     Drain,
+    /// A session that has no socket of its own.
+    Open(Box<OpenSession>),
+    /// What a session's client asks for by a request.
+    Commands(Commands),
+    /// What a session's client sent beside its pipe.
+    Input(SessionId, Input),
+    /// A session's pipe was full, and has room again.
+    Room(SessionId),
+    /// A session's client ends it, or takes nothing any more of what it is told.
+    Gone(SessionId),
 }
 
 /// A shard's mailbox. A burst of mail wakes the shard once.

@@ -35,6 +35,7 @@ impl<N: Net> Shard<N> {
             };
             let framing = match &line.seat {
                 Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+                Seat::Session(session) => session.speech.framing(),
                 Seat::Alone(alone) => match &alone.role {
                     Role::Echo => Framing::Raw { window: None },
                     Role::Poll(_) => {

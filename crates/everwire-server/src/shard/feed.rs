@@ -13,11 +13,13 @@
 mod tests;
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
+    ops::Range,
     sync::Arc,
 };
 
-use everwire_channel::{ContentKind, Offset};
+use everwire_channel::{ContentKind, Offset, PublisherId};
 use everwire_wire::{Deflaters, Framing, Notice, Source, Standing, StreamCursor, Tail};
 
 use crate::hub::{Channel, State};
@@ -32,7 +34,8 @@ use super::{
 pub(crate) struct Subscriber<S> {
     /// The position in the tail up to which it was sent everything, or [`BEHIND`].
     pub position: u64,
-    pub socket: S,
+    /// The line's socket; a session keeps its own.
+    pub socket: Option<S>,
     pub line: LineKey,
 }
 
@@ -55,6 +58,8 @@ pub(crate) struct Feed<S> {
     pub generation: u32,
     /// Queued for the walk.
     pub queued: bool,
+    /// The entries in the tail whose publisher is known.
+    signed: VecDeque<Signed>,
     place: usize,
     left: usize,
     lap: Lap,
@@ -68,6 +73,13 @@ struct Lap {
     whole: bool,
 }
 
+/// An entry in the tail whose publisher is known.
+struct Signed {
+    /// Where its encoding is.
+    range: Range<u64>,
+    publisher: PublisherId,
+}
+
 /// What a walk came upon; the shard deals with these lines one by one.
 #[derive(Default)]
 pub(crate) struct Met {
@@ -77,6 +89,8 @@ pub(crate) struct Met {
     pub broken: Vec<LineKey>,
     /// Was sent everything, in a feed that has ended.
     pub finished: Vec<LineKey>,
+    /// Sessions that have something to be sent, which they are when the walk pauses, and their places here.
+    pub sessions: Vec<(LineKey, u32)>,
     /// System calls made.
     pub sends: u64,
     /// Bytes sent.
@@ -122,6 +136,7 @@ impl<S> Feed<S> {
             spoke: false,
             generation,
             queued: false,
+            signed: VecDeque::new(),
             place: 0,
             left: 0,
             lap: Lap {
@@ -164,10 +179,17 @@ impl<S> Feed<S> {
                         up_to_date,
                         cursor: StreamCursor::at(now_ms),
                     };
+                    let start = self.tail.end();
                     self.tail.push_entry(sequence, |out| {
                         self.framing
                             .encode_entry(&source, &offset, entry, standing, deflaters, out);
                     });
+                    if let Some(publisher) = entry.publisher() {
+                        self.signed.push_back(Signed {
+                            range: start..self.tail.end(),
+                            publisher: publisher.clone(),
+                        });
+                    }
                 }
             }
         }
@@ -198,6 +220,7 @@ impl<S> Feed<S> {
     pub fn restart(&mut self, head: u64) {
         debug_assert!(self.is_left());
         self.tail = Tail::new(head);
+        self.signed.clear();
         self.left = 0;
         self.lap = Lap {
             end: 0,
@@ -223,11 +246,15 @@ impl<S> Feed<S> {
         let end = self.tail.end();
         while self.left > 0 && *budget > 0 {
             if self.place >= self.subscribers.len() {
+                // What sessions of this round still have to be sent may not go before they were.
+                if !met.sessions.is_empty() {
+                    return;
+                }
                 self.place = 0;
                 // A line that blocked in this very call has not left the tail yet: it may need what the others
                 // of its round have had.
                 if self.lap.whole && met.blocked.is_empty() {
-                    self.tail.release(self.lap.end);
+                    self.release(self.lap.end);
                 }
                 self.lap = Lap { end, whole: true };
             }
@@ -237,12 +264,20 @@ impl<S> Feed<S> {
             if subscriber.position == BEHIND {
                 continue;
             }
+            let Some(socket) = &subscriber.socket else {
+                if subscriber.position < end {
+                    *budget -= 1;
+                    met.sessions
+                        .push((subscriber.line, (self.place - 1) as u32));
+                }
+                continue;
+            };
             while subscriber.position < end {
                 *budget = budget.saturating_sub(1);
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let (count, bytes) = self.tail.after(subscriber.position, &mut slices);
                 met.sends += 1;
-                match net.send(&subscriber.socket, &slices[..count]) {
+                match net.send(socket, &slices[..count]) {
                     Ok(sent) => {
                         met.bytes += sent as u64;
                         subscriber.position += sent as u64;
@@ -292,11 +327,51 @@ impl<S> Feed<S> {
     /// Gives the tail's bytes back once every line was met.
     pub fn release_if_walked(&mut self) {
         if self.left == 0 {
-            self.tail.release(self.tail.end());
+            self.release(self.tail.end());
             self.lap = Lap {
                 end: self.tail.end(),
                 whole: true,
             };
+        }
+    }
+
+    /// What a session that stands at `position` has still to be sent, without what `skipped` published: where each
+    /// stretch is, and whether it is sent or left out.
+    pub fn stretches(
+        &self,
+        position: u64,
+        skipped: Option<&PublisherId>,
+        mut stretch: impl FnMut(Range<u64>, bool),
+    ) {
+        let mut at = position;
+        if let Some(skipped) = skipped {
+            let first = self.signed.partition_point(|entry| entry.range.start < at);
+            for entry in self.signed.range(first..) {
+                if entry.publisher == *skipped {
+                    if at < entry.range.start {
+                        stretch(at..entry.range.start, true);
+                    }
+                    stretch(entry.range.clone(), false);
+                    at = entry.range.end;
+                }
+            }
+        }
+        if at < self.tail.end() {
+            stretch(at..self.tail.end(), true);
+        }
+    }
+
+    fn release(&mut self, position: u64) {
+        self.tail.release(position);
+        while self
+            .signed
+            .front()
+            .is_some_and(|entry| entry.range.end <= position)
+        {
+            self.signed.pop_front();
+        }
+        if self.signed.is_empty() {
+            self.signed.shrink_to(0);
         }
     }
 
@@ -342,4 +417,4 @@ pub(crate) fn source<'a>(channel: &'a Channel, state: &State) -> Source<'a> {
 const TAIL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Pieces that go out in one system call.
-const SLICES_MAX: usize = 16;
+pub(super) const SLICES_MAX: usize = 16;

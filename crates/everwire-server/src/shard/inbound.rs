@@ -1,15 +1,14 @@
 //! What comes in on a line: messages to publish or send back, pings, the end.
 
-use std::{io, net::IpAddr};
+use std::io;
 
 use bytes::BytesMut;
 use everwire_websocket::{
     Event, Failure, MessageKind, Role as Side, Rules, encode_close, encode_compressed_message,
     encode_message, encode_pong,
 };
-use everwire_wire::Framing;
 
-use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll};
+use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll, session::Speech};
 use crate::publish;
 
 /// Reads of one line before others have their turn.
@@ -32,9 +31,10 @@ pub(super) enum Until {
 enum Kind {
     /// A WebSocket of a channel.
     Socket {
-        framing: Framing,
         feed: u32,
     },
+    /// A session's WebSocket.
+    Session,
     Echo,
     /// A response stream, whose client has nothing to say.
     Stream,
@@ -67,10 +67,10 @@ impl<N: Net> Shard<N> {
                 self.ask_again(key);
                 break;
             }
-            let Some(socket) = self.socket(key) else {
+            let Some(read) = self.read(key, &mut buffer) else {
                 break;
             };
-            match self.net.read(socket, &mut buffer) {
+            match read {
                 Ok(0) => {
                     self.close(key);
                     break;
@@ -113,12 +113,22 @@ impl<N: Net> Shard<N> {
         line.heard_s = second;
         let kind = match &mut line.seat {
             Seat::Feed { feed, .. } => match self.feeds[*feed as usize].framing {
-                framing if framing.is_websocket() => Kind::Socket {
-                    framing,
-                    feed: *feed,
-                },
+                framing if framing.is_websocket() => Kind::Socket { feed: *feed },
                 _ => Kind::Stream,
             },
+            Seat::Session(session) => {
+                session.pings = 0;
+                match session.speech {
+                    Speech::Messages(carrier) if carrier.is_websocket() => Kind::Session,
+                    Speech::Plain(framing) if framing.is_websocket() => {
+                        match session.subscriptions.first() {
+                            Some(read) => Kind::Socket { feed: read.feed },
+                            None => return,
+                        }
+                    }
+                    Speech::Messages(_) | Speech::Plain(_) => Kind::Stream,
+                }
+            }
             Seat::Alone(alone) => match &mut alone.role {
                 Role::Echo => Kind::Echo,
                 Role::Poll(poll) => {
@@ -134,20 +144,22 @@ impl<N: Net> Shard<N> {
             Seat::Vacant => return,
         };
         match kind {
-            Kind::Socket { framing, feed } => self.on_socket_input(key, framing, feed, bytes),
+            Kind::Socket { feed } => self.on_socket_input(key, feed, bytes),
+            Kind::Session => self.on_session_input(key, bytes),
             Kind::Echo => self.on_echo_input(key, bytes),
             Kind::Stream | Kind::Poll | Kind::Lingering => {}
         }
     }
 
-    fn on_socket_input(&mut self, key: LineKey, framing: Framing, feed: u32, bytes: &mut [u8]) {
+    fn on_socket_input(&mut self, key: LineKey, feed: u32, bytes: &mut [u8]) {
         let line = &self.lines[key as usize];
         let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
         // Asked of the system for each read that brings messages, since a line keeps no address.
-        let peer = self.socket(key).and_then(|socket| self.net.peer(socket));
-        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        let publisher = shared.publisher(peer, now_ms);
+        let publisher = shared.publisher(self.peer(key), now_ms);
+        let named = self
+            .session(key)
+            .and_then(|session| session.publisher.clone());
         let channel = self.feeds[feed as usize].channel.clone();
         let may_publish = line.rights.publish;
         let mut replies = BytesMut::new();
@@ -159,11 +171,10 @@ impl<N: Net> Shard<N> {
             let published = publish::line_message(
                 &publisher,
                 &channel,
-                framing,
+                named.as_ref(),
                 may_publish,
                 kind,
                 payload,
-                replies,
             );
             refused = published.err().map(|problem| (problem, replies.len()));
         };
@@ -202,7 +213,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Decodes what came in. `on_message` gets each message, and may reply to it.
-    fn decode(
+    pub(super) fn decode(
         &mut self,
         key: LineKey,
         rules: &Rules,
@@ -238,7 +249,12 @@ impl<N: Net> Shard<N> {
         outcome.map(|()| closing)
     }
 
-    fn after_input(&mut self, key: LineKey, outcome: Result<bool, Failure>, mut replies: BytesMut) {
+    pub(super) fn after_input(
+        &mut self,
+        key: LineKey,
+        outcome: Result<bool, Failure>,
+        mut replies: BytesMut,
+    ) {
         match outcome {
             Ok(false) if replies.is_empty() => self.settle(key),
             Ok(false) => self.reply(key, &replies),
@@ -268,12 +284,13 @@ impl<N: Net> Shard<N> {
         self.unseat(key, Role::Lingering);
         let side = self.side(key);
         side.behind = None;
+        side.late.clear();
         side.out.extend_from_slice(replies);
         side.then = then;
         self.send_side(key);
     }
 
-    fn rules(
+    pub(super) fn rules(
         &self,
         deflate: Option<everwire_websocket::Deflate>,
         message_bytes_max: usize,

@@ -4,13 +4,16 @@
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use everwire_channel::PublisherId;
 use everwire_websocket::Deflate;
 use everwire_wire::Framing;
 
 use super::{
     BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Seat, Shard, Side, Subscriber, Then,
     line::{Alone, Rights, Role},
+    outlet::Outlet,
     poll::{Poll, PollRequest},
+    session::SessionRequest,
     timers::Timer,
 };
 use crate::{census, clock::Now, hub::WatchKey};
@@ -30,6 +33,8 @@ pub(crate) enum Wire {
     Echo { deflate: Option<Deflate> },
     /// A stream of entries.
     Entries(Entries),
+    /// A session, over whatever carries its messages.
+    Session(SessionRequest),
     /// One answer, as soon as there is one.
     Poll(PollRequest),
     /// Nothing follows the opening, which tells why.
@@ -50,6 +55,8 @@ pub(crate) struct Entries {
     pub cursor: Option<u64>,
     /// How long the stream may live, in milliseconds.
     pub lifetime_ms: Option<u64>,
+    /// Who the reader is as a publisher, whose entries it is not sent.
+    pub publisher: Option<PublisherId>,
 }
 
 impl<N: Net> Shard<N> {
@@ -64,30 +71,19 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> io::Result<()> {
         self.set_clock(now);
-        self.generation = self.generation.wrapping_add(1);
         let key = self.lines.vacant_key() as LineKey;
         if let Err(error) = self.net.watch(&mut socket, key) {
             self.shared.census.leave(address);
             return Err(error);
         }
-        let line = Line {
-            seat: Seat::Vacant,
-            heard_s: self.second(),
-            generation: self.generation,
-            address: Some(address),
-            deflate: None,
-            rights: Rights::default(),
-            asks_again: false,
-            stall_armed: false,
-        };
-        self.lines.insert(line);
+        self.insert_line(address);
         let mut out = BytesMut::with_capacity(head.len() + request.opening.len());
         out.extend_from_slice(head);
         out.extend_from_slice(&request.opening);
         match request.wire {
             Wire::Echo { deflate } => {
                 self.lines[key as usize].deflate = deflate;
-                self.seat_alone(key, socket, Role::Echo);
+                self.seat_alone(key, Outlet::Socket(socket), Role::Echo);
                 self.sides.insert(
                     key,
                     Box::new(Side {
@@ -97,10 +93,16 @@ impl<N: Net> Shard<N> {
                 );
                 self.send_side(key);
             }
+            Wire::Entries(entries) if entries.publisher.is_some() => {
+                self.seat_plain(key, Outlet::Socket(socket), out, &entries);
+            }
             Wire::Entries(entries) => self.join_feed(key, socket, out, &entries),
+            Wire::Session(session) => {
+                self.seat_session(key, Outlet::Socket(socket), out, session);
+            }
             Wire::Poll(poll) => self.park(key, socket, poll),
             Wire::Ended => {
-                self.seat_alone(key, socket, Role::Lingering);
+                self.seat_alone(key, Outlet::Socket(socket), Role::Lingering);
                 self.sides.insert(
                     key,
                     Box::new(Side {
@@ -124,12 +126,28 @@ impl<N: Net> Shard<N> {
         Ok(())
     }
 
+    /// A new line, which has no seat yet.
+    pub(super) fn insert_line(&mut self, address: census::Seat) -> LineKey {
+        self.generation = self.generation.wrapping_add(1);
+        let line = Line {
+            seat: Seat::Vacant,
+            heard_s: self.second(),
+            generation: self.generation,
+            address: Some(address),
+            deflate: None,
+            rights: Rights::default(),
+            asks_again: false,
+            stall_armed: false,
+        };
+        self.lines.insert(line) as LineKey
+    }
+
     fn join_feed(&mut self, key: LineKey, socket: N::Socket, out: BytesMut, entries: &Entries) {
         let local = self.local_channel(&entries.channel);
         let feed_key = self.feed_of(local, entries.framing);
         let subscriber = Subscriber {
             position: BEHIND,
-            socket,
+            socket: Some(socket),
             line: key,
         };
         let index = self.feeds[feed_key as usize].add(subscriber);
@@ -177,7 +195,7 @@ impl<N: Net> Shard<N> {
         let channel = request.channel.clone();
         self.seat_alone(
             key,
-            socket,
+            Outlet::Socket(socket),
             Role::Poll(Poll {
                 local,
                 index,
@@ -193,12 +211,12 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn seat_alone(&mut self, key: LineKey, socket: N::Socket, role: Role) {
-        self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { socket, role }));
+    fn seat_alone(&mut self, key: LineKey, outlet: Outlet<N::Socket>, role: Role) {
+        self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
     }
 
     /// The shard's number of a channel, which it watches from now on.
-    fn local_channel(&mut self, channel: &Arc<Channel>) -> u32 {
+    pub(super) fn local_channel(&mut self, channel: &Arc<Channel>) -> u32 {
         let address = Arc::as_ptr(channel);
         if let Some(key) = self.local_by_channel.get(&address) {
             return *key;
@@ -215,7 +233,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The feed of a channel in a framing; a new one starts at the log's head.
-    fn feed_of(&mut self, local: u32, framing: Framing) -> u32 {
+    pub(super) fn feed_of(&mut self, local: u32, framing: Framing) -> u32 {
         let feeds = &self.locals[local as usize].feeds;
         if let Some(key) = feeds
             .iter()
@@ -231,7 +249,10 @@ impl<N: Net> Shard<N> {
         drop(state);
         let key = self.feeds.insert(feed) as u32;
         self.locals[local as usize].feeds.push(key);
-        self.arm_heartbeat(key);
+        // Who speaks in messages is alive as a whole, not in each of its channels.
+        if !matches!(framing, Framing::Session(_)) {
+            self.arm_heartbeat(key);
+        }
         key
     }
 
@@ -242,20 +263,20 @@ impl<N: Net> Shard<N> {
         if let Some(address) = line.address.take() {
             self.shared.census.leave(address);
         }
-        let Seat::Alone(mut alone) = std::mem::replace(&mut line.seat, Seat::Vacant) else {
+        let Seat::Alone(alone) = std::mem::replace(&mut line.seat, Seat::Vacant) else {
             return;
         };
         self.vacant.push(key);
-        if self.net.unwatch(&mut alone.socket).is_err() {
+        let Outlet::Socket(mut socket) = alone.outlet else {
+            return;
+        };
+        if self.net.unwatch(&mut socket).is_err() {
             return;
         }
         let unread = match alone.role {
             Role::Answering { unread } => unread.freeze(),
             Role::Poll(_) | Role::Echo | Role::Lingering => Bytes::new(),
         };
-        self.returned.push(super::Returned {
-            socket: alone.socket,
-            unread,
-        });
+        self.returned.push(super::Returned { socket, unread });
     }
 }

@@ -1,13 +1,19 @@
 //! One line: a socket, a place, and what little is known of it. Everything rare is in its [`Side`].
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
 
 use crate::census::Seat as AddressSeat;
 
-use super::{behind::Behind, held::HeldEntry, poll::Poll};
+use super::{
+    behind::Behind,
+    held::HeldEntry,
+    outlet::Outlet,
+    poll::Poll,
+    session::{Late, Session},
+};
 
 /// A line's number in its shard; also its token in the event queue.
 pub(crate) type LineKey = u32;
@@ -34,6 +40,8 @@ pub(crate) struct Line<S> {
 pub(crate) enum Seat<S> {
     /// Among the subscribers of a feed.
     Feed { feed: u32, index: u32 },
+    /// Among the subscribers of any number of feeds, which know it by its number.
+    Session(Box<Session<S>>),
     /// By itself.
     Alone(Box<Alone<S>>),
     /// The line is closed; its number becomes free when the batch of events is done, so that a stale event
@@ -52,7 +60,7 @@ pub(crate) struct Rights {
 
 /// A line that is in no feed.
 pub(crate) struct Alone<S> {
-    pub socket: S,
+    pub outlet: Outlet<S>,
     pub role: Role,
 }
 
@@ -79,6 +87,10 @@ pub(crate) struct Side {
     pub shared: Bytes,
     /// The line reads from the log, not from its feed's tail.
     pub behind: Option<Behind>,
+    /// Of a session: the feed that `behind` is a place in.
+    pub reads: u32,
+    /// Of a session: the other feeds that it reads from the log, which take turns.
+    pub late: VecDeque<Late>,
     /// The entry that `behind` is inside of, so that it can be finished though retention lets go of it. Its payload
     /// is shared with all others who have it.
     pub inside: Option<Box<HeldEntry>>,
@@ -120,11 +132,45 @@ impl Side {
     pub fn has_nothing_to_say(&self) -> bool {
         self.out.is_empty()
             && self.behind.is_none()
+            && self.late.is_empty()
             && self.shared.is_empty()
             && self.replies.is_empty()
             && self.farewell.is_none()
             && self.blocked_since.is_none()
             && self.then == Then::Stay
+    }
+
+    /// Of a session: goes on with the feed whose turn it is.
+    pub fn next_late(&mut self) -> Option<Behind> {
+        let Late { feed, behind } = self.late.pop_front()?;
+        self.reads = feed;
+        self.behind = Some(behind);
+        self.behind
+    }
+
+    /// Of a session: lets its other feeds have their turn. Only between entries.
+    pub fn take_turns(&mut self) {
+        if let Some(behind) = self.behind.filter(|_| !self.late.is_empty()) {
+            debug_assert_eq!(behind.skip, 0, "inside an entry nobody else has a turn");
+            let feed = self.reads;
+            self.late.push_back(Late { feed, behind });
+            self.behind = None;
+        }
+    }
+
+    /// Of a session: it reads from a feed no longer. False if it is inside one of its entries, which has to be
+    /// finished.
+    pub fn forget_late(&mut self, feed: u32) -> bool {
+        self.late.retain(|late| late.feed != feed);
+        match self.behind {
+            Some(behind) if self.reads == feed => {
+                if behind.skip == 0 {
+                    self.behind = None;
+                }
+                behind.skip == 0
+            }
+            Some(_) | None => true,
+        }
     }
 
     /// Adds bytes that may only go out between entries.

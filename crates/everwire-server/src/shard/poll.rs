@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use everwire_channel::{PublisherId, Read};
 use http::HeaderValue;
 
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
@@ -28,6 +29,8 @@ pub(crate) struct PollShape {
     pub sequence: u64,
     /// The cursor that the reader came with.
     pub cursor: Option<u64>,
+    /// Who reads, as a publisher, whose entries are left out.
+    pub publisher: Option<PublisherId>,
     /// The origin to allow in the answer.
     pub allow_origin: Option<HeaderValue>,
 }
@@ -52,6 +55,20 @@ pub(crate) enum Occasion {
     TimeOut,
 }
 
+impl PollShape {
+    /// Whether there is something to tell, be it that something is gone.
+    pub fn has_entries(&self, state: &State) -> bool {
+        match state.core().log().after(self.sequence) {
+            Read::CaughtUp => false,
+            Read::Gap(_) => true,
+            Read::Entries(mut entries) => match &self.publisher {
+                None => true,
+                own => entries.any(|(_, entry)| entry.publisher() != own.as_ref()),
+            },
+        }
+    }
+}
+
 /// The answer to a poll, or `None` if it goes on waiting.
 pub(crate) fn poll_answer(
     request: &PollShape,
@@ -60,8 +77,7 @@ pub(crate) fn poll_answer(
     page_bytes_max: usize,
     now_ms: u64,
 ) -> Option<http::Response<Bytes>> {
-    let log = state.core().log();
-    let waiting = log.head_sequence() <= request.sequence && !state.is_ended();
+    let waiting = !request.has_entries(state) && !state.is_ended();
     if waiting && occasion == Occasion::Change {
         return None;
     }
@@ -156,7 +172,7 @@ impl<N: Net> Shard<N> {
                 Role::Poll(poll) => Some(poll),
                 Role::Answering { .. } | Role::Echo | Role::Lingering => None,
             },
-            Seat::Feed { .. } | Seat::Vacant => None,
+            Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant => None,
         }
     }
 

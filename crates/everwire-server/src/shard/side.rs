@@ -21,6 +21,7 @@ use super::{
     feed::{Departure, source},
     inbound::Until,
     line::Role,
+    session::Speech,
     timers::Timer,
 };
 
@@ -71,6 +72,7 @@ impl<N: Net> Shard<N> {
         side.behind = behind;
         match behind {
             Some(behind) => self.hold_entry(key, feed_key, behind),
+            // The rest tells it the end.
             None => {
                 side.then = Then::Linger;
                 self.unseat(key, Role::Lingering);
@@ -80,7 +82,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Holds the entry that a line is inside of, if it is inside of one and there is room.
-    fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
+    pub(super) fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
         let mut entry = None;
         if behind.skip > 0 {
             let state = self.feeds[feed as usize].channel.lock();
@@ -131,7 +133,9 @@ impl<N: Net> Shard<N> {
                 Then::Linger => return self.linger(key),
                 Then::Return => return self.give_back(key),
             }
-            let Some(behind) = side.behind else { break };
+            let Some(behind) = side.behind.or_else(|| side.next_late()) else {
+                break;
+            };
             if batches == 0 {
                 self.ask_again(key);
                 return;
@@ -147,7 +151,7 @@ impl<N: Net> Shard<N> {
     /// Sends bytes that may only go out between two entries: a pong, a reply.
     pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8]) {
         match self.lines.get(key as usize).map(|line| &line.seat) {
-            Some(Seat::Feed { .. } | Seat::Alone(_)) => {}
+            Some(Seat::Feed { .. } | Seat::Session(_) | Seat::Alone(_)) => {}
             Some(Seat::Vacant) | None => return,
         }
         let side = self.sides.get(&key);
@@ -199,6 +203,7 @@ impl<N: Net> Shard<N> {
     /// Says a last thing and closes the line. First it gets what there is for it, as long as its socket takes it.
     pub(super) fn say_last(&mut self, key: LineKey, goodbye: &[u8]) {
         self.leave_tail(key);
+        let is_session = self.session(key).is_some();
         let side = self.side(key);
         if side.farewell.is_some() || side.then != Then::Stay {
             // It is ending already.
@@ -206,7 +211,8 @@ impl<N: Net> Shard<N> {
         }
         side.farewell = Some(Bytes::copy_from_slice(goodbye));
         let goes_on = match side.behind {
-            Some(behind) => behind.skip > 0 || side.blocked_since.is_none(),
+            // What a session has not got it asks for when it comes back.
+            Some(behind) => behind.skip > 0 || (!is_session && side.blocked_since.is_none()),
             None => false,
         };
         if !goes_on {
@@ -215,7 +221,7 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
-    /// Has a line that waits in its feed's tail read from the log.
+    /// Has a line that waits in its feed's tail read from the log. A session leaves its tails when it is met.
     pub(super) fn leave_tail(&mut self, key: LineKey) {
         let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
         else {
@@ -236,6 +242,7 @@ impl<N: Net> Shard<N> {
         self.unseat(key, Role::Lingering);
         let side = self.side(key);
         side.behind = None;
+        side.late.clear();
         let farewell = side.farewell.take().unwrap_or_default();
         side.out.extend_from_slice(&farewell);
         side.then = Then::Linger;
@@ -248,6 +255,7 @@ impl<N: Net> Shard<N> {
         };
         let websocket = match &line.seat {
             Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing.is_websocket(),
+            Seat::Session(session) => session.speech.framing().is_websocket(),
             Seat::Alone(alone) => matches!(alone.role, Role::Echo),
             Seat::Vacant => return,
         };
@@ -264,12 +272,10 @@ impl<N: Net> Shard<N> {
 
     /// Sends one batch from the log. True if the line may go on at once.
     fn send_behind(&mut self, key: LineKey, behind: Behind) -> bool {
-        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
-        else {
+        let Some((feed_key, index)) = self.place_of_reading(key) else {
             self.side(key).behind = None;
             return true;
         };
-        let (feed_key, index) = (*feed, *index);
         let mut batch = std::mem::take(&mut self.scratch);
         batch.clear();
         let mut ends = Vec::new();
@@ -281,6 +287,7 @@ impl<N: Net> Shard<N> {
             }
             Next::AheadOfTail => {
                 self.scratch = batch;
+                self.side(key).take_turns();
                 self.ask_again(key);
                 false
             }
@@ -289,6 +296,7 @@ impl<N: Net> Shard<N> {
                 self.meet_gap(key, feed_key, behind, &gap)
             }
             Next::Entries => {
+                let is_session = self.note_speech(key);
                 let total = batch.len();
                 batch.advance(behind.skip);
                 let sent = self.write(key, &mut batch);
@@ -302,8 +310,11 @@ impl<N: Net> Shard<N> {
                 if behind.skip == 0 {
                     let replies = std::mem::take(&mut side.replies);
                     side.out.extend_from_slice(&replies);
-                    if slow && side.farewell.is_some() {
+                    if (slow || is_session) && side.farewell.is_some() {
                         self.part(key);
+                    } else if is_session {
+                        side.take_turns();
+                        self.let_go_if_left(key, feed_key);
                     }
                 }
                 let still_inside = before.skip > 0 && behind.sequence == before.sequence;
@@ -332,12 +343,12 @@ impl<N: Net> Shard<N> {
     fn encode_behind(
         &mut self,
         key: LineKey,
-        feed: u32,
+        feed_key: u32,
         behind: Behind,
         batch: &mut BytesMut,
         ends: &mut Vec<(u64, usize)>,
     ) -> Next {
-        let feed = &self.feeds[feed as usize];
+        let feed = &self.feeds[feed_key as usize];
         let head = feed.tail.sequence();
         if behind.sequence > head {
             return Next::AheadOfTail;
@@ -359,6 +370,10 @@ impl<N: Net> Shard<N> {
         let source = source(&feed.channel, &state);
         let newest = log.head();
         let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
+        let skipped = match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Session(session)) => session.skipped(feed_key),
+            _ => None,
+        };
         for (sequence, entry) in entries.take_while(|(sequence, _)| *sequence <= head) {
             let offset = Offset {
                 epoch: newest.epoch,
@@ -369,14 +384,17 @@ impl<N: Net> Shard<N> {
                 up_to_date: sequence == newest.sequence,
                 cursor,
             };
-            feed.framing.encode_entry(
-                &source,
-                &offset,
-                entry,
-                standing,
-                &mut self.deflaters,
-                batch,
-            );
+            // Left out, but for its place: it may be inside of it, from before it was known to be its own.
+            if skipped.is_none() || entry.publisher() != skipped {
+                feed.framing.encode_entry(
+                    &source,
+                    &offset,
+                    entry,
+                    standing,
+                    &mut self.deflaters,
+                    batch,
+                );
+            }
             ends.push((sequence, batch.len()));
             if batch.len() >= BATCH_BYTES {
                 break;
@@ -395,6 +413,7 @@ impl<N: Net> Shard<N> {
         {
             return self.part(key);
         }
+        let feed_key = feed;
         let feed = &mut self.feeds[feed as usize];
         let mut notice = BytesMut::new();
         let state = feed.channel.lock();
@@ -404,6 +423,10 @@ impl<N: Net> Shard<N> {
             let end = Notice::Closed(&head);
             feed.framing.encode_notice(&source, end, &mut notice);
             drop(state);
+            if let Some(Speech::Messages(_)) = self.session(key).map(|session| session.speech) {
+                self.side(key).out.extend_from_slice(&notice);
+                return self.on_channel_end(key, feed_key);
+            }
             self.side(key).farewell = Some(notice.freeze());
             return self.part(key);
         }
@@ -429,14 +452,20 @@ impl<N: Net> Shard<N> {
 
     /// Entries are gone that a line needed. True if it may go on at once.
     fn meet_gap(&mut self, key: LineKey, feed: u32, behind: Behind, gap: &Gap) -> bool {
-        let feed = &self.feeds[feed as usize];
+        let feed_key = feed;
+        let feed = &self.feeds[feed_key as usize];
         self.shared.metrics.gap_told();
         if behind.skip > 0 {
             // It was gone before it could be held, so what was begun cannot be finished: the line can only be cut.
             self.close(key);
             return false;
         }
-        let fail = self.lines[key as usize].rights.fail_on_gap;
+        let line = &self.lines[key as usize];
+        let wish = match &line.seat {
+            Seat::Session(session) => session.subscription(feed_key).map(|read| read.wish),
+            Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
+        };
+        let fail = wish.map_or(line.rights.fail_on_gap, |wish| wish.fail_on_gap);
         if fail || !feed.framing.tells_gaps() {
             self.fail(key, codes::GAP, &gap_reason(gap));
             return false;
@@ -465,11 +494,11 @@ impl<N: Net> Shard<N> {
             if !bytes.has_remaining() {
                 break Sent::All;
             }
-            let Some(socket) = self.socket(key) else {
+            let Some(sent) = self.send(key, &[IoSlice::new(bytes.chunk())]) else {
                 break Sent::Broken;
             };
             sends += 1;
-            match self.net.send(socket, &[IoSlice::new(bytes.chunk())]) {
+            match sent {
                 Ok(count) => {
                     sent_bytes += count as u64;
                     bytes.advance(count);
@@ -483,7 +512,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Waits until the socket takes bytes again, but not for ever.
-    fn block(&mut self, key: LineKey) {
+    pub(super) fn block(&mut self, key: LineKey) {
         let now = self.now;
         self.side(key).blocked_since = Some(now);
         let line = &mut self.lines[key as usize];

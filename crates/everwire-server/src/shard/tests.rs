@@ -12,7 +12,7 @@ use std::{
 };
 
 use everwire_channel::{Append, ContentType, Draft, Mark};
-use everwire_wire::{Framing, Transfer};
+use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
@@ -100,6 +100,7 @@ impl Bench {
             shape: PollShape {
                 sequence,
                 cursor: None,
+                publisher: None,
                 allow_origin: None,
             },
             wait_ms: 20_000,
@@ -157,6 +158,7 @@ fn shared(config: Config) -> Shared {
         census: Arc::new(Census::new(&config)),
         metrics: Arc::new(Metrics::new()),
         rate: Arc::new(Rate::per_second(0)),
+        sessions: Arc::new(Sessions::new(vec![Arc::default()])),
         config: Arc::new(config),
     }
 }
@@ -186,7 +188,25 @@ fn entries(channel: Arc<Channel>, framing: Framing, sequence: u64) -> Entries {
         publish: true,
         fail_on_gap: false,
         cursor: None,
+        publisher: None,
         lifetime_ms: None,
+    }
+}
+
+/// A session on a channel's own URL, from after `sequence`.
+fn session(channel: Arc<Channel>, carrier: Carrier, sequence: u64) -> SessionRequest {
+    SessionRequest {
+        id: SessionId(fastrand::u64(..)),
+        carrier,
+        deflate: None,
+        publisher: None,
+        peer: [127, 0, 0, 1].into(),
+        own: Some(Own {
+            channel,
+            sequence,
+            fail_on_gap: false,
+        }),
+        secret: None,
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Stall(LineRef),
     /// A peer had time enough to close its side.
     Linger(LineRef),
+    /// A session may need a heartbeat.
+    Beat(LineRef),
 }
 
 /// A line, and which life of its number.
@@ -43,6 +45,10 @@ impl Timer {
 
     pub fn linger(line: LineRef) -> Self {
         Self::Linger(line)
+    }
+
+    pub fn beat(line: LineRef) -> Self {
+        Self::Beat(line)
     }
 }
 
@@ -74,6 +80,7 @@ impl<N: Net> Shard<N> {
                 Timer::Lifetime(line) => self.if_current(line, Self::on_lifetime),
                 Timer::Stall(line) => self.if_current(line, Self::on_stall),
                 Timer::Linger(line) => self.if_current(line, Self::on_linger),
+                Timer::Beat(line) => self.if_current(line, Self::on_beat),
             }
         }
     }
@@ -146,11 +153,13 @@ impl<N: Net> Shard<N> {
 
     /// A stream that has lived its time ends at the next boundary; its reader comes back.
     fn on_lifetime(&mut self, key: LineKey) {
-        let Seat::Feed { feed, .. } = &self.lines[key as usize].seat else {
-            return;
+        let framing = match &self.lines[key as usize].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+            Seat::Session(session) => session.speech.framing(),
+            Seat::Alone(_) | Seat::Vacant => return,
         };
         let mut end = BytesMut::new();
-        self.feeds[*feed as usize].framing.encode_end(&mut end);
+        framing.encode_end(&mut end);
         self.say_last(key, &end);
     }
 
@@ -173,16 +182,19 @@ impl<N: Net> Shard<N> {
     /// Closes our side of a connection, and waits a little for the peer to close its own.
     pub(super) fn linger(&mut self, key: LineKey) {
         self.unseat(key, Role::Lingering);
-        let shut = self.socket(key).map(|socket| self.net.end(socket));
+        let shut = match &self.lines[key as usize].seat {
+            Seat::Alone(alone) => alone.outlet.end(&self.net),
+            Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant => return,
+        };
         match shut {
-            Some(Ok(())) => {
+            Ok(()) => {
                 self.side(key).then = Then::Stay;
                 self.settle(key);
                 self.arm_line(key, LINGER_MS, Timer::linger);
                 // The peer's end may be there already, and would not be announced again.
                 self.on_readable(key, Until::Empty);
             }
-            Some(Err(_)) | None => self.close(key),
+            Err(_) => self.close(key),
         }
     }
 

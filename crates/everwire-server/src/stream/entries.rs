@@ -161,6 +161,7 @@ impl Reader {
             framing,
             fail_on_gap,
             cursor,
+            publisher,
             ..
         } = &self.entries;
         let state = channel.lock();
@@ -181,14 +182,16 @@ impl Reader {
                         up_to_date: sequence == head.sequence,
                         cursor,
                     };
-                    framing.encode_entry(
-                        &source,
-                        &offset,
-                        entry,
-                        standing,
-                        &mut self.deflaters,
-                        &mut out,
-                    );
+                    if publisher.is_none() || entry.publisher() != publisher.as_ref() {
+                        framing.encode_entry(
+                            &source,
+                            &offset,
+                            entry,
+                            standing,
+                            &mut self.deflaters,
+                            &mut out,
+                        );
+                    }
                     self.sequence = sequence;
                     if out.len() >= BATCH_BYTES {
                         break;

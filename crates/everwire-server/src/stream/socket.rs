@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use everwire_channel::PublisherId;
 use everwire_websocket::{
     Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message,
     encode_message, encode_pong,
@@ -44,7 +45,7 @@ pub(super) async fn serve(
             let _attendance = entries.channel.attend();
             let inbound = Peer::Reader {
                 channel: entries.channel.clone(),
-                framing: entries.framing,
+                publisher: entries.publisher.clone(),
                 may_publish: entries.publish,
                 address: peer.ip(),
             };
@@ -80,7 +81,8 @@ pub(super) async fn serve(
                 let _ = sender.send(goodbye.freeze()).await;
             }
         }
-        Wire::Ended | Wire::Poll(_) => {
+        // A session is carried by `session.rs`.
+        Wire::Ended | Wire::Poll(_) | Wire::Session(_) => {
             let _ = sender.send(opening).await;
         }
     }
@@ -92,7 +94,7 @@ pub(super) async fn serve(
 enum Peer {
     Reader {
         channel: Arc<Channel>,
-        framing: Framing,
+        publisher: Option<PublisherId>,
         may_publish: bool,
         address: IpAddr,
     },
@@ -191,7 +193,7 @@ fn on_message(
         }
         Peer::Reader {
             channel,
-            framing,
+            publisher: named,
             may_publish,
             address,
         } => {
@@ -199,11 +201,10 @@ fn on_message(
             publish::line_message(
                 &publisher,
                 channel,
-                *framing,
+                named.as_ref(),
                 *may_publish,
                 kind,
                 payload,
-                replies,
             )
         }
     };

@@ -14,6 +14,7 @@ use crate::{
     hub::{Channel, Hub, Occasion},
     metrics::Metrics,
     rate::Rate,
+    sessions::Sessions,
     shard::{Entries, PollShape, Shared},
     stop::{AllGone, Stop},
 };
@@ -36,6 +37,7 @@ fn with_stop() -> (Stop, Context) {
             census: Arc::new(Census::new(&config)),
             metrics: Arc::new(Metrics::new()),
             rate: Arc::new(Rate::per_second(0)),
+            sessions: Arc::new(Sessions::new(vec![Arc::default()])),
             config: Arc::new(config),
         },
         stopping,
@@ -74,6 +76,7 @@ fn entries(channel: &Arc<Channel>, framing: Framing) -> Entries {
         publish: false,
         fail_on_gap: false,
         cursor: None,
+        publisher: None,
         lifetime_ms: None,
     }
 }
@@ -88,6 +91,7 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
         shape: PollShape {
             sequence: 0,
             cursor: None,
+            publisher: None,
             allow_origin: None,
         },
         wait_ms: 20_000,
@@ -139,16 +143,8 @@ async fn a_gap_that_ends_a_websocket_says_so_in_its_close_code() {
     for _ in 0..10 {
         append(&channel, 1);
     }
-    let (raw, session) = (
-        Framing::Raw { window: None },
-        Framing::Session { window: None },
-    );
-    for (framing, fail_on_gap, close) in [
-        (raw, false, true),
-        (raw, true, true),
-        (session, true, true),
-        (session, false, false),
-    ] {
+    let raw = Framing::Raw { window: None };
+    for (framing, fail_on_gap, close) in [(raw, false, true), (raw, true, true)] {
         let mut entries = entries(&channel, framing);
         entries.fail_on_gap = fail_on_gap;
         let step = Reader::new(entries).step(&context.shared.metrics);

@@ -6,7 +6,9 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::{
     ChannelName, ContentKind, Draft, Entry, Epoch, EventName, Log, Mark, Offset, Read, Retention,
 };
-use everwire_wire::{Deflaters, Framing, Notice, Source, Standing, StreamCursor, Transfer};
+use everwire_wire::{
+    Carrier, Deflaters, Framing, Notice, Source, Standing, StreamCursor, Transfer,
+};
 
 /// The time of every entry.
 pub const TIME_MS: u64 = 1_790_000_000_000;
@@ -14,9 +16,12 @@ pub const TIME_MS: u64 = 1_790_000_000_000;
 pub const CURSOR: StreamCursor = StreamCursor(77);
 
 /// The framings that are not divided into chunks.
-pub const BARE: [Framing; 5] = [
+pub const BARE: [Framing; 8] = [
     Framing::Raw { window: None },
-    Framing::Session { window: None },
+    Framing::Session(Carrier::WebSocket { window: None }),
+    Framing::Session(Carrier::EventStream(Transfer::Bare)),
+    Framing::Session(Carrier::Ndjson(Transfer::Bare)),
+    Framing::Session(Carrier::Poll),
     Framing::EventStream(Transfer::Bare),
     Framing::DurableEventStream(Transfer::Bare),
     Framing::Ndjson(Transfer::Bare),
@@ -97,7 +102,11 @@ impl One {
 pub fn chunked(framing: Framing) -> Option<Framing> {
     let transfer = Transfer::Chunked;
     match framing {
-        Framing::Raw { .. } | Framing::Session { .. } => None,
+        Framing::Raw { .. } | Framing::Session(Carrier::WebSocket { .. } | Carrier::Poll) => None,
+        Framing::Session(Carrier::EventStream(_)) => {
+            Some(Framing::Session(Carrier::EventStream(transfer)))
+        }
+        Framing::Session(Carrier::Ndjson(_)) => Some(Framing::Session(Carrier::Ndjson(transfer))),
         Framing::EventStream(_) => Some(Framing::EventStream(transfer)),
         Framing::DurableEventStream(_) => Some(Framing::DurableEventStream(transfer)),
         Framing::Ndjson(_) => Some(Framing::Ndjson(transfer)),

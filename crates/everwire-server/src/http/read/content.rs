@@ -1,7 +1,7 @@
 //! Entries as one response: a page of history, and the answer to a long poll.
 
 use bytes::Bytes;
-use everwire_channel::{ContentKind, ContentType, Gap, Offset, Read};
+use everwire_channel::{ContentKind, ContentType, Gap, Offset, PublisherId, Read};
 use everwire_wire::{Problem, ProblemKind, StreamCursor, page};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -30,8 +30,9 @@ pub(crate) fn live_answer(
     let mut response = if let Read::Gap(gap) = log.after(shape.sequence) {
         answer::problem_response(&gap_problem(&gap))
     } else {
-        let mut response = content(state, shape.sequence, page_bytes_max);
-        if log.head_sequence() <= shape.sequence {
+        let own = shape.publisher.as_ref();
+        let mut response = content(state, shape.sequence, own, page_bytes_max);
+        if !shape.has_entries(state) {
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.body_mut() = Bytes::new();
             response.headers_mut().remove(header::CONTENT_TYPE);
@@ -50,12 +51,20 @@ pub(crate) fn live_answer(
 }
 
 /// The entries after a place, as a response without anything about caches.
-pub(super) fn content(state: &State, after: u64, page_bytes_max: usize) -> Response<Bytes> {
+/// What `own` published is left out.
+pub(super) fn content(
+    state: &State,
+    after: u64,
+    own: Option<&PublisherId>,
+    page_bytes_max: usize,
+) -> Response<Bytes> {
     let log = state.core().log();
     let kind = kind_of(state);
     let page = match log.after(after) {
-        Read::Entries(entries) if page_bytes_max > 0 => page(kind, after, entries, page_bytes_max),
-        _ => page(kind, after, std::iter::empty(), page_bytes_max),
+        Read::Entries(entries) if page_bytes_max > 0 => {
+            page(kind, after, entries, own, page_bytes_max)
+        }
+        _ => page(kind, after, std::iter::empty(), own, page_bytes_max),
     };
     let mut response = answer::safe(Response::new(page.body));
     let headers = response.headers_mut();

@@ -86,7 +86,7 @@ impl Bench {
         });
         self.feed.add(Subscriber {
             position: self.feed.tail.end(),
-            socket,
+            socket: Some(socket),
             line: self.lines,
         });
         self.lines += 1;

@@ -89,7 +89,7 @@ impl Steps {
                 assert!(mail.len() <= 2, "{mail:?}");
                 let changed = |mail: &Mail| match mail {
                     Mail::Changed(key) => *key,
-                    Mail::Drain => unreachable!("nobody stops it"),
+                    other => unreachable!("nobody sends {other:?}"),
                 };
                 Step::Look(mail.iter().map(changed).collect())
             }

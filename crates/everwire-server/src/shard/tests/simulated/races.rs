@@ -1,6 +1,6 @@
 //! What can go wrong between two things that happen at once, one test for each.
 
-use everwire_wire::Framing;
+use everwire_wire::{Carrier, Framing};
 
 use super::world::{Appetite, World};
 use crate::shard::{SLICE, tests::RAW};
@@ -122,7 +122,7 @@ fn a_shard_does_not_sleep_on_a_full_batch_of_events() {
 /// Pongs wait for the end of the entry that a line is inside of, however few bytes it takes at a time.
 #[test]
 fn a_pong_never_lands_in_an_entry() {
-    for framing in [RAW, Framing::Session { window: None }] {
+    for framing in [RAW, Framing::Session(Carrier::WebSocket { window: None })] {
         let mut world = World::new();
         world.create("c");
         let bites = Appetite::Bytes {

@@ -1,7 +1,7 @@
 //! Anything that can happen, in any order, against a naive model: each reader gets each entry once, in order and
 //! intact, or is told of a gap; and at the end nothing is kept for anybody.
 
-use everwire_wire::{Framing, Transfer};
+use everwire_wire::{Carrier, Framing, Transfer};
 use proptest::prelude::*;
 
 use super::world::{Appetite, State, World};
@@ -72,7 +72,7 @@ enum Manner {
 
 const WIRES: [Framing; 3] = [
     RAW,
-    Framing::Session { window: None },
+    Framing::Session(Carrier::WebSocket { window: None }),
     Framing::Ndjson(Transfer::Chunked),
 ];
 

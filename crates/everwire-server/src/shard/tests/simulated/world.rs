@@ -140,7 +140,10 @@ impl World {
         let channel = self.lives[life].channel.clone();
         let core_of_line = &mut self.cores[core];
         let (socket, peer) = core_of_line.net.connect(room, bite);
-        let wire = Wire::Entries(entries(channel, framing, sequence));
+        let wire = match framing {
+            Framing::Session(carrier) => Wire::Session(session(channel, carrier, sequence)),
+            framing => Wire::Entries(entries(channel, framing, sequence)),
+        };
         // In place of the head and the welcome, something that each wire has.
         let mut opening = BytesMut::new();
         framing.encode_heartbeat(&mut opening);

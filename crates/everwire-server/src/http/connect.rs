@@ -1,0 +1,312 @@
+//! `/connect`: sessions, over every wire.
+//!
+//! ```text
+//!  GET /connect              ─▶ WebSocket, event stream, ndjson: a line
+//!                            ─▶ long poll: the welcome, at once
+//!  GET /connect/{session}    ─▶ a long poll's next messages
+//!  POST /connect/{session}   ─▶ commands, answered together
+//!  DELETE /connect/{session} ─▶ the end
+//! ```
+
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use everwire_websocket::Role;
+use everwire_wire::{
+    Carrier, Problem, ProblemKind, SUBPROTOCOL, Transfer, Welcome, encode_welcome,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header, request::Parts};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::{
+    Context, Reply, answer, body, fields,
+    query::Query,
+    read::{self, Asked, stream_fields},
+};
+use crate::{
+    clock,
+    hub::Mail,
+    pipe::Pipe,
+    session_id::SessionId,
+    sessions::{Answers, Polls, Remote, Secret},
+    shard::{Commands, LineRequest, OpenSession, SessionRequest, Wire},
+};
+
+/// Shows that a request comes from the session's own client.
+const EVERWIRE_SECRET: HeaderName = HeaderName::from_static("everwire-secret");
+
+/// No welcome is longer than this.
+const WELCOME_BYTES_MAX: usize = 192;
+
+impl Context {
+    /// `/connect`.
+    pub(super) fn connect(&self, parts: &Parts, peer: SocketAddr) -> Result<Reply, Problem> {
+        if !matches!(parts.method, Method::GET | Method::CONNECT) {
+            return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
+        }
+        let query = Query::parse(parts.uri.query())?;
+        if self.stopping.is_stopping() {
+            return Err(read::stopping());
+        }
+        let transfer = match parts.version {
+            Version::HTTP_11 => Transfer::Chunked,
+            _ => Transfer::Bare,
+        };
+        let asked = match read::asked(parts, &query) {
+            Asked::CatchUp if read::names_json(&parts.headers) => Asked::LongPoll,
+            asked => asked,
+        };
+        if parts.method == Method::CONNECT && asked != Asked::WebSocket {
+            // Any other answer of success would open a tunnel (RFC 9110, section 9.3.6).
+            return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
+        }
+        let carrier = match asked {
+            Asked::WebSocket => return self.connect_websocket(parts, query, peer),
+            Asked::EventStream | Asked::DurableEventStream => Carrier::EventStream(transfer),
+            Asked::Ndjson => Carrier::Ndjson(transfer),
+            Asked::LongPoll => return self.connect_polls(query, peer).map(Reply::Response),
+            Asked::CatchUp => {
+                return Err(Problem::new(
+                    ProblemKind::BadRequest,
+                    "a session is opened as a WebSocket with the subprotocol everwire.v1, or by a GET that \
+                     accepts text/event-stream, application/x-ndjson or application/json",
+                ));
+            }
+        };
+        let secret = new_secret()?;
+        let request = self.session_request(carrier, query, peer, Some(secret));
+        let mut opening = BytesMut::new();
+        carrier.plain(WELCOME_BYTES_MAX, &mut opening, |out| {
+            self.welcome(&request, Some(secret), out);
+        });
+        let mut response = answer::safe(Response::new(()));
+        stream_fields(carrier.content_type(), response.headers_mut());
+        Ok(Reply::Line(Box::new(LineRequest {
+            response,
+            opening: opening.freeze(),
+            wire: Wire::Session(request),
+        })))
+    }
+
+    fn connect_websocket(
+        &self,
+        parts: &Parts,
+        query: Query,
+        peer: SocketAddr,
+    ) -> Result<Reply, Problem> {
+        let accepted = read::accept(parts, &[SUBPROTOCOL])?;
+        if accepted.subprotocol.is_none() {
+            return Err(Problem::new(
+                ProblemKind::BadRequest,
+                "a session is a WebSocket with the subprotocol everwire.v1, which was not offered",
+            ));
+        }
+        let window = accepted
+            .deflate
+            .and_then(|deflate| deflate.outbound_window(Role::Server));
+        let carrier = Carrier::WebSocket { window };
+        let mut request = self.session_request(carrier, query, peer, None);
+        request.deflate = accepted.deflate;
+        let mut opening = BytesMut::new();
+        carrier.plain(WELCOME_BYTES_MAX, &mut opening, |out| {
+            self.welcome(&request, None, out);
+        });
+        Ok(Reply::Line(Box::new(LineRequest {
+            response: read::switching(&accepted),
+            opening: opening.freeze(),
+            wire: Wire::Session(request),
+        })))
+    }
+
+    /// Opens a session that is told by long polls; the first is answered with the welcome.
+    fn connect_polls(&self, query: Query, peer: SocketAddr) -> Result<Response<Bytes>, Problem> {
+        let secret = new_secret()?;
+        let request = self.session_request(Carrier::Poll, query, peer, None);
+        let address = self
+            .shared
+            .census
+            .enter(peer.ip())
+            .map_err(answer::too_many_lines)?;
+        let mut welcome = BytesMut::new();
+        Carrier::Poll.plain(WELCOME_BYTES_MAX, &mut welcome, |out| {
+            self.welcome(&request, Some(secret), out);
+        });
+        let welcome = welcome.freeze();
+        let sessions = &self.shared.sessions;
+        let shard = sessions.some_shard();
+        let pipe = Arc::new(Pipe::new(request.id, shard.clone()));
+        let answers = Answers {
+            last: 1,
+            unacknowledged: Some(welcome.clone()),
+            polled_ms: clock::unix_ms(),
+            ..Answers::default()
+        };
+        let polls = Polls::new(pipe.clone(), answers);
+        sessions.insert(request.id, Remote::new(shard.clone(), secret, Some(polls)));
+        shard.post(Mail::Open(Box::new(OpenSession {
+            pipe,
+            opening: Bytes::new(),
+            request,
+            address,
+        })));
+        Ok(messages(1, &welcome))
+    }
+
+    /// `/connect/{session}`.
+    pub(super) async fn session(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        id: &str,
+    ) -> Result<Response<Bytes>, Problem> {
+        let gone = || {
+            let detail =
+                "there is no such session any more, or it was another server's; open a new one";
+            Problem::new(ProblemKind::NotFound, detail)
+        };
+        if !matches!(parts.method, Method::GET | Method::POST | Method::DELETE) {
+            let allow = "GET, POST, DELETE, OPTIONS";
+            return Err(answer::method_not_allowed(&parts.method, allow));
+        }
+        let id = SessionId::parse(id).ok_or_else(gone)?;
+        let remote = self.shared.sessions.find(id).ok_or_else(gone)?;
+        let shown = fields::one(&parts.headers, &EVERWIRE_SECRET)?.unwrap_or("");
+        if !remote.is_opened_by(shown) {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "the field Everwire-Secret has to carry the `secret` of this session's welcome",
+            ));
+        }
+        match parts.method {
+            Method::POST => {
+                let content = body::collect(content, &parts.headers, &self.shared.config).await?;
+                let (answer, answered) = oneshot::channel();
+                remote.shard.post(Mail::Commands(Commands {
+                    session: id,
+                    content,
+                    answer,
+                }));
+                let replies = answered.await.map_err(|_| gone())??;
+                Ok(json(replies))
+            }
+            Method::DELETE => {
+                remote.shard.post(Mail::Gone(id));
+                Ok(answer::no_content())
+            }
+            _ => self.poll(parts, &remote, gone).await,
+        }
+    }
+
+    /// Answers a session's long poll: with what waits, or when something comes, or not at all in its time.
+    async fn poll(
+        &self,
+        parts: &Parts,
+        remote: &Remote,
+        gone: impl Fn() -> Problem,
+    ) -> Result<Response<Bytes>, Problem> {
+        let Some(polls) = &remote.polls else {
+            return Err(Problem::new(
+                ProblemKind::BadRequest,
+                "this session is told by its stream, not by polls; send commands by POST",
+            ));
+        };
+        let acknowledged = Query::parse(parts.uri.query())?.acknowledged;
+        let limit_ms = self.shared.config.limits.long_poll_ms_max;
+        let wait_ms = fields::prefer_wait_ms(&parts.headers)
+            .unwrap_or(u64::MAX)
+            .min(limit_ms);
+        let turn = {
+            let mut answers = polls.answers();
+            if let Some(again) = answers.repeat(acknowledged, clock::unix_ms(), wait_ms) {
+                return Ok(messages(answers.last, &again));
+            }
+            answers.polls
+        };
+        // Whoever waits already is told that it was replaced.
+        polls.pipe.nudge();
+        let answered = poll_fn(|cx| {
+            let mut answers = polls.answers();
+            if answers.polls != turn {
+                return Poll::Ready(Err(Problem::new(
+                    ProblemKind::Replaced,
+                    "a newer poll of this session came; only one waits at a time",
+                )));
+            }
+            polls.pipe.poll_take(cx).map(|taken| {
+                let taken = taken.ok_or_else(&gone)?;
+                answers.give(taken.clone(), clock::unix_ms());
+                Ok(messages(answers.last, &taken))
+            })
+        });
+        match tokio::time::timeout(Duration::from_millis(wait_ms), answered).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let mut answers = polls.answers();
+                if answers.polls == turn {
+                    answers.rest(clock::unix_ms());
+                }
+                Ok(answer::no_content())
+            }
+        }
+    }
+
+    fn session_request(
+        &self,
+        carrier: Carrier,
+        query: Query,
+        peer: SocketAddr,
+        secret: Option<Secret>,
+    ) -> SessionRequest {
+        SessionRequest {
+            id: SessionId(fastrand::u64(..)),
+            carrier,
+            deflate: None,
+            publisher: query.publisher,
+            peer: peer.ip(),
+            own: None,
+            secret,
+        }
+    }
+
+    fn welcome(&self, request: &SessionRequest, secret: Option<Secret>, out: &mut BytesMut) {
+        let secret = secret.map(|secret| secret.to_string());
+        let welcome = Welcome {
+            session: &request.id.to_string(),
+            secret: secret.as_deref(),
+            heartbeat_ms: self.shared.config.http.heartbeat_ms,
+            own: None,
+        };
+        encode_welcome(&welcome, out);
+    }
+}
+
+fn new_secret() -> Result<Secret, Problem> {
+    Secret::random().map_err(|error| {
+        tracing::error!(%error, "the system gives no random bytes for a session's secret");
+        Problem::new(
+            ProblemKind::Internal,
+            "the server could not make a secret for the session; try again",
+        )
+    })
+}
+
+/// `{"last":N,"messages":[…]}`; each message is followed by a comma.
+fn messages(last: u64, messages: &[u8]) -> Response<Bytes> {
+    let mut out = BytesMut::with_capacity(messages.len() + 48);
+    out.put_slice(format!("{{\"last\":{last},\"messages\":[").as_bytes());
+    out.put_slice(messages.strip_suffix(b",").unwrap_or(messages));
+    out.put_slice(b"]}");
+    json(out.freeze())
+}
+
+fn json(content: Bytes) -> Response<Bytes> {
+    let mut response = answer::safe(Response::new(content));
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer::never_store(headers);
+    response
+}

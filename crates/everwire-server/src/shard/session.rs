@@ -1,0 +1,320 @@
+//! A session: a line that reads any number of channels, and is asked for them while it is open.
+//!
+//! ```text
+//!             ┌─ feed of chat/lobby ── subscriber ─┐
+//!  channels ──┼─ feed of scores ────── subscriber ─┼──▶ session ──▶ its socket, or a pipe
+//!             └─ feed of …             subscriber ─┘       │
+//!                                                          └── the feeds that it reads from the log, in turn
+//! ```
+//!
+//! In a feed it stands like any line, but for the socket, which is its own. So an entry is encoded once for all
+//! sessions of one carrier, and a session that is met is sent what all its feeds have for it in one call. A line
+//! whose publisher is not to hear itself is a session of one channel in that channel's framing.
+
+mod command;
+mod deliver;
+mod input;
+mod member;
+mod remote;
+mod subscribe;
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::BytesMut;
+use everwire_channel::PublisherId;
+use everwire_websocket::{CloseCode, Deflate};
+use everwire_wire::{Carrier, Framing, codes};
+
+pub(crate) use self::{
+    deliver::Parts,
+    input::Input,
+    remote::{Commands, OpenSession},
+};
+use super::{Behind, Channel, LineKey, Net, Seat, Shard, Then, outlet::Outlet, timers::Timer};
+use crate::{
+    session_id::SessionId,
+    sessions::{Remote, Secret},
+};
+
+/// What a request for a session asks for.
+pub(crate) struct SessionRequest {
+    pub id: SessionId,
+    pub carrier: Carrier,
+    pub deflate: Option<Deflate>,
+    /// Who it is as a publisher.
+    pub publisher: Option<PublisherId>,
+    /// Where its client is.
+    pub peer: IpAddr,
+    /// The channel that its URL names.
+    pub own: Option<Own>,
+    /// What requests prove by that they speak for it; none speak for a WebSocket.
+    pub secret: Option<Secret>,
+}
+
+/// The channel that a session's URL names.
+pub(crate) struct Own {
+    pub channel: Arc<Channel>,
+    /// Entries are sent from the one after this.
+    pub sequence: u64,
+    pub fail_on_gap: bool,
+}
+
+/// A session, while nothing is in flight.
+pub(crate) struct Session<S> {
+    pub outlet: Outlet<S>,
+    pub id: SessionId,
+    pub speech: Speech,
+    pub subscriptions: Vec<Subscription>,
+    /// Who it is as a publisher.
+    pub publisher: Option<PublisherId>,
+    pub peer: IpAddr,
+    /// When it was last sent something, in the shard's milliseconds.
+    pub spoke_ms: u64,
+    /// Pings that were sent since something came in.
+    pub pings: u8,
+    /// What a command means that names no channel. The line ends with its last channel.
+    pub own: Option<Arc<Channel>>,
+    /// What concerns it may come as mail.
+    pub is_remote: bool,
+    /// What came in beside a pipe while nothing was taken out of it.
+    pub waiting: Vec<Input>,
+}
+
+/// How a line with subscriptions of its own speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// In a session's messages.
+    Messages(Carrier),
+    /// As a line on a channel's URL.
+    Plain(Framing),
+}
+
+/// One channel that a session reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub feed: u32,
+    /// Where the session stands among the feed's subscribers.
+    pub index: u32,
+    pub wish: Wish,
+}
+
+/// How a session reads a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// What the session's own publisher says is left out.
+    pub skips_own: bool,
+    /// A gap ends the line instead of being told.
+    pub fail_on_gap: bool,
+    /// It is a presence log, and the session is a member there.
+    pub is_member: bool,
+    /// It ends at the next boundary between entries, in the middle of which it was left.
+    pub is_left: bool,
+}
+
+/// A feed that a session reads from the log, always from a boundary between entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    pub feed: u32,
+    pub behind: Behind,
+}
+
+impl Speech {
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::Messages(carrier) => Framing::Session(carrier),
+            Self::Plain(framing) => framing,
+        }
+    }
+}
+
+impl<S> Session<S> {
+    /// How it reads from a feed.
+    pub fn subscription(&self, feed: u32) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|read| read.feed == feed)
+    }
+
+    pub fn subscription_mut(&mut self, feed: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|read| read.feed == feed)
+    }
+
+    /// Whose entries are left out of what it reads from a feed.
+    pub fn skipped(&self, feed: u32) -> Option<&PublisherId> {
+        let skips = self.subscription(feed)?.wish.skips_own;
+        self.publisher.as_ref().filter(|_| skips)
+    }
+}
+
+impl<N: Net> Shard<N> {
+    /// Gives a new line the seat of a session.
+    pub(super) fn seat_session(
+        &mut self,
+        key: LineKey,
+        outlet: Outlet<N::Socket>,
+        out: BytesMut,
+        request: SessionRequest,
+    ) {
+        let SessionRequest {
+            id,
+            carrier,
+            deflate,
+            publisher,
+            peer,
+            own,
+            secret,
+        } = request;
+        let is_remote = secret.is_some() || matches!(outlet, Outlet::Pipe(_));
+        let session = Session {
+            outlet,
+            id,
+            speech: Speech::Messages(carrier),
+            subscriptions: Vec::new(),
+            publisher,
+            peer,
+            spoke_ms: self.elapsed_ms(),
+            pings: 0,
+            own: own.as_ref().map(|own| own.channel.clone()),
+            is_remote,
+            waiting: Vec::new(),
+        };
+        let line = &mut self.lines[key as usize];
+        line.deflate = deflate;
+        line.seat = Seat::Session(Box::new(session));
+        if is_remote {
+            self.remotes.insert(id, key);
+        }
+        if let Some(secret) = secret {
+            let remote = Remote::new(self.mailbox.clone(), secret, None);
+            self.shared.sessions.insert(id, remote);
+        }
+        self.shared.metrics.session_opened();
+        self.side(key).out = out;
+        if let Some(own) = own {
+            let wish = Wish {
+                fail_on_gap: own.fail_on_gap,
+                ..Wish::default()
+            };
+            self.add_subscription(key, &own.channel, own.sequence, wish);
+        }
+        self.arm_line(key, self.shared.config.http.heartbeat_ms, Timer::beat);
+        self.send_side(key);
+    }
+
+    /// An open session.
+    pub(super) fn session(&self, key: LineKey) -> Option<&Session<N::Socket>> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Session(session) => Some(session),
+            Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
+        }
+    }
+
+    pub(super) fn session_mut(&mut self, key: LineKey) -> Option<&mut Session<N::Socket>> {
+        match &mut self.lines.get_mut(key as usize)?.seat {
+            Seat::Session(session) => Some(session),
+            Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
+        }
+    }
+
+    /// A session has lost its seat: it leaves its feeds, and nobody finds it any more. Its outlet is left.
+    pub(super) fn dissolve(
+        &mut self,
+        key: LineKey,
+        mut session: Session<N::Socket>,
+    ) -> Outlet<N::Socket> {
+        for subscription in std::mem::take(&mut session.subscriptions) {
+            self.forget_member(session.id, &subscription);
+            drop(self.leave_feed(subscription.feed, subscription.index));
+        }
+        if session.is_remote {
+            self.shared.sessions.remove(session.id);
+        }
+        // What is still in a pipe leaves it while the line lingers.
+        if let Outlet::Socket(_) = session.outlet {
+            self.remotes.remove(&session.id);
+        }
+        if let Speech::Messages(_) = session.speech {
+            self.shared.metrics.session_closed();
+        }
+        if let Some(side) = self.sides.get_mut(&key) {
+            side.late.clear();
+        }
+        session.outlet
+    }
+
+    /// Shows a session that the line is alive if nothing else did, and sees whether its peer is.
+    pub(super) fn on_beat(&mut self, key: LineKey) {
+        let heartbeat_ms = self.shared.config.http.heartbeat_ms;
+        let elapsed_ms = self.elapsed_ms();
+        let now_ms = self.now_ms;
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let Speech::Messages(carrier) = session.speech else {
+            return;
+        };
+        let id = session.id;
+        self.renew_members(key);
+        if carrier == Carrier::Poll {
+            let gap_ms = self.shared.config.sessions.poll_gap_ms;
+            let remote = self.shared.sessions.find(id);
+            let polled = remote.and_then(|remote| {
+                let polls = remote.polls.as_ref()?;
+                let answers = polls.answers();
+                Some(answers.polled_ms.max(answers.waits_until_ms))
+            });
+            let silent_ms = now_ms.saturating_sub(polled.unwrap_or(0));
+            if silent_ms >= gap_ms {
+                return self.close(key);
+            }
+            return self.arm_line(key, (gap_ms - silent_ms).min(heartbeat_ms), Timer::beat);
+        }
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let due_ms = session.spoke_ms + heartbeat_ms;
+        if due_ms > elapsed_ms {
+            return self.arm_line(key, due_ms - elapsed_ms, Timer::beat);
+        }
+        if carrier.is_websocket() {
+            if session.pings >= PINGS_MAX {
+                let reason = "no answer to two heartbeats";
+                return self.fail(key, codes::HEARTBEAT_MISSED, reason);
+            }
+            session.pings += 1;
+        }
+        session.spoke_ms = elapsed_ms;
+        // A line with a backlog is sent nothing to answer; the time for that is kept by another timer.
+        if self
+            .sides
+            .get(&key)
+            .is_none_or(|side| side.has_nothing_to_say())
+        {
+            let mut beat = BytesMut::new();
+            carrier.encode_heartbeat(true, &mut beat);
+            self.reply(key, &beat);
+        }
+        if self.session(key).is_some() {
+            self.arm_line(key, heartbeat_ms, Timer::beat);
+        }
+    }
+
+    /// The shard's clock in milliseconds.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        (self.now - self.started).as_millis() as u64
+    }
+
+    /// Ends a session with a close code, or as its carrier does.
+    pub(super) fn close_session(&mut self, key: LineKey, code: CloseCode, reason: &str) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Speech::Messages(carrier) = session.speech else {
+            return self.close(key);
+        };
+        let mut goodbye = BytesMut::new();
+        carrier.encode_close(code, reason, &mut goodbye);
+        self.end_socket(key, &goodbye, Then::Linger);
+    }
+}
+
+/// Pings that may go unanswered.
+const PINGS_MAX: u8 = 2;

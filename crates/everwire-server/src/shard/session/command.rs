@@ -1,0 +1,352 @@
+//! What a session's client asks for, carried out.
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::{BufMut, Bytes, BytesMut};
+use everwire_channel::{
+    Append, ChannelName, ContentKind, ContentType, Draft, IdempotencyKey, Offset, Read, Start,
+};
+use everwire_wire::{
+    Command, CommandError, Data, From, Notice, Operation, PresenceWish, Problem, ProblemKind,
+    encode_error, encode_ok, entry_of_reply, offset_of_reply,
+};
+use serde_json::value::RawValue;
+
+use super::{
+    super::{Channel, LineKey, Net, Shard, feed::source},
+    Wish,
+};
+use crate::{
+    config::Action,
+    hub::Occasion,
+    publish::{append_label, bad, event_name, json_payload, no_channel, not_granted},
+};
+
+impl<N: Net> Shard<N> {
+    /// Carries out one command. `reply` gets the answer's text, `notices` the messages that belong right after
+    /// it. An error means that this is no session's message at all.
+    pub(super) fn command(
+        &mut self,
+        key: LineKey,
+        text: &str,
+        reply: &mut BytesMut,
+        notices: &mut BytesMut,
+    ) -> Result<(), Problem> {
+        let (id, done) = match Command::parse(text) {
+            Err(error @ CommandError::NotAnObject(_)) => return Err(bad(error.to_string())),
+            Err(CommandError::Refused { id, problem }) => (id, Err(bad(problem))),
+            Ok(Command { id, operation }) => {
+                let id = id.map(|id| id.get().to_owned());
+                let mut members = BytesMut::new();
+                let done = self.carry_out(key, operation, &mut members, notices);
+                (id, done.map(|()| members))
+            }
+        };
+        match done {
+            Ok(members) => encode_ok(id.as_deref(), reply, |out| out.put_slice(&members)),
+            Err(problem) => {
+                self.shared.metrics.refused(&problem);
+                encode_error(id.as_deref(), &problem, reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        key: LineKey,
+        operation: Operation<'_>,
+        members: &mut BytesMut,
+        notices: &mut BytesMut,
+    ) -> Result<(), Problem> {
+        match operation {
+            Operation::Subscribe {
+                channel,
+                from,
+                echo,
+                presence,
+            } => {
+                let name = self.channel_name(key, channel)?;
+                self.subscribe(key, &name, &from, echo, presence, members, notices)
+            }
+            Operation::Unsubscribe { channel } => {
+                let name = self.channel_name(key, channel)?;
+                self.unsubscribe(key, &name)
+            }
+            Operation::Publish {
+                channel,
+                data,
+                event,
+                key: idempotency_key,
+            } => {
+                let name = self.channel_name(key, channel)?;
+                let offset = self.publish(
+                    key,
+                    &name,
+                    data,
+                    event.as_deref(),
+                    idempotency_key.as_deref(),
+                )?;
+                offset_of_reply(&offset, members);
+                Ok(())
+            }
+            Operation::History {
+                channel,
+                from,
+                limit,
+            } => {
+                let name = self.channel_name(key, channel)?;
+                self.history(&name, &from, limit, members)
+            }
+            Operation::Presence { channel } => {
+                let name = self.channel_name(key, channel)?;
+                self.presence(&name, members)
+            }
+            Operation::Authenticate { .. } => Err(bad(
+                "this server takes no tokens yet; what a session may do is granted to everybody by \
+                 `anonymous` under [channels] or in a rule",
+            )),
+            Operation::Ping => Ok(()),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the members of one command")]
+    fn subscribe(
+        &mut self,
+        key: LineKey,
+        name: &ChannelName,
+        from: &From,
+        echo: bool,
+        presence: Option<PresenceWish<'_>>,
+        members: &mut BytesMut,
+        notices: &mut BytesMut,
+    ) -> Result<(), Problem> {
+        self.permit(Action::Read, name)?;
+        let start = start_of(from)?.unwrap_or(Start::Now);
+        let channels_max = self.shared.config.sessions.channels_max;
+        let count = self
+            .session(key)
+            .map_or(0, |session| session.subscriptions.len());
+        if count >= channels_max {
+            let detail = format!(
+                "this session reads {count} channels, presence counted, and may read {channels_max} \
+                 (sessions.channels_max); unsubscribe from one, or open another session"
+            );
+            return Err(Problem::new(ProblemKind::TooMany, detail).at_limit("channels_max"));
+        }
+        let channel = self.open_channel(name, Occasion::LiveRead)?;
+        if self.feed_of_session(key, &channel).is_some() {
+            return Err(bad(format!(
+                "this session reads {name} already; unsubscribe first to begin elsewhere"
+            )));
+        }
+        let wish = Wish {
+            skips_own: !echo,
+            ..Wish::default()
+        };
+        let mut state = channel.lock();
+        state.touch(self.now_ms);
+        let (sequence, gap) = match state.core().log().locate(&start) {
+            Ok(sequence) => (sequence, None),
+            Err(gap) => (gap.oldest.sequence, Some(gap)),
+        };
+        if let Some(offset) = state.core().log().offset_at(sequence) {
+            offset_of_reply(&offset, members);
+            members.put_slice(b",");
+        }
+        members.put_slice(match gap {
+            None => b"\"recovered\":true".as_slice(),
+            Some(_) => b"\"recovered\":false",
+        });
+        if let (Some(gap), Some(session)) = (gap, self.session(key)) {
+            let framing = session.speech.framing();
+            framing.encode_notice(&source(&channel, &state), Notice::Gap(&gap), notices);
+            self.shared.metrics.gap_told();
+        }
+        drop(state);
+        if let Some(wish) = presence {
+            self.attend(key, name, &wish, members, notices)?;
+        }
+        self.add_subscription(key, &channel, sequence, wish);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, key: LineKey, name: &ChannelName) -> Result<(), Problem> {
+        let channel = self.shared.hub.find(name, self.now_ms);
+        let feed = channel.and_then(|channel| self.feed_of_session(key, &channel));
+        let Some(feed) = feed else {
+            return Err(bad(format!("this session does not read {name}")));
+        };
+        self.drop_subscription(key, feed);
+        self.leave_presence(key, name);
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        key: LineKey,
+        name: &ChannelName,
+        data: Data<'_>,
+        event: Option<&str>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Offset, Problem> {
+        self.permit(Action::Publish, name)?;
+        let shared = self.shared.clone();
+        let publisher = shared.publisher(self.peer(key), self.now_ms);
+        publisher.admit()?;
+        let channel = self.open_channel(name, Occasion::Append)?;
+        let known = channel.lock().core().content_type().cloned();
+        let (payload, content_type) = payload_of(data, known)?;
+        let entry = Draft {
+            payload,
+            event: event.map(event_name).transpose()?,
+            publisher: self
+                .session(key)
+                .and_then(|session| session.publisher.clone()),
+        };
+        let append = Append {
+            entries: vec![entry],
+            content_type: Some(&content_type),
+            idempotency_key: idempotency_key
+                .map(IdempotencyKey::new)
+                .transpose()
+                .map_err(append_label)?,
+            ..Append::default()
+        };
+        let appended = publisher.append(name, &mut Some(channel), append)?;
+        Ok(appended.next())
+    }
+
+    fn history(
+        &mut self,
+        name: &ChannelName,
+        from: &From,
+        limit: Option<u64>,
+        members: &mut BytesMut,
+    ) -> Result<(), Problem> {
+        self.permit(Action::Read, name)?;
+        let start = start_of(from)?.unwrap_or(Start::Beginning);
+        let channel = self.open_channel(name, Occasion::Read)?;
+        let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
+        let bytes_max = self.shared.config.limits.page_bytes_max;
+        let mut state = channel.lock();
+        state.touch(self.now_ms);
+        let log = state.core().log();
+        let mut sequence = log.locate(&start).map_err(|gap| {
+            let detail = super::super::gap_reason(&gap);
+            Problem::new(ProblemKind::Gap, detail)
+                .with("oldest", gap.oldest.to_token().to_string())
+                .with("newest", gap.newest.to_token().to_string())
+        })?;
+        let source = source(&channel, &state);
+        members.put_slice(b"\"entries\":[");
+        if let Read::Entries(entries) = log.after(sequence) {
+            let began = members.len();
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            for (at, (next, entry)) in entries.take(limit).enumerate() {
+                if at > 0 {
+                    members.put_slice(b",");
+                }
+                let offset = Offset {
+                    epoch: log.head().epoch,
+                    sequence: next,
+                    mark: entry.mark,
+                };
+                entry_of_reply(&source, &offset, entry, members);
+                sequence = next;
+                if members.len() - began >= bytes_max {
+                    break;
+                }
+            }
+        }
+        members.put_slice(b"],");
+        if let Some(offset) = log.offset_at(sequence) {
+            offset_of_reply(&offset, members);
+            members.put_slice(b",");
+        }
+        members.put_slice(match sequence >= log.head_sequence() {
+            true => b"\"up_to_date\":true".as_slice(),
+            false => b"\"up_to_date\":false",
+        });
+        Ok(())
+    }
+
+    /// The channel that a command is about.
+    fn channel_name(&self, key: LineKey, name: Option<String>) -> Result<ChannelName, Problem> {
+        match name {
+            Some(name) => ChannelName::new(&name)
+                .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string())),
+            None => {
+                let session = self.session(key);
+                let own = session.and_then(|session| session.own.as_ref());
+                own.map(|own| own.name().clone())
+                    .ok_or_else(|| bad("the member `channel` names the channel"))
+            }
+        }
+    }
+
+    pub(super) fn permit(&self, action: Action, name: &ChannelName) -> Result<(), Problem> {
+        match self.shared.hub.rules().permits_anybody(action, name) {
+            true => Ok(()),
+            false => Err(not_granted(action, name)),
+        }
+    }
+
+    fn open_channel(
+        &self,
+        name: &ChannelName,
+        occasion: Occasion,
+    ) -> Result<Arc<Channel>, Problem> {
+        let opened = self.shared.hub.open(name, occasion, self.now_ms);
+        opened.map_err(|none| no_channel(name, none))
+    }
+}
+
+/// Entries of a page of history where nobody says how many, and most.
+const HISTORY_ENTRIES: u64 = 100;
+const HISTORY_ENTRIES_MAX: u64 = 1000;
+
+pub(super) fn start_of(from: &From) -> Result<Option<Start>, Problem> {
+    match (&from.offset, from.last) {
+        (Some(offset), _) => start_at(offset).map(Some),
+        (None, last) => Ok(last.map(Start::Last)),
+    }
+}
+
+pub(super) fn start_at(offset: &str) -> Result<Start, Problem> {
+    offset
+        .parse()
+        .map_err(|error: everwire_channel::OffsetError| {
+            Problem::new(ProblemKind::BadOffset, error.to_string())
+        })
+}
+
+/// What is published, and in which type: the channel's, or what the message suggests.
+fn payload_of(data: Data<'_>, known: Option<ContentType>) -> Result<(Bytes, ContentType), Problem> {
+    match data {
+        Data::Json(value) => {
+            let content_type = known.unwrap_or_else(ContentType::json);
+            Ok((json_payload(content_type.kind(), value)?, content_type))
+        }
+        Data::Base64(text) => {
+            let content_type = known.unwrap_or_else(ContentType::octet_stream);
+            if content_type.kind() != ContentKind::Binary {
+                return Err(bad(format!(
+                    "this channel holds {}; send `data`, not `data64`",
+                    content_type.as_str()
+                )));
+            }
+            Ok((bytes_of(text)?, content_type))
+        }
+    }
+}
+
+fn bytes_of(text: &RawValue) -> Result<Bytes, Problem> {
+    let text: String =
+        serde_json::from_str(text.get()).map_err(|_| bad("`data64` is a JSON string of base64"))?;
+    BASE64_STANDARD
+        .decode(text)
+        .map(Bytes::from)
+        .map_err(|error| bad(format!("`data64` is not base64 with padding: {error}")))
+}

@@ -1,0 +1,154 @@
+//! Sessions that requests speak for, and those whose messages leave through a pipe: what comes for them is mail.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use everwire_websocket::CloseCode;
+use everwire_wire::{Problem, ProblemKind};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::{
+    super::{
+        LineKey, Net, Shard,
+        outlet::{Outlet, PipeEnd},
+    },
+    Input, SessionRequest,
+};
+use crate::{census, pipe::Pipe, session_id::SessionId};
+
+/// A session that is to be opened without a socket of its own.
+pub(crate) struct OpenSession {
+    pub pipe: Arc<Pipe>,
+    /// What it is told first.
+    pub opening: Bytes,
+    pub request: SessionRequest,
+    pub address: census::Seat,
+}
+
+impl std::fmt::Debug for OpenSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenSession")
+            .field("session", &self.request.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Commands that came in by a request.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    pub session: SessionId,
+    /// An object, or an array of them.
+    pub content: Bytes,
+    /// Gets an array of replies; dropped if there is no such session.
+    pub answer: oneshot::Sender<Result<Bytes, Problem>>,
+}
+
+impl<N: Net> Shard<N> {
+    pub(in super::super) fn open_remote(&mut self, open: OpenSession) {
+        let OpenSession {
+            pipe,
+            opening,
+            request,
+            address,
+        } = open;
+        let key = self.insert_line(address);
+        let outlet = Outlet::Pipe(PipeEnd(pipe));
+        self.seat_session(key, outlet, BytesMut::from(opening), request);
+        if let Some(draining) = &mut self.draining {
+            draining.push(key);
+        }
+    }
+
+    pub(in super::super) fn on_remote_commands(&mut self, commands: Commands) {
+        let Commands {
+            session,
+            content,
+            answer,
+        } = commands;
+        let key = self.remotes.get(&session).copied();
+        let Some(key) = key.filter(|key| self.session(*key).is_some()) else {
+            return;
+        };
+        let result = self.carry_out_all(key, &content);
+        // Whoever asked may be gone; what was asked is done all the same.
+        let _ = answer.send(result);
+        self.send_side(key);
+    }
+
+    fn carry_out_all(&mut self, key: LineKey, content: &[u8]) -> Result<Bytes, Problem> {
+        let commands = split_commands(content)?;
+        let commands_max = self.shared.config.sessions.commands_max;
+        if commands.len() > commands_max {
+            let detail = format!(
+                "the request has {} commands, and may have {commands_max} (sessions.commands_max); send them in parts",
+                commands.len()
+            );
+            return Err(Problem::new(ProblemKind::TooLarge, detail).at_limit("commands_max"));
+        }
+        let mut replies = BytesMut::from(&b"["[..]);
+        for (at, command) in commands.iter().enumerate() {
+            if at > 0 {
+                replies.put_slice(b",");
+            }
+            let mut notices = BytesMut::new();
+            self.command(key, command.get(), &mut replies, &mut notices)?;
+            self.side(key).push_reply(&notices);
+        }
+        replies.put_slice(b"]");
+        Ok(replies.freeze())
+    }
+
+    /// A line is gone that may have had a pipe.
+    pub(in super::super) fn forget_pipe(&mut self, outlet: &Outlet<N::Socket>) {
+        if let Outlet::Pipe(end) = outlet {
+            self.remotes.remove(&end.0.session());
+        }
+    }
+
+    pub(in super::super) fn on_remote_input(&mut self, session: SessionId, input: Input) {
+        if let Some(key) = self.remotes.get(&session).copied() {
+            self.on_piped_input(key, input);
+        }
+    }
+
+    /// A pipe that was full has room again.
+    pub(in super::super) fn on_room(&mut self, session: SessionId) {
+        let Some(key) = self.remotes.get(&session).copied() else {
+            return;
+        };
+        self.on_writable(key);
+        let waiting = self
+            .session_mut(key)
+            .map(|session| std::mem::take(&mut session.waiting));
+        for input in waiting.into_iter().flatten() {
+            self.on_piped_input(key, input);
+        }
+    }
+
+    /// A session's client ends it, or takes nothing any more of what it is told.
+    pub(in super::super) fn on_gone(&mut self, session: SessionId) {
+        if let Some(key) = self.remotes.get(&session).copied() {
+            match self.session(key) {
+                Some(_) => self.close_session(key, CloseCode::NORMAL, "the session was ended"),
+                None => self.close(key),
+            }
+        }
+    }
+}
+
+/// The commands of a content, each as it was written. They are read one by one, so that a wrong one is answered
+/// in its place.
+fn split_commands(content: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+    let not_json = |error: serde_json::Error| {
+        Problem::new(
+            ProblemKind::BadContent,
+            format!("the content is not JSON: {error}; send a command, or an array of them"),
+        )
+    };
+    if content.trim_ascii_start().starts_with(b"[") {
+        return serde_json::from_slice(content).map_err(not_json);
+    }
+    let one: &RawValue = serde_json::from_slice(content).map_err(not_json)?;
+    Ok(vec![one])
+}

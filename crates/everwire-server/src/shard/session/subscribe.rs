@@ -1,0 +1,146 @@
+//! Which channels a session reads.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use bytes::BytesMut;
+
+use super::{
+    super::{
+        BEHIND, Behind, Channel, LineKey, Net, Seat, Shard, Subscriber, join::Entries,
+        line::Rights, outlet::Outlet, timers::Timer,
+    },
+    Late, Session, Speech, Subscription, Wish,
+};
+use crate::session_id::SessionId;
+
+impl<N: Net> Shard<N> {
+    /// Gives a new line the seat of one that reads a single channel, without what its own publisher says.
+    pub(in super::super) fn seat_plain(
+        &mut self,
+        key: LineKey,
+        outlet: Outlet<N::Socket>,
+        out: BytesMut,
+        entries: &Entries,
+    ) {
+        let peer = outlet.peer(&self.net);
+        let session = Session {
+            outlet,
+            id: SessionId(0),
+            speech: Speech::Plain(entries.framing),
+            subscriptions: Vec::new(),
+            publisher: entries.publisher.clone(),
+            peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            spoke_ms: 0,
+            pings: 0,
+            own: None,
+            is_remote: false,
+            waiting: Vec::new(),
+        };
+        let line = &mut self.lines[key as usize];
+        line.deflate = entries.deflate;
+        line.rights = Rights {
+            publish: entries.publish,
+            fail_on_gap: entries.fail_on_gap,
+        };
+        line.seat = Seat::Session(Box::new(session));
+        self.side(key).out = out;
+        let wish = Wish {
+            skips_own: true,
+            fail_on_gap: entries.fail_on_gap,
+            ..Wish::default()
+        };
+        self.add_subscription(key, &entries.channel, entries.sequence, wish);
+        if let Some(late) = self.side(key).late.front_mut() {
+            late.behind.cursor = entries.cursor;
+            late.behind.told = false;
+        }
+        if let Some(lifetime_ms) = entries.lifetime_ms {
+            self.arm_line(key, lifetime_ms, Timer::lifetime);
+        }
+        self.send_side(key);
+    }
+
+    /// Has a session read a channel from the entry after `sequence`. What there is, is sent by the next
+    /// `send_side`.
+    pub(super) fn add_subscription(
+        &mut self,
+        key: LineKey,
+        channel: &Arc<Channel>,
+        sequence: u64,
+        wish: Wish,
+    ) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let framing = session.speech.framing();
+        let local = self.local_channel(channel);
+        let feed_key = self.feed_of(local, framing);
+        let feed = &mut self.feeds[feed_key as usize];
+        let index = feed.add(Subscriber {
+            position: BEHIND,
+            socket: None,
+            line: key,
+        });
+        let is_ahead = sequence > feed.tail.sequence();
+        if let Some(session) = self.session_mut(key) {
+            session.subscriptions.push(Subscription {
+                feed: feed_key,
+                index,
+                wish,
+            });
+        }
+        // It starts behind, at its own place in the log, like every line.
+        self.side(key).late.push_back(Late {
+            feed: feed_key,
+            behind: Behind::at(sequence, 0),
+        });
+        if is_ahead {
+            self.pull(local);
+        }
+    }
+
+    /// The feed by which a session reads a channel, if it does.
+    pub(super) fn feed_of_session(&self, key: LineKey, channel: &Arc<Channel>) -> Option<u32> {
+        let session = self.session(key)?;
+        let framing = session.speech.framing();
+        let local = *self.local_by_channel.get(&Arc::as_ptr(channel))?;
+        let mut feeds = self.locals[local as usize].feeds.iter();
+        let feed = *feeds.find(|feed| self.feeds[**feed as usize].framing == framing)?;
+        session.subscription(feed).map(|read| read.feed)
+    }
+
+    /// Has a session read from a feed no longer. If it is inside one of its entries, that is finished first.
+    pub(super) fn drop_subscription(&mut self, key: LineKey, feed: u32) {
+        let side = self.sides.get_mut(&key);
+        let may_go = side.is_none_or(|side| side.forget_late(feed));
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let mut subscriptions = session.subscriptions.iter();
+        let Some(at) = subscriptions.position(|read| read.feed == feed) else {
+            return;
+        };
+        if !may_go {
+            session.subscriptions[at].wish.is_left = true;
+            return;
+        }
+        let subscription = session.subscriptions.swap_remove(at);
+        let id = session.id;
+        self.forget_member(id, &subscription);
+        drop(self.leave_feed(feed, subscription.index));
+    }
+
+    /// Drops a subscription that was ended while the session was inside one of its entries.
+    pub(in super::super) fn let_go_if_left(&mut self, key: LineKey, feed: u32) {
+        let is_left = self
+            .session(key)
+            .and_then(|session| session.subscription(feed))
+            .is_some_and(|subscription| subscription.wish.is_left);
+        if is_left {
+            self.drop_subscription(key, feed);
+        }
+    }
+}
