@@ -119,10 +119,7 @@ mod tests {
             assert_eq!(entry.mark, Mark(5));
             assert_eq!(entry.time_ms, 1_700_000_000_000);
             assert_eq!(entry.event(), event.as_ref().map(EventName::as_str));
-            assert_eq!(
-                entry.publisher(),
-                publisher.as_ref().map(PublisherId::as_str)
-            );
+            assert_eq!(entry.publisher(), publisher.as_ref());
             assert_eq!(entry.accounted_bytes(), accounted);
         }
     }

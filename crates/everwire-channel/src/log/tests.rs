@@ -70,7 +70,11 @@ fn the_offset_after_the_nth_entry_has_sequence_n() {
     assert_eq!((sequence, entry.time_ms, entry.mark), (1, 5, Mark(1)));
     assert_eq!(
         (&*entry.payload, entry.event(), entry.publisher()),
-        (&b"hi"[..], Some("typing"), Some("ada"))
+        (
+            &b"hi"[..],
+            Some("typing"),
+            PublisherId::new("ada").ok().as_ref()
+        )
     );
     assert_eq!(
         entries

@@ -56,17 +56,6 @@ impl<S> Outlet<S> {
         }
     }
 
-    /// Ends our side.
-    pub fn end(&self, net: &impl Net<Socket = S>) -> io::Result<()> {
-        match self {
-            Self::Socket(socket) => net.end(socket),
-            Self::Pipe(end) => {
-                end.0.end();
-                Ok(())
-            }
-        }
-    }
-
     /// The peer's address, where the system knows it.
     pub fn peer(&self, net: &impl Net<Socket = S>) -> Option<IpAddr> {
         match self {

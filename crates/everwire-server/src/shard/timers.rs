@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{LineKey, Net, Role, Seat, Shard, Then, inbound::Until, line::Line};
+use super::{LineKey, Net, Role, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet};
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +183,11 @@ impl<N: Net> Shard<N> {
     pub(super) fn linger(&mut self, key: LineKey) {
         self.unseat(key, Role::Lingering);
         let shut = match &self.lines[key as usize].seat {
-            Seat::Alone(alone) => alone.outlet.end(&self.net),
+            Seat::Alone(alone) => match &alone.outlet {
+                Outlet::Socket(socket) => self.net.end(socket),
+                // Its reader takes what is in it by himself.
+                Outlet::Pipe(_) => return self.close(key),
+            },
             Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant => return,
         };
         match shut {

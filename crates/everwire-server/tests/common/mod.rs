@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 mod peer;
+mod session;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use everwire_server::{Config, Server};
 
 pub use peer::{Peer, Response, websocket_request};
+pub use session::{CARRIERS, Carrier, Session};
 pub use websocket::{Frame, client_frame};
 
 /// A server on a port of its own, open to everybody, with one core thread.
