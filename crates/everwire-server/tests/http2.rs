@@ -12,6 +12,7 @@ use hyper::{
     client::conn::http2::{SendRequest, handshake},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -157,4 +158,100 @@ fn a_websocket_over_a_stream_reads_and_publishes() {
         stream.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"\x88\0");
     });
+}
+
+/// A session over HTTP/2 lives on a shard and speaks through a pipe.
+#[test]
+fn a_session_over_a_stream_is_like_any_other() {
+    run(&Site::start(), async |site| {
+        let mut client = client(site.address).await;
+        let open = Request::get(format!("http://{}/connect", site.address))
+            .header("accept", "application/x-ndjson")
+            .body(Empty::new())
+            .unwrap();
+        let mut stream = client.send_request(open).await.unwrap();
+        let mut welcome: Value = next_line(&mut stream).await;
+        let id = welcome["session"].as_str().unwrap().to_owned();
+        let secret = welcome["secret"].take();
+        let command = json!({"op": "subscribe", "channel": "c"}).to_string();
+        let subscribed = site.ask(&format!(
+            "POST /connect/{id} HTTP/1.1\r\nHost: x\r\nEverwire-Secret: {}\r\nContent-Length: {}\r\n\r\n{command}",
+            secret.as_str().unwrap(),
+            command.len()
+        ));
+        assert_eq!(subscribed.status, 200);
+        for n in 0..3 {
+            site.publish("c", "application/json", n.to_string());
+            assert_eq!(next_line(&mut stream).await["data"], n);
+        }
+        // More than a pipe takes at once: the rest waits in the log, until the reader takes what it has.
+        let large = format!("\"{}\"", "x".repeat(50_000));
+        for _ in 0..30 {
+            site.publish("c", "application/json", &large);
+        }
+        let mut rest = Vec::new();
+        while rest.len() < 30 * large.len() {
+            rest.extend(stream.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        assert_eq!(rest.split_inclusive(|byte| *byte == b'\n').count(), 30);
+        drop(stream);
+        while site.metric("everwire_sessions") > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(site.metric("everwire_lines"), 0);
+    });
+}
+
+#[test]
+fn a_session_over_a_websocket_over_a_stream_is_like_any_other() {
+    run(&Site::start(), async |site| {
+        let mut client = client(site.address).await;
+        read(&mut client, site.address, "none").await;
+        let request = Request::connect(format!("http://{}/connect", site.address))
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "everwire.v1")
+            .body(Empty::new())
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        assert_eq!(next_message(&mut stream).await["ev"], "welcome");
+        for command in [
+            json!({"id": 1, "op": "subscribe", "channel": "c"}),
+            json!({"id": 2, "op": "publish", "channel": "c", "data": 7}),
+        ] {
+            let frame = client_frame(0x81, command.to_string().as_bytes());
+            stream.write_all(&frame).await.unwrap();
+            assert_eq!(next_message(&mut stream).await["re"], command["id"]);
+        }
+        assert_eq!(next_message(&mut stream).await["data"], 7);
+        stream.write_all(&client_frame(0x88, &[])).await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"\x88\0");
+        site.until("no session is left", |site| {
+            site.metric("everwire_sessions") == 0
+        });
+    });
+}
+
+/// The next line of a response whose lines come one at a time.
+async fn next_line(stream: &mut Response<Incoming>) -> Value {
+    let line = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+    serde_json::from_slice(&line).unwrap()
+}
+
+/// The next message of a WebSocket that is shorter than 64 KiB.
+async fn next_message(stream: &mut (impl AsyncReadExt + Unpin)) -> Value {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[0], 0x81);
+    let length = match head[1] {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        length => usize::from(length),
+    };
+    let mut text = vec![0; length];
+    stream.read_exact(&mut text).await.unwrap();
+    serde_json::from_slice(&text).unwrap()
 }

@@ -87,7 +87,8 @@ impl<'s> Session<'s> {
     }
 
     /// Sends one command and waits for its reply.
-    pub fn ask(&mut self, command: Value) -> Value {
+    pub fn ask(&mut self, command: impl Into<Value>) -> Value {
+        let command = command.into();
         if self.carrier == Carrier::WebSocket {
             self.peer
                 .send(client_frame(0x81, command.to_string().as_bytes()));
@@ -104,7 +105,8 @@ impl<'s> Session<'s> {
     }
 
     /// Sends one command, which must be carried out; what `ok` holds.
-    pub fn ok(&mut self, command: Value) -> Value {
+    pub fn ok(&mut self, command: impl Into<Value>) -> Value {
+        let command = command.into();
         let reply = self.ask(command.clone());
         assert!(reply["ok"].is_object(), "{command} gave {reply}");
         reply["ok"].clone()
