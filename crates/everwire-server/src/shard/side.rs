@@ -313,8 +313,8 @@ impl<N: Net> Shard<N> {
                     if (slow || is_session) && side.farewell.is_some() {
                         self.part(key);
                     } else if is_session {
-                        side.take_turns();
                         self.let_go_if_left(key, feed_key);
+                        self.side(key).take_turns();
                     }
                 }
                 let still_inside = before.skip > 0 && behind.sequence == before.sequence;
@@ -384,8 +384,9 @@ impl<N: Net> Shard<N> {
                 up_to_date: sequence == newest.sequence,
                 cursor,
             };
-            // Left out, but for its place: it may be inside of it, from before it was known to be its own.
-            if skipped.is_none() || entry.publisher() != skipped {
+            // What was begun is finished, whatever was asked for since.
+            let is_begun = behind.skip > 0 && ends.is_empty();
+            if is_begun || skipped.is_none() || entry.publisher() != skipped {
                 feed.framing.encode_entry(
                     &source,
                     &offset,

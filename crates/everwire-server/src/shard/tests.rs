@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use everwire_channel::{Append, ContentType, Draft, Mark};
+use everwire_channel::{Append, ContentType, Draft, Mark, PublisherId};
 use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -176,6 +176,20 @@ fn append(channel: &Channel, payloads: &[Vec<u8>], now_ms: u64) -> bool {
     };
     let appended = channel.append(append, now_ms);
     appended.map(Result::unwrap).is_ok()
+}
+
+/// Appends a text that somebody says.
+fn append_as(channel: &Channel, payload: &[u8], publisher: &str) {
+    let text = ContentType::text();
+    let append = Append {
+        entries: vec![Draft {
+            publisher: Some(PublisherId::new(publisher).unwrap()),
+            ..Draft::from(Bytes::copy_from_slice(payload))
+        }],
+        content_type: Some(&text),
+        ..Append::default()
+    };
+    channel.append(append, 0).unwrap().unwrap();
 }
 
 /// A stream of a channel's entries from after `sequence`, as a request asks for it that asks for nothing special.

@@ -142,10 +142,19 @@ impl<N: Net> Shard<N> {
             };
             bytes_sent += left;
             let is_full = left < offered as u64;
-            for part in parts[first..].iter_mut().filter(|part| !part.is_skipped) {
-                let took = left.min(part.to - part.from);
+            // Over what is left out too: what comes after it may be out already.
+            for part in &mut parts[first..] {
+                let took = match part.is_skipped {
+                    true => part.to - part.from,
+                    false => left.min(part.to - part.from),
+                };
                 part.from += took;
-                left -= took;
+                if !part.is_skipped {
+                    left -= took;
+                }
+                if part.from < part.to {
+                    break;
+                }
             }
             if is_full {
                 break Some(Stopped::Blocked);

@@ -78,19 +78,28 @@ impl<N: Net> Shard<N> {
         let framing = session.speech.framing();
         let local = self.local_channel(channel);
         let feed_key = self.feed_of(local, framing);
-        let feed = &mut self.feeds[feed_key as usize];
-        let index = feed.add(Subscriber {
-            position: BEHIND,
-            socket: None,
-            line: key,
-        });
-        let is_ahead = sequence > feed.tail.sequence();
-        if let Some(session) = self.session_mut(key) {
-            session.subscriptions.push(Subscription {
-                feed: feed_key,
-                index,
-                wish,
+        let is_ahead = sequence > self.feeds[feed_key as usize].tail.sequence();
+        let session = self.session_mut(key);
+        let left = session.and_then(|session| session.subscription_mut(feed_key));
+        if let Some(left) = left {
+            // It is inside an entry of its last reading, and begins anew after that.
+            left.wish = Wish {
+                is_left: true,
+                ..wish
+            };
+        } else {
+            let index = self.feeds[feed_key as usize].add(Subscriber {
+                position: BEHIND,
+                socket: None,
+                line: key,
             });
+            if let Some(session) = self.session_mut(key) {
+                session.subscriptions.push(Subscription {
+                    feed: feed_key,
+                    index,
+                    wish,
+                });
+            }
         }
         // It starts behind, at its own place in the log, like every line.
         self.side(key).late.push_back(Late {
@@ -109,7 +118,8 @@ impl<N: Net> Shard<N> {
         let local = *self.local_by_channel.get(&Arc::as_ptr(channel))?;
         let mut feeds = self.locals[local as usize].feeds.iter();
         let feed = *feeds.find(|feed| self.feeds[**feed as usize].framing == framing)?;
-        session.subscription(feed).map(|read| read.feed)
+        let subscription = session.subscription(feed)?;
+        (!subscription.wish.is_left || self.begins_again(key, feed)).then_some(feed)
     }
 
     /// Has a session read from a feed no longer. If it is inside one of its entries, that is finished first.
@@ -133,14 +143,24 @@ impl<N: Net> Shard<N> {
         drop(self.leave_feed(feed, subscription.index));
     }
 
-    /// Drops a subscription that was ended while the session was inside one of its entries.
+    /// Between two entries: lets go of a feed that the session left while it was inside one.
     pub(in super::super) fn let_go_if_left(&mut self, key: LineKey, feed: u32) {
-        let is_left = self
-            .session(key)
-            .and_then(|session| session.subscription(feed))
-            .is_some_and(|subscription| subscription.wish.is_left);
-        if is_left {
+        let begins_again = self.begins_again(key, feed);
+        let session = self.session_mut(key);
+        let subscription = session.and_then(|session| session.subscription_mut(feed));
+        let Some(subscription) = subscription.filter(|read| read.wish.is_left) else {
+            return;
+        };
+        subscription.wish.is_left = false;
+        self.side(key).behind = None;
+        if !begins_again {
             self.drop_subscription(key, feed);
         }
+    }
+
+    /// Whether a session that left a feed has asked for it again before it could let go.
+    fn begins_again(&self, key: LineKey, feed: u32) -> bool {
+        let side = self.sides.get(&key);
+        side.is_some_and(|side| side.late.iter().any(|late| late.feed == feed))
     }
 }

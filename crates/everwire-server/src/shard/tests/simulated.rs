@@ -3,4 +3,5 @@
 mod mail;
 mod races;
 mod random;
+mod sessions;
 mod world;

@@ -7,9 +7,12 @@ use std::task::{Context, Waker};
 use everwire_channel::{ChannelName, Read as LogRead};
 
 use super::super::*;
-use crate::shard::net::memory::{Memory, Socket};
+use crate::{
+    config::Action,
+    shard::net::memory::{Memory, Socket},
+};
 
-pub use reader::{Appetite, Reader, State};
+pub use reader::{Appetite, Reader, State, chunk, frame};
 
 /// Everything there is.
 pub struct World {
@@ -40,6 +43,7 @@ impl World {
         fastrand::seed(7);
         let mut config = Config::default();
         config.channels.retain_entries = RETAINED;
+        config.channels.anonymous = vec![Action::Read, Action::Publish];
         let shared = shared(config);
         let now = Now::read();
         let core = |shared: &Shared| {
@@ -223,8 +227,13 @@ impl World {
         }
     }
 
+    /// A line of another kind on one of the two shards.
+    pub fn join_as(&mut self, core: usize, socket: Socket, wire: Wire) {
+        self.cores[core].join(socket, Bytes::new(), wire, &self.shared, self.now);
+    }
+
     /// Learns what was published by lines, and has readers hear what they were sent.
-    fn look(&mut self) {
+    pub fn look(&mut self) {
         for life in &mut self.lives {
             life.look();
         }

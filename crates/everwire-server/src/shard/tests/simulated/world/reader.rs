@@ -270,7 +270,7 @@ impl Reader {
 }
 
 /// The frame that `bytes` begin with: its first byte, payload and length, once it is whole.
-fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
+pub fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     let (start, length) = match *bytes.get(1)? {
         126 => (
             4,
@@ -287,7 +287,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
 }
 
 /// The chunk that `bytes` begin with and its whole length, once it is whole; the last chunk is empty.
-fn chunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+pub fn chunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let start = bytes.windows(2).position(|end| end == b"\r\n")? + 2;
     let digits = std::str::from_utf8(&bytes[..start - 2]).unwrap();
     let end = start + usize::from_str_radix(digits, 16).expect("a chunk's size");
