@@ -180,6 +180,7 @@ fn a_session_over_a_stream_is_like_any_other() {
             command.len()
         ));
         assert_eq!(subscribed.status, 200);
+        assert_eq!(next_line(&mut stream).await["ev"], "subscribed");
         for n in 0..3 {
             site.publish("c", "application/json", n.to_string());
             assert_eq!(next_line(&mut stream).await["data"], n);

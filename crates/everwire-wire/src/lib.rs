@@ -33,7 +33,10 @@ pub use problem::{Problem, ProblemKind};
 pub use session::{
     PRESENCE_PREFIX, SUBPROTOCOL,
     command::{Command, CommandError, Data, From, Operation, PresenceWish},
-    message::{Welcome, encode_error, encode_ok, encode_welcome, entry_of_reply, offset_of_reply},
+    message::{
+        Welcome, encode_error, encode_ok, encode_subscribed, encode_welcome, entry_of_reply,
+        offset_of_reply,
+    },
 };
 pub use tail::{Place, Tail};
 pub use transfer::{LAST_CHUNK, Transfer};

@@ -370,9 +370,13 @@ impl<N: Net> Shard<N> {
         let source = source(&feed.channel, &state);
         let newest = log.head();
         let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
-        let skipped = match self.lines.get(key as usize).map(|line| &line.seat) {
-            Some(Seat::Session(session)) => session.skipped(feed_key),
-            _ => None,
+        let (skipped, is_left) = match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Session(session)) => {
+                let subscription = session.subscription(feed_key);
+                let is_left = subscription.is_some_and(|read| read.wish.is_left);
+                (session.skipped(feed_key), is_left)
+            }
+            _ => (None, false),
         };
         for (sequence, entry) in entries.take_while(|(sequence, _)| *sequence <= head) {
             let offset = Offset {
@@ -397,7 +401,7 @@ impl<N: Net> Shard<N> {
                 );
             }
             ends.push((sequence, batch.len()));
-            if batch.len() >= BATCH_BYTES {
+            if batch.len() >= BATCH_BYTES || is_left {
                 break;
             }
         }

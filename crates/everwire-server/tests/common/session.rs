@@ -186,8 +186,9 @@ impl<'s> Session<'s> {
     fn take_page(&mut self, response: &Response) {
         let page: Value = serde_json::from_slice(&response.body).unwrap();
         self.last = page["last"].as_u64().unwrap();
-        self.events
-            .extend(page["messages"].as_array().unwrap().iter().cloned());
+        for message in page["messages"].as_array().unwrap() {
+            self.take(&message.to_string());
+        }
     }
 
     fn take(&mut self, text: &str) {
@@ -195,6 +196,8 @@ impl<'s> Session<'s> {
             serde_json::from_str(text).unwrap_or_else(|_| panic!("{text} is JSON"));
         match message.get("re") {
             Some(_) => self.replies.push_back(message),
+            // Says what the reply said, for clients that ask again for what they have left.
+            None if message["ev"] == "subscribed" => {}
             None => self.events.push_back(message),
         }
     }

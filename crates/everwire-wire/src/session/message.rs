@@ -37,6 +37,17 @@ pub fn encode_welcome(welcome: &Welcome<'_>, out: &mut BytesMut) {
     out.put_slice(b"}");
 }
 
+/// `{"ev":"subscribed","channel":"…","offset":"…","recovered":true}`: what follows of the channel is what was asked for
+/// last. For sessions whose replies come another way than their messages.
+pub fn encode_subscribed(name: &ChannelName, offset: &Offset, recovered: bool, out: &mut BytesMut) {
+    event("subscribed", name.as_str(), out);
+    offset_member(offset, out);
+    out.put_slice(match recovered {
+        true => b",\"recovered\":true}",
+        false => b",\"recovered\":false}",
+    });
+}
+
 /// An entry of a channel, or of its presence log:
 /// `{"ev":"entry","channel":"…","offset":"…","time":…,"event"?:"…","data":…}`,
 /// `{"ev":"join","channel":"…","offset":"…","time":…,"user":"…","info"?:…}`.

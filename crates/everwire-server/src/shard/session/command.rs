@@ -8,14 +8,14 @@ use everwire_channel::{
     Append, ChannelName, ContentKind, ContentType, Draft, IdempotencyKey, Offset, Read, Start,
 };
 use everwire_wire::{
-    Command, CommandError, Data, From, Notice, Operation, PresenceWish, Problem, ProblemKind,
-    encode_error, encode_ok, entry_of_reply, offset_of_reply,
+    Command, CommandError, Data, Framing, From, Notice, Operation, PresenceWish, Problem,
+    ProblemKind, encode_error, encode_ok, encode_subscribed, entry_of_reply, offset_of_reply,
 };
 use serde_json::value::RawValue;
 
 use super::{
     super::{Channel, LineKey, Net, Shard, feed::source},
-    Wish,
+    Speech, Wish,
 };
 use crate::{
     config::Action,
@@ -151,18 +151,27 @@ impl<N: Net> Shard<N> {
             Ok(sequence) => (sequence, None),
             Err(gap) => (gap.oldest.sequence, Some(gap)),
         };
-        if let Some(offset) = state.core().log().offset_at(sequence) {
-            offset_of_reply(&offset, members);
-            members.put_slice(b",");
-        }
+        let log = state.core().log();
+        let offset = log.offset_at(sequence).unwrap_or_else(|| log.head());
+        offset_of_reply(&offset, members);
         members.put_slice(match gap {
-            None => b"\"recovered\":true".as_slice(),
-            Some(_) => b"\"recovered\":false",
+            None => b",\"recovered\":true".as_slice(),
+            Some(_) => b",\"recovered\":false",
         });
-        if let (Some(gap), Some(session)) = (gap, self.session(key)) {
-            let framing = session.speech.framing();
-            framing.encode_notice(&source(&channel, &state), Notice::Gap(&gap), notices);
-            self.shared.metrics.gap_told();
+        let speech = self.session(key).map(|session| session.speech);
+        if let Some(Speech::Messages(carrier)) = speech {
+            // The reply of a request may overtake what the session was told before, and be overtaken by what follows.
+            if !carrier.is_websocket() {
+                let bytes_max = 128 + 6 * name.as_str().len();
+                carrier.plain(bytes_max, notices, |out| {
+                    encode_subscribed(name, &offset, gap.is_none(), out);
+                });
+            }
+            if let Some(gap) = &gap {
+                let framing = Framing::Session(carrier);
+                framing.encode_notice(&source(&channel, &state), Notice::Gap(gap), notices);
+                self.shared.metrics.gap_told();
+            }
         }
         drop(state);
         if let Some(wish) = presence {

@@ -1,7 +1,7 @@
 //! Random sessions on two shards: they begin and cease to read channels while others publish, and take what they are
 //! sent in bites of any size. Each sees each entry of a channel that it reads once and in order, or one gap.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use everwire_channel::{Offset, PublisherId};
@@ -88,10 +88,12 @@ struct Client {
     asked: BTreeMap<u64, Asked>,
     /// The answers to what was asked by requests.
     answers: VecDeque<oneshot::Receiver<Result<Bytes, Problem>>>,
-    /// The last entry that was told or left out, of each channel that it reads.
+    /// The channels that it reads, by the replies that it got.
+    wants: BTreeSet<String>,
+    /// Where it is in each channel, by the messages that it got.
     reads: BTreeMap<String, Reading>,
-    /// Of a channel that was left and asked for again over HTTP: the reading before.
-    old: BTreeMap<String, Reading>,
+    /// What it asked for and was not told to have begun, which a reply may tell before the messages do.
+    to_begin: BTreeMap<String, VecDeque<Reading>>,
     has_left: bool,
 }
 
@@ -101,10 +103,9 @@ enum Asked {
 }
 
 struct Reading {
+    /// The last entry that was told or left out.
     sequence: u64,
     echo: bool,
-    /// It was left. Over HTTP entries may be on their way that were sent before.
-    is_left: bool,
 }
 
 /// Entries of a channel as they were published: by whom, and what.
@@ -144,7 +145,8 @@ impl Client {
             asked: BTreeMap::new(),
             answers: VecDeque::new(),
             reads: BTreeMap::new(),
-            old: BTreeMap::new(),
+            to_begin: BTreeMap::new(),
+            wants: BTreeSet::new(),
             has_left: false,
         }
     }
@@ -224,30 +226,22 @@ impl Client {
             let ok = told.get("ok");
             match (asked, ok) {
                 (Asked::Begin { channel, echo }, Some(ok)) => {
-                    let reading = Reading {
-                        sequence: sequence(&ok["offset"]),
-                        echo,
-                        is_left: false,
-                    };
-                    if let Some(before) = self.reads.insert(channel.clone(), reading) {
-                        assert!(before.is_left, "it was read already");
-                        self.old.insert(channel, before);
+                    assert!(self.wants.insert(channel.clone()), "it was read already");
+                    let sequence = sequence(&ok["offset"]);
+                    let reading = Reading { sequence, echo };
+                    match self.carrier.is_websocket() {
+                        true => drop(self.reads.insert(channel, reading)),
+                        false => self.to_begin.entry(channel).or_default().push_back(reading),
                     }
                 }
                 (Asked::End(channel), Some(_)) => {
-                    let reading = self.reads.get_mut(&channel).expect("it was read");
-                    assert!(
-                        !std::mem::replace(&mut reading.is_left, true),
-                        "it was left already"
-                    );
+                    assert!(self.wants.remove(&channel), "it was not read");
                     if self.carrier.is_websocket() {
                         self.reads.remove(&channel);
                     }
                 }
-                (Asked::Begin { channel, .. }, None) => {
-                    assert!(self.is_reading(&channel), "{told}")
-                }
-                (Asked::End(channel), None) => assert!(!self.is_reading(&channel), "{told}"),
+                (Asked::Begin { channel, .. }, None) => assert!(self.wants.contains(&channel)),
+                (Asked::End(channel), None) => assert!(!self.wants.contains(&channel)),
             }
             return;
         }
@@ -256,24 +250,14 @@ impl Client {
         }
         let channel = told["channel"].as_str().unwrap();
         let entries = &published[channel.parse::<usize>().unwrap()];
-        let at = sequence(told.get("offset").unwrap_or(&told["oldest"]));
-        let reading = self.reads.get_mut(channel).expect("it reads the channel");
-        // What was on its way when the channel was left and asked for again comes before what was asked for, and may
-        // be the same.
-        if let Some(old) = self.old.get_mut(channel)
-            && told["ev"] == "entry"
-        {
-            old.skip_own(entries, &self.publisher);
-            reading.skip_own(entries, &self.publisher);
-            let is_of_old = at == old.sequence + 1;
-            if is_of_old {
-                old.sequence = at;
-            }
-            if at != reading.sequence + 1 {
-                assert!(is_of_old || at <= reading.sequence, "each entry in order");
-                return;
-            }
+        if told["ev"] == "subscribed" {
+            let begun = self.to_begin.get_mut(channel).and_then(VecDeque::pop_front);
+            let begun = begun.expect("it asked for the channel");
+            assert_eq!(begun.sequence, sequence(&told["offset"]));
+            self.reads.insert(channel.to_owned(), begun);
+            return;
         }
+        let reading = self.reads.get_mut(channel).expect("it reads the channel");
         if told["ev"] == "gap" {
             let oldest = sequence(&told["oldest"]);
             assert!(oldest >= reading.sequence, "a gap goes on");
@@ -281,17 +265,12 @@ impl Client {
             return;
         }
         assert_eq!(told["ev"], "entry");
+        let at = sequence(&told["offset"]);
         reading.skip_own(entries, &self.publisher);
         assert_eq!(at, reading.sequence + 1, "each entry once");
         let (_, payload) = &entries[reading.sequence as usize];
         assert_eq!(told["data"].as_str().unwrap().as_bytes(), payload);
         reading.sequence = at;
-    }
-
-    fn is_reading(&self, channel: &str) -> bool {
-        self.reads
-            .get(channel)
-            .is_some_and(|reading| !reading.is_left)
     }
 
     /// Whether its shard has it read what it asked for, and nothing that it left.
@@ -302,22 +281,14 @@ impl Client {
             Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
         });
         let session = sessions.find(|session| session.id == self.id).unwrap();
-        let reads = self
-            .reads
-            .values()
-            .filter(|reading| !reading.is_left)
-            .count();
-        assert_eq!(session.subscriptions.len(), reads);
+        assert_eq!(session.subscriptions.len(), self.wants.len());
     }
 
     fn assert_content(&mut self, published: &Published) {
         assert!(self.unparsed.is_empty(), "a torn frame");
         assert!(self.asked.is_empty(), "a command was not answered");
-        let read = self
-            .reads
-            .iter_mut()
-            .filter(|(_, reading)| !reading.is_left);
-        for (channel, reading) in read {
+        for channel in &self.wants {
+            let reading = self.reads.get_mut(channel).expect("it began");
             let entries = &published[channel.parse::<usize>().unwrap()];
             reading.skip_own(entries, &self.publisher);
             assert_eq!(reading.sequence, entries.len() as u64, "channel {channel}");
@@ -349,7 +320,7 @@ fn play(steps: Vec<Step>) {
     }
     let mut published: Published = vec![Vec::new(); CHANNELS];
     let mut clients: Vec<Client> = (0..SESSIONS)
-        .map(|number| Client::new(&mut world, number, usize::MAX))
+        .map(|number| Client::new(&mut world, number, 5_000))
         .collect();
     for step in steps {
         match step {
