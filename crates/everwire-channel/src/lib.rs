@@ -42,6 +42,7 @@
 
 pub mod name;
 pub mod pattern;
+mod reserved;
 
 pub mod offset;
 pub mod start;

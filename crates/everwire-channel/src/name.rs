@@ -6,7 +6,7 @@
 //!
 //! A name is 1–255 bytes of UTF-8 after percent-decoding: segments divided by `/`, none of them
 //! empty, `.` or `..`, without control characters (C0, DEL, C1) and without `*`, which belongs to
-//! [patterns](crate::pattern).
+//! [patterns](crate::pattern). Those whose first segment begins with `$` are the server's own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,6 +47,11 @@ impl ChannelName {
         })?;
         Self::new(decoded)
             .map_err(|error| error.map_position(|position| encoded_position(encoded, position)))
+    }
+
+    /// A name that the server makes for itself of names that were checked.
+    pub(crate) fn unchecked(decoded: &str) -> Self {
+        Self(decoded.into())
     }
 
     /// The name, decoded.

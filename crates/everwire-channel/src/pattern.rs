@@ -5,6 +5,9 @@
 //!   chat/*       chat/lobby, chat/garden      `*` is exactly one segment
 //!   chat/**      chat/lobby, chat/lobby/old   `**`, as last segment only, is one segment or more
 //! ```
+//!
+//! A first segment that is a star does not cover names of the server's own, which begin with `$`: who
+//! grants everything to everybody has not granted those.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +21,9 @@ pub struct Pattern(Box<str>);
 impl Pattern {
     /// Whether the pattern covers this name. Letter case counts.
     pub fn matches(&self, name: &ChannelName) -> bool {
+        if name.is_reserved() && self.0.starts_with('*') {
+            return false;
+        }
         let mut segments = name.as_str().split('/');
         for wanted in self.0.split('/') {
             match (wanted, segments.next()) {
@@ -114,6 +120,11 @@ mod tests {
             ("**", &["a", "a/b", "a/b/c"], &[]),
             ("a/**", &["a/b", "a/b/c"], &["a", "ab/c"]),
             ("*/**", &["a/b", "a/b/c"], &["a"]),
+            ("**", &["a/$b"], &["$a", "$a/b"]),
+            ("*", &["a$"], &["$a"]),
+            ("*/b", &["a/b"], &["$a/b"]),
+            ("$a/**", &["$a/b", "$a/b/c"], &["$a", "a/b"]),
+            ("$a/*", &["$a/b"], &["$b/b"]),
         ] {
             let parsed: Pattern = pattern.parse().unwrap();
             assert_eq!(parsed.to_string(), pattern);
