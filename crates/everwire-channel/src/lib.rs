@@ -38,7 +38,8 @@
 //! In reading order: [`name`] and [`pattern`] say what a channel is called, [`offset`] and
 //! [`start`] where a reader stands, [`label`] and [`entry`] what is stored, [`content_type`] and
 //! [`split`](mod@split) how a body becomes entries, [`retention`] and [`log`] how entries are kept
-//! and read, [`expiry`], [`producer`] and [`channel`] who may append and for how long.
+//! and read, [`expiry`], [`producer`] and [`channel`] who may append and for how long,
+//! [`session_id`] and [`presence`] who is there.
 
 pub mod name;
 pub mod pattern;
@@ -63,6 +64,9 @@ pub mod expiry;
 pub mod producer;
 mod recent;
 
+pub mod presence;
+pub mod session_id;
+
 pub use channel::{
     Append, AppendError, Appended, Channel, Confirmed, Mismatch, RepeatLimits, Setup,
 };
@@ -74,7 +78,9 @@ pub use log::{Entries, Gap, Log, Read};
 pub use name::{ChannelName, NameError};
 pub use offset::{Epoch, Mark, Offset, OffsetError, Token};
 pub use pattern::{Pattern, PatternError};
+pub use presence::{Change, Info, InfoError, Member, Roster, RosterFull, Terms, UserName};
 pub use producer::{Producer, ProducerAnswer, ProducerError};
 pub use retention::Retention;
+pub use session_id::SessionId;
 pub use split::{ContentError, json_entry, split};
 pub use start::Start;
