@@ -122,6 +122,9 @@ impl Hub {
         if let Some(channel) = self.find(name, now_ms) {
             return Ok(channel);
         }
+        if name.is_reserved() {
+            return Err(NoChannel::Missing); // made by the server itself, or not there
+        }
         let rule = self.rules.of(name);
         match (occasion, rule.create) {
             (Occasion::Append, Create::OnPublish | Create::OnDemand)

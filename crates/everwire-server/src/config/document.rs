@@ -184,7 +184,9 @@ anonymous = []                    # nobody reads these
 
 A rule has `match`, a pattern over channel names: `*` is one segment, `**` as the last segment is one segment or more.
 `chat/**` covers `chat/lobby` and `chat/lobby/old`, not `chat`. Rules are tried in the order of the file, so write the
-narrower ones first. A list replaces that of `[channels]`, it does not add to it. Besides `match` a rule may have:
+narrower ones first. A list replaces that of `[channels]`, it does not add to it. Names whose first segment begins with
+`$` are the server's own: a pattern covers them only if it writes that segment out (`$everwire/**`), a rule grants there
+only what it says itself, and that can be `read` alone. Besides `match` a rule may have:
 
 ";
 

@@ -27,6 +27,8 @@ pub enum Action {
     Publish,
     /// Delete it.
     Manage,
+    /// See who is there.
+    Presence,
 }
 
 impl Action {
@@ -36,6 +38,7 @@ impl Action {
             Self::Read => "read",
             Self::Publish => "publish",
             Self::Manage => "manage",
+            Self::Presence => "presence",
         }
     }
 }
@@ -86,10 +89,12 @@ impl Rules {
             let base = &config.channels;
             let channels = Channels {
                 create: rule.create.unwrap_or(base.create),
-                anonymous: rule
-                    .anonymous
-                    .clone()
-                    .unwrap_or_else(|| base.anonymous.clone()),
+                anonymous: match &rule.anonymous {
+                    Some(said) => said.clone(),
+                    // What is granted for the channels that no rule names is not granted for the server's own.
+                    None if rule.pattern.as_str().starts_with('$') => Vec::new(),
+                    None => base.anonymous.clone(),
+                },
                 retain_entries: rule.retain_entries.unwrap_or(base.retain_entries),
                 retain_bytes: rule.retain_bytes.unwrap_or(base.retain_bytes),
                 retain_ms: rule.retain_ms.unwrap_or(base.retain_ms),
@@ -114,7 +119,23 @@ impl Rules {
 
     /// Whether somebody without a credential may do this.
     pub fn permits_anybody(&self, action: Action, name: &ChannelName) -> bool {
-        self.dev || self.of(name).anonymous.contains(&action)
+        match name.is_reserved() {
+            true => self.permits_reserved(action, name),
+            false => self.dev || self.of(name).anonymous.contains(&action),
+        }
+    }
+
+    /// The same for a name of the server's own: it can be read at most, where a rule says so for that very name or
+    /// for a pattern that writes out its first segment. A presence log is not addressed by its name at all.
+    fn permits_reserved(&self, action: Action, name: &ChannelName) -> bool {
+        let is_said = |(pattern, channels): &(Pattern, Channels)| {
+            pattern
+                .matches(name)
+                .then(|| channels.anonymous.contains(&Action::Read))
+        };
+        action == Action::Read
+            && !name.is_presence_log()
+            && (self.dev || self.by_pattern.iter().find_map(is_said) == Some(true))
     }
 }
 
@@ -126,4 +147,89 @@ fn read_pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D
 
 fn write_pattern<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACTIONS: [Action; 4] = [
+        Action::Read,
+        Action::Publish,
+        Action::Manage,
+        Action::Presence,
+    ];
+
+    fn rules(toml: &str) -> Rules {
+        Rules::new(&Config::from_toml(toml).unwrap())
+    }
+
+    /// What anybody may do, in the order of [`ACTIONS`].
+    fn permitted(rules: &Rules, name: &str) -> Vec<Action> {
+        let name = name.parse().unwrap();
+        let permits = |action: &Action| rules.permits_anybody(*action, &name);
+        ACTIONS.into_iter().filter(permits).collect()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_says_what_anybody_may_do() {
+        let rules = rules(
+            r#"
+            channels.anonymous = ["read"]
+            rules = [
+                { match = "chat/*", anonymous = ["presence", "publish"] },
+                { match = "chat/**", anonymous = [] },
+                { match = "news", retain_entries = 1 },
+            ]"#,
+        );
+        for (name, expected) in [
+            ("other", &[Action::Read][..]),
+            ("chat/lobby", &[Action::Publish, Action::Presence]),
+            ("chat/lobby/old", &[]),
+            ("news", &[Action::Read]),
+        ] {
+            assert_eq!(permitted(&rules, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_servers_own_is_read_where_that_is_said_and_no_more() {
+        let all = r#"["read", "publish", "manage", "presence"]"#;
+        let said =
+            |pattern: &str| format!("rules = [{{ match = \"{pattern}\", anonymous = {all} }}]");
+        let read = &[Action::Read][..];
+        for (toml, expected) in [
+            (String::new(), &[][..]),
+            (format!("channels.anonymous = {all}"), &[]),
+            (said("**"), &[]),
+            (said("*/channels"), &[]),
+            (said("$everwire/sessions"), &[]),
+            (said("$everwire/channels"), read),
+            (said("$everwire/*"), read),
+            (said("$everwire/**"), read),
+            (
+                format!("channels.anonymous = {all}\nrules = [{{ match = \"$everwire/**\" }}]"),
+                &[],
+            ),
+            ("dev = true".to_owned(), read),
+        ] {
+            assert_eq!(
+                permitted(&rules(&toml), "$everwire/channels"),
+                expected,
+                "{toml}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_presence_log_is_addressed_under_no_rule() {
+        for toml in [
+            "dev = true",
+            r#"rules = [{ match = "$presence/**", anonymous = ["read", "publish", "manage", "presence"] }]"#,
+        ] {
+            for name in ["$presence/chat", "$presence"] {
+                assert_eq!(permitted(&rules(toml), name), [], "{toml}");
+            }
+        }
+    }
 }

@@ -131,8 +131,9 @@ pub struct Channels {
     /// When a channel comes to be: `explicit` (only by `PUT`), `on-publish` (also by the first append) or
     /// `on-demand` (also by the first live read).
     pub create: Create = Create::OnDemand,
-    /// What anybody may do without a credential: `read`, `publish` (also create and close), `manage` (delete).
-    /// By default nothing.
+    /// What anybody may do without a credential: `read`, `publish` (also create and close), `manage` (delete),
+    /// `presence` (see who is there). By default nothing. It is not said for names that begin with `$`, which are
+    /// the server's own: reading those needs a rule that writes out their first segment.
     pub anonymous: Vec<Action> = Vec::new(),
     /// Most entries that a channel keeps, at least 1; the oldest make room.
     pub retain_entries: u64 = 10_000,
