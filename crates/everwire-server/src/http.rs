@@ -3,6 +3,7 @@
 //! ```text
 //!  request ─▶ target ─┬─ /channels/{name}   create · append · read · delete
 //!                     ├─ /v1/stream/{name}  the same channels by the rules of Durable Streams
+//!                     ├─ /presence/{name}   who is there
 //!                     ├─ /publish           many entries to many channels
 //!                     ├─ /connect           sessions: many channels on one line
 //!                     ├─ /echo              for testing the path between
@@ -24,6 +25,7 @@ pub(crate) mod head;
 mod operations;
 mod origin;
 mod page;
+mod presence;
 mod query;
 pub(crate) mod read;
 mod target;
@@ -126,6 +128,10 @@ impl Context {
                 self.channel(parts, content, peer, origin, dialect, name)
                     .await
             }
+            Target::Presence(name) => {
+                check_no_content(&content)?;
+                self.presence(parts, origin, &name, peer)
+            }
             Target::Publish => self.batch(parts, content, peer).await,
             Target::Connect => self.connect(parts, peer),
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
@@ -156,12 +162,7 @@ impl Context {
         match parts.method {
             Method::GET | Method::HEAD | Method::CONNECT => {
                 self.permit(Action::Read, &name)?;
-                if !hyper::body::Body::is_end_stream(&content) {
-                    return Err(Problem::new(
-                        ProblemKind::BadRequest,
-                        "a read has no content; send it without Content-Length and Transfer-Encoding",
-                    ));
-                }
+                check_no_content(&content)?;
                 self.read(parts, dialect, &name, origin, peer)
             }
             Method::POST => {
@@ -243,6 +244,17 @@ impl Context {
                 "/echo sends back WebSocket messages, and the content of a POST",
             )),
         }
+    }
+}
+
+/// A read has nothing to say beyond its head.
+fn check_no_content(content: &Incoming) -> Result<(), Problem> {
+    match hyper::body::Body::is_end_stream(content) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            ProblemKind::BadRequest,
+            "a read has no content; send it without Content-Length and Transfer-Encoding",
+        )),
     }
 }
 

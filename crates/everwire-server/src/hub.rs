@@ -12,6 +12,7 @@
 
 mod channel;
 mod mailbox;
+mod own;
 mod sweep;
 
 use std::{
@@ -22,14 +23,15 @@ use std::{
     },
 };
 
-use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Setup};
+use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Retention, Setup};
 use hashbrown::HashTable;
 
 pub use channel::{Channel, Removed, State, WatchKey};
 pub use mailbox::{Mail, Mailbox};
+pub use own::Own;
 pub use sweep::sweep;
 
-use crate::config::{Channels, Config, Create, Rules};
+use crate::config::{Config, Create, Rules};
 
 /// All channels, and what is common to them.
 pub struct Hub {
@@ -129,7 +131,7 @@ impl Hub {
         match (occasion, rule.create) {
             (Occasion::Append, Create::OnPublish | Create::OnDemand)
             | (Occasion::LiveRead, Create::OnDemand) => {
-                let setup = self.setup(rule, None, None);
+                let setup = self.setup(rule.retention(), None, None);
                 self.insert(name, setup, false, now_ms)
                     .map(|(channel, _)| channel)
             }
@@ -145,7 +147,7 @@ impl Hub {
         expiry: Option<Expiry>,
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
-        let setup = self.setup(self.rules.of(name), content_type, expiry);
+        let setup = self.setup(self.rules.of(name).retention(), content_type, expiry);
         // One that has expired makes room. Whether one is there is decided where it is put, so that of two
         // that create at once one finds the other's.
         drop(self.find(name, now_ms));
@@ -222,7 +224,7 @@ impl Hub {
 
     fn setup(
         &self,
-        rule: &Channels,
+        retention: Retention,
         content_type: Option<ContentType>,
         expiry: Option<Expiry>,
     ) -> Setup {
@@ -230,7 +232,7 @@ impl Hub {
         Setup {
             content_type,
             expiry,
-            retention: rule.retention(),
+            retention,
             ..Setup::new(epoch, self.mark)
         }
     }

@@ -7,7 +7,8 @@
 //!                            └▶ stream            over HTTP/2: a task
 //! ```
 //!
-//! In reading order: [`config`] is what can be set, `hub` holds the channels, `http` turns requests into
+//! In reading order: [`config`] is what can be set, `hub` holds the channels, `presence` who is in them,
+//! `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
 
@@ -19,10 +20,10 @@ mod http;
 mod hub;
 mod metrics;
 mod pipe;
+mod presence;
 mod publish;
 mod rate;
 pub mod server;
-mod session_id;
 mod sessions;
 mod shard;
 #[cfg(feature = "simulation")]
@@ -32,3 +33,5 @@ mod stream;
 
 pub use config::{Config, ConfigError};
 pub use server::{Server, StartError};
+
+use everwire_channel::session_id;

@@ -26,6 +26,8 @@ pub struct Metrics {
     limits_met: Family<Limit, Counter>,
     lines_failed: Family<Code, Counter>,
     connections_refused: Counter,
+    presence_changes: Counter,
+    members: Gauge,
     lines: Gauge,
     sessions: Gauge,
     channels: Gauge,
@@ -102,6 +104,12 @@ impl Metrics {
                 "connections_refused",
                 "Connections closed at once for their number",
             ),
+            presence_changes: register(
+                &mut registry,
+                "presence_changes",
+                "Joins and leaves that were told",
+            ),
+            members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
             sessions: register(
                 &mut registry,
@@ -193,6 +201,12 @@ impl Metrics {
     pub(crate) fn connection_refused(&self) {
         self.connections_refused.inc();
         self.limit_met("connections_max");
+    }
+
+    /// A roster went from so many members to so many, and so many joins and leaves were told.
+    pub(crate) fn presence_changed(&self, before: usize, after: usize, changes: usize) {
+        self.members.inc_by(after as i64 - before as i64);
+        self.presence_changes.inc_by(changes as u64);
     }
 
     /// The OpenMetrics text.

@@ -16,20 +16,17 @@ use tokio::{
 };
 
 use crate::{
-    census::Census,
-    clock,
+    clock::{self, Now},
     config::Config,
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
-    metrics::Metrics,
-    rate::Rate,
-    sessions::Sessions,
+    presence,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
 };
 
-/// Threads for what must not hold up lines: HTTP/2, the sweep.
+/// Threads for what must not hold up lines: HTTP/2, the sweep, who has left.
 const WORKERS: usize = 2;
 
 /// How often ages and expiries are looked after.
@@ -69,7 +66,6 @@ pub enum StartError {
 impl Server {
     /// Starts a server. It serves once this returns.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let config = Arc::new(config);
         let count = config.threads_effective();
         let listeners =
             front::listen(config.listen, count).map_err(|error| StartError::Listen {
@@ -77,8 +73,7 @@ impl Server {
                 error,
             })?;
         let address = listeners[0].local_addr()?;
-        let now_ms = clock::unix_ms();
-        let hub = Arc::new(Hub::new(&config, Mark(fastrand::u32(..)), now_ms));
+        let drain = Duration::from_millis(config.stop.drain_ms);
         let (stop, stopping) = Stop::new();
         let (all_gone, alive) = AllGone::new();
         let appends = if config.dev {
@@ -87,15 +82,15 @@ impl Server {
             config.limits.appends_per_second_max
         };
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
+        let now = Now::read();
         let context = Context {
-            shared: Shared {
-                config: config.clone(),
-                hub: hub.clone(),
-                census: Arc::new(Census::new(&config)),
-                metrics: Arc::new(Metrics::new()),
-                rate: Arc::new(Rate::per_second(appends)),
-                sessions: Arc::new(Sessions::new(mailboxes.clone())),
-            },
+            shared: Shared::new(
+                config,
+                Mark(fastrand::u32(..)),
+                appends,
+                mailboxes.clone(),
+                now,
+            ),
             stopping: stopping.clone(),
             _alive: alive,
         };
@@ -104,6 +99,8 @@ impl Server {
             .thread_name("everwire-worker")
             .enable_all()
             .build()?;
+        let Shared { hub, presences, .. } = context.shared.clone();
+        workers.spawn(presence::expire(presences, stopping.clone()));
         workers.spawn(sweep(hub, stopping));
         let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
@@ -122,7 +119,6 @@ impl Server {
                 })?;
             threads.push(thread);
         }
-        let drain = Duration::from_millis(config.stop.drain_ms);
         drop(context);
         Ok(Self {
             address,

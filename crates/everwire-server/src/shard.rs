@@ -40,6 +40,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use everwire_channel::Mark;
 use everwire_websocket::Scratch;
 use everwire_wire::Deflaters;
 use slab::Slab;
@@ -61,6 +62,7 @@ use crate::{
     config::Config,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
     metrics::Metrics,
+    presence::Presences,
     publish::Publisher,
     rate::Rate,
     session_id::SessionId,
@@ -95,9 +97,37 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub rate: Arc<Rate>,
     pub sessions: Arc<Sessions>,
+    pub presences: Arc<Presences>,
 }
 
 impl Shared {
+    /// Without channels, lines and members. `mark` is random for each start; so many appends a second are taken
+    /// from one address, or any number if that is 0. Sessions without a socket are spread over the shards.
+    pub fn new(
+        config: Config,
+        mark: Mark,
+        appends_per_second_max: u32,
+        shards: Vec<Arc<Mailbox>>,
+        now: Now,
+    ) -> Self {
+        let hub = Arc::new(Hub::new(&config, mark, now.unix_ms));
+        let metrics = Arc::new(Metrics::new());
+        Self {
+            census: Arc::new(Census::new(&config)),
+            rate: Arc::new(Rate::per_second(appends_per_second_max)),
+            sessions: Arc::new(Sessions::new(shards)),
+            presences: Arc::new(Presences::new(
+                &config.presence,
+                hub.clone(),
+                metrics.clone(),
+                now,
+            )),
+            config: Arc::new(config),
+            hub,
+            metrics,
+        }
+    }
+
     /// Who appends on behalf of a peer.
     pub fn publisher(&self, peer: IpAddr, now_ms: u64) -> Publisher<'_> {
         Publisher {

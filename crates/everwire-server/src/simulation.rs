@@ -17,13 +17,9 @@ use everwire_channel::{Append, ContentType, Draft, Mark};
 use everwire_wire::Framing;
 
 use crate::{
-    census::Census,
     clock::Now,
     config::Config,
-    hub::{Channel, Hub, Occasion},
-    metrics::Metrics,
-    rate::Rate,
-    sessions::Sessions,
+    hub::{Channel, Occasion},
     shard::{Entries, LineKey, LineRequest, Net, Ready, Shard, Shared, Wire},
 };
 
@@ -47,15 +43,14 @@ impl Simulation {
         config.limits.lines_per_address_max = 0;
         // What the logs keep is no cost of lines.
         config.channels.retain_entries = 1;
-        let shared = Shared {
-            hub: Arc::new(Hub::new(&config, Mark(1), 0)),
-            census: Arc::new(Census::new(&config)),
-            metrics: Arc::new(Metrics::new()),
-            rate: Arc::new(Rate::per_second(0)),
-            sessions: Arc::new(Sessions::new(vec![Arc::default()])),
-            config: Arc::new(config),
-        };
         let now = Now::read();
+        let shared = Shared::new(
+            config,
+            Mark(1),
+            0,
+            vec![Arc::default()],
+            Now { unix_ms: 0, ..now },
+        );
         let received: Rc<[_]> = vec![Cell::new(0); lines_max].into();
         let net = Counters(received.clone());
         let open = |number: usize| {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::tree::{Channels, Config, Echo, Http, Limits, SessionLimits, Stop};
+use super::tree::{Channels, Config, Echo, Http, Limits, Presence, SessionLimits, Stop};
 
 /// The comment of one field.
 pub(super) struct SettingDoc {
@@ -203,6 +203,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "limits" => Some(Limits::DOCS),
         "channels" => Some(Channels::DOCS),
         "sessions" => Some(SessionLimits::DOCS),
+        "presence" => Some(Presence::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         _ => None,
@@ -296,6 +297,14 @@ mod tests {
             (
                 "[channels]\nretain_entries = 0\n",
                 "`channels.retain_entries` must be at least 1",
+            ),
+            (
+                "[presence]\nlease_ms = 49999\n",
+                "`presence.lease_ms` is 49999; it must be at least 50000",
+            ),
+            (
+                "[presence]\nretain_entries = 0\n",
+                "`presence.retain_entries` must be at least 1",
             ),
             ("[[rules]]\nmatch = \"a/**/b\"\n", "is no pattern"),
             (

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use everwire_channel::Retention;
+use everwire_channel::{Retention, Terms};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -50,6 +50,8 @@ pub struct Config {
     pub channels: Channels = Channels::default(),
     /// Sessions: lines on `/connect` that read many channels.
     pub sessions: SessionLimits = SessionLimits::default(),
+    /// Who is there: how members of channels are kept, and what is told of them.
+    pub presence: Presence = Presence::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -161,6 +163,29 @@ pub struct SessionLimits {
 }
 
 settings! {
+/// Who is there.
+pub struct Presence {
+    /// How long a session's place in a channel lasts without being renewed, in milliseconds; at least twice
+    /// `http.heartbeat_ms`. The server renews it at each heartbeat for as long as the session lives, so this is
+    /// what is left of a part of the server that died. The default, 60 s, survives one heartbeat that comes late.
+    pub lease_ms: u64 = 60_000,
+    /// How long a member is still there after its last session has gone, in milliseconds, so that who reloads a
+    /// page or changes networks has not left; 0 is not at all. The default is 3 s.
+    pub linger_ms: u64 = 3_000,
+    /// Most members that a channel has; one more is refused with 503. Each is told to all, so the work grows
+    /// with the square of this.
+    pub members_max: usize = 10_000,
+    /// Largest info of a member, in bytes of JSON; a larger one is refused with 413.
+    pub info_bytes_max: usize = 1024,
+    /// Most joins and leaves that a channel keeps, at least 1; the oldest make room. Who comes back after more
+    /// gets the whole list again, so there is little reason to keep many.
+    pub retain_entries: u64 = 1_000,
+    /// How long a channel keeps joins and leaves, in milliseconds; 0 means for ever. The default is an hour.
+    pub retain_ms: u64 = 60 * 60 * 1000,
+}
+}
+
+settings! {
 /// How the server stops.
 pub struct Stop {
     /// How long open lines and requests may take to end, in milliseconds; what is left then is cut.
@@ -230,6 +255,23 @@ impl Config {
         if self.http.heartbeat_ms < 1_000 {
             return value("http.heartbeat_ms", "must be at least 1000".to_owned());
         }
+        let lease_ms_min = self.http.heartbeat_ms.saturating_mul(2);
+        if self.presence.lease_ms < lease_ms_min {
+            return value(
+                "presence.lease_ms",
+                format!(
+                    "is {}; it must be at least {lease_ms_min}, twice http.heartbeat_ms, or members would be gone \
+                     before they are renewed",
+                    self.presence.lease_ms
+                ),
+            );
+        }
+        if self.presence.retain_entries == 0 {
+            return value(
+                "presence.retain_entries",
+                "must be at least 1: the newest entry is always kept".to_owned(),
+            );
+        }
         for origin in &self.http.origins {
             if origin != "*" && !origin.contains("://") {
                 return value(
@@ -241,6 +283,27 @@ impl Config {
             }
         }
         Ok(self)
+    }
+}
+
+impl Presence {
+    /// How members of a channel are kept.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            members_max: self.members_max,
+            lease_ms: self.lease_ms,
+            linger_ms: self.linger_ms,
+        }
+    }
+
+    /// The retention that logs of joins and leaves get.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            entries_max: self.retain_entries,
+            // Bounded by the entries, each of which is a name and an info.
+            bytes_max: u64::MAX,
+            age_max_ms: (self.retain_ms > 0).then_some(self.retain_ms),
+        }
     }
 }
 

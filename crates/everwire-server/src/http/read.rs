@@ -88,24 +88,38 @@ impl Context {
             _ => Occasion::LiveRead,
         };
         let now_ms = clock::unix_ms();
-        if asked != Asked::CatchUp && self.stopping.is_stopping() {
-            return Err(stopping());
-        }
         let channel = self
             .shared
             .hub
             .open(name, occasion, now_ms)
             .map_err(|none| no_channel(name, none))?;
+        self.read_by(asked, parts, &query, &channel, origin, peer)
+    }
+
+    /// Reads a channel over the wire that was asked for.
+    pub(super) fn read_by(
+        &self,
+        asked: Asked,
+        parts: &Parts,
+        query: &Query,
+        channel: &Arc<Channel>,
+        origin: &Origin,
+        peer: SocketAddr,
+    ) -> Result<Reply, Problem> {
+        if asked != Asked::CatchUp && self.stopping.is_stopping() {
+            return Err(stopping());
+        }
+        let now_ms = clock::unix_ms();
         let mut state = channel.lock();
         state.touch(now_ms);
         match asked {
             Asked::CatchUp => self
-                .catch_up(parts, name, &query, &state)
+                .catch_up(parts, channel.name(), query, &state)
                 .map(Reply::Response),
-            Asked::LongPoll => self.long_poll(parts, &channel, &query, origin, &state, now_ms),
-            Asked::WebSocket => self.websocket(parts, &channel, &query, peer, &state),
+            Asked::LongPoll => self.long_poll(parts, channel, query, origin, &state, now_ms),
+            Asked::WebSocket => self.websocket(parts, channel, query, peer, &state),
             Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
-                self.stream(parts, asked, &channel, &query, &state)
+                self.stream(parts, asked, channel, query, &state)
             }
         }
     }
@@ -313,7 +327,12 @@ impl Context {
         peer: SocketAddr,
         state: &State,
     ) -> Result<Reply, Problem> {
-        let accepted = accept(parts, &[SUBPROTOCOL])?;
+        // A presence log has no name that a session could say.
+        let subprotocols: &[_] = match channel.name().is_presence_log() {
+            true => &[],
+            false => &[SUBPROTOCOL],
+        };
+        let accepted = accept(parts, subprotocols)?;
         let window = accepted
             .deflate
             .and_then(|deflate| deflate.outbound_window(Role::Server));

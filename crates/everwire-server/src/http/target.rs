@@ -7,6 +7,8 @@ use everwire_wire::{Problem, ProblemKind};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
     Channel(Dialect, ChannelName),
+    /// Who is in the channel.
+    Presence(ChannelName),
     Publish,
     Connect,
     /// A session, by what stands for its id.
@@ -32,10 +34,13 @@ impl<'a> Target<'a> {
     /// Reads a request's path, which is still percent-encoded.
     pub fn parse(path: &'a str) -> Result<Self, Problem> {
         if let Some(name) = path.strip_prefix("/channels/") {
-            return channel(Dialect::Everwire, name);
+            return name_of(name).map(|name| Self::Channel(Dialect::Everwire, name));
         }
         if let Some(name) = path.strip_prefix("/v1/stream/") {
-            return channel(Dialect::DurableStreams, name);
+            return name_of(name).map(|name| Self::Channel(Dialect::DurableStreams, name));
+        }
+        if let Some(name) = path.strip_prefix("/presence/") {
+            return name_of(name).map(Self::Presence);
         }
         if let Some(session) = path.strip_prefix("/connect/") {
             return Ok(Self::Session(session));
@@ -57,11 +62,9 @@ impl<'a> Target<'a> {
     }
 }
 
-fn channel<'a>(dialect: Dialect, name: &str) -> Result<Target<'a>, Problem> {
-    match ChannelName::from_path(name) {
-        Ok(name) => Ok(Target::Channel(dialect, name)),
-        Err(error) => Err(Problem::new(ProblemKind::BadName, error.to_string())),
-    }
+fn name_of(path: &str) -> Result<ChannelName, Problem> {
+    ChannelName::from_path(path)
+        .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))
 }
 
 #[cfg(test)]
@@ -84,6 +87,10 @@ mod tests {
                 "/v1/stream/jobs/7",
                 Ok(Target::Channel(Dialect::DurableStreams, name("jobs/7"))),
             ),
+            (
+                "/presence/chat/lobby",
+                Ok(Target::Presence(name("chat/lobby"))),
+            ),
             ("/publish", Ok(Target::Publish)),
             ("/connect", Ok(Target::Connect)),
             ("/connect/0a", Ok(Target::Session("0a"))),
@@ -91,6 +98,8 @@ mod tests {
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),
             ("/channels", Err(404)),
             ("/channels/", Err(400)),
+            ("/presence", Err(404)),
+            ("/presence/", Err(400)),
             ("/channels/a//b", Err(400)),
             ("/channels/a/../b", Err(400)),
             ("/channels/a%2Fb", Err(400)),

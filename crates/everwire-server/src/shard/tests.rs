@@ -153,14 +153,11 @@ impl Bench {
 
 /// What is common to the shards of a test.
 fn shared(config: Config) -> Shared {
-    Shared {
-        hub: Arc::new(Hub::new(&config, Mark(7), 0)),
-        census: Arc::new(Census::new(&config)),
-        metrics: Arc::new(Metrics::new()),
-        rate: Arc::new(Rate::per_second(0)),
-        sessions: Arc::new(Sessions::new(vec![Arc::default()])),
-        config: Arc::new(config),
-    }
+    let now = Now {
+        instant: Instant::now(),
+        unix_ms: 0,
+    };
+    Shared::new(config, Mark(7), 0, vec![Arc::default()], now)
 }
 
 /// Appends these texts. False if the channel was removed.

@@ -1,6 +1,6 @@
 //! Lines that are tasks, on a clock of their own.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use everwire_channel::{Append, ContentType, Draft, Mark};
 use everwire_wire::{Framing, Transfer};
@@ -10,11 +10,9 @@ use super::{
     *,
 };
 use crate::{
+    clock::Now,
     config::Config,
-    hub::{Channel, Hub, Occasion},
-    metrics::Metrics,
-    rate::Rate,
-    sessions::Sessions,
+    hub::{Channel, Occasion},
     shard::{Entries, PollShape, Shared},
     stop::{AllGone, Stop},
 };
@@ -31,15 +29,12 @@ fn with_stop() -> (Stop, Context) {
     config.channels.retain_entries = 3;
     let (_, alive) = AllGone::new();
     let (stop, stopping) = Stop::new();
+    let now = Now {
+        instant: Instant::now(),
+        unix_ms: 0,
+    };
     let context = Context {
-        shared: Shared {
-            hub: Arc::new(Hub::new(&config, Mark(7), 0)),
-            census: Arc::new(Census::new(&config)),
-            metrics: Arc::new(Metrics::new()),
-            rate: Arc::new(Rate::per_second(0)),
-            sessions: Arc::new(Sessions::new(vec![Arc::default()])),
-            config: Arc::new(config),
-        },
+        shared: Shared::new(config, Mark(7), 0, vec![Arc::default()], now),
         stopping,
         _alive: alive,
     };

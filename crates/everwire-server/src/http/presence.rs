@@ -1,0 +1,63 @@
+//! `GET /presence/{name}`: who is in a channel, or the log of who comes and goes, over every live wire.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use everwire_channel::ChannelName;
+use everwire_wire::Problem;
+use http::{HeaderValue, Method, Response, header, request::Parts};
+
+use super::{
+    Context, Reply, answer,
+    origin::Origin,
+    query::Query,
+    read::{Asked, asked},
+};
+use crate::{clock::Now, config::Action};
+
+/// What this address takes.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+impl Context {
+    pub(super) fn presence(
+        &self,
+        parts: &Parts,
+        origin: &Origin,
+        name: &ChannelName,
+        peer: SocketAddr,
+    ) -> Result<Reply, Problem> {
+        let now = Now::read();
+        let query = Query::parse(parts.uri.query())?;
+        let asked = asked(parts, &query);
+        match (&parts.method, asked) {
+            (&Method::HEAD, _) | (&Method::GET, Asked::CatchUp) => {
+                self.permit(Action::Presence, name)?;
+                self.members(name, now).map(Reply::Response)
+            }
+            (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => {
+                self.permit(Action::Presence, name)?;
+                let log = self.shared.presences.log(name, now)?;
+                self.read_by(asked, parts, &query, &log, origin, peer)
+            }
+            (method, _) => Err(answer::method_not_allowed(method, METHODS)),
+        }
+    }
+
+    fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {
+        let snapshot = self.shared.presences.snapshot(name, now)?;
+        let mut content = Vec::with_capacity(snapshot.members.len() + 64);
+        content.extend_from_slice(b"{\"offset\":\"");
+        content.extend_from_slice(snapshot.offset.to_token().as_bytes());
+        content.extend_from_slice(b"\",\"members\":");
+        content.extend_from_slice(&snapshot.members);
+        content.push(b'}');
+        let mut response = answer::safe(Response::new(Bytes::from(content)));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        answer::never_store(headers);
+        Ok(response)
+    }
+}

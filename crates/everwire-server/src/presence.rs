@@ -1,0 +1,225 @@
+//! Who is in the channels of this server.
+//!
+//! ```text
+//!  sessions ─▶ join, renew, leave ─┐
+//!                                  ├─▶ Roster of the channel ─▶ joins and leaves ─▶ the log $presence/{name}
+//!  workers  ─▶ expire ─────────────┘            │
+//!                                               └─▶ Snapshot: who is there, and the offset from which to read on
+//! ```
+//!
+//! A roster's changes are in its log before the roster's lock is released. So the offset of a snapshot and its
+//! members agree: who reads on from there misses nobody and sees nobody twice. Locks are taken in this order: the
+//! roster's, a part of the hub, the channel.
+
+mod alarm;
+mod encode;
+mod expire;
+mod rosters;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use everwire_channel::{
+    Change, ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName,
+};
+use everwire_wire::{Problem, ProblemKind};
+use serde_json::value::RawValue;
+
+pub(crate) use self::expire::expire;
+use self::{alarm::Alarm, encode::draft, rosters::Rosters};
+use crate::{
+    clock::Now,
+    config::Presence as Settings,
+    hub::{self, Hub, Own},
+    metrics::Metrics,
+    publish::no_channel,
+};
+
+/// The rosters of all channels that have members, by name.
+pub(crate) struct Presences {
+    /// Each roster in the part that the hash of its name chooses.
+    parts: Vec<Mutex<Rosters>>,
+    hasher: RandomState,
+    /// When somebody may have left next.
+    alarm: Alarm,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    /// From which leases count: the time of day may be set back.
+    started: Instant,
+}
+
+/// Who is in a channel at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// From which the presence log tells what changed since.
+    pub offset: Offset,
+    /// The members as a JSON array, by name: `[{"user":"ada","info":{…},"count":1}]`. Encoded once for all who
+    /// ask between two changes.
+    pub members: Bytes,
+}
+
+const PARTS: usize = 64;
+
+impl Presences {
+    /// Nobody is anywhere yet.
+    pub fn new(settings: &Settings, hub: Arc<Hub>, metrics: Arc<Metrics>, now: Now) -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            alarm: Alarm::default(),
+            hub,
+            metrics,
+            settings: settings.clone(),
+            started: now.instant,
+        }
+    }
+
+    /// A member from what a session says, or why it cannot be one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
+    pub fn member(&self, user: &str, info: Option<&RawValue>) -> Result<Member, Problem> {
+        let bytes_max = self.settings.info_bytes_max;
+        let info = info.map(|info| Info::new(info, bytes_max)).transpose();
+        Ok(Member {
+            user: UserName::new(user)
+                .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?,
+            info: info.map_err(|error| info_problem(&error))?,
+        })
+    }
+
+    /// A session comes to a channel as this member, and has its place until it leaves or its lease is over. It may
+    /// join again, to renew its lease and bring other info.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
+    pub fn join(
+        &self,
+        channel: &ChannelName,
+        session: SessionId,
+        member: Member,
+        now: Now,
+    ) -> Result<(), Problem> {
+        if self.hub.is_full() {
+            return Err(Problem::new(
+                ProblemKind::Overloaded,
+                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
+            )
+            .at_limit("log_bytes_max"));
+        }
+        // Before anybody is put down whose coming could not be told.
+        self.log(channel, now)?;
+        let mut part = self.part(channel);
+        let roster = part.open(channel, || self.settings.terms());
+        let before = roster.members().len();
+        let joined = roster.join(session, member, self.clock_ms(now));
+        let (changes, refused) = match joined {
+            Ok(changes) => (changes, None),
+            Err(full) => (Vec::new(), Some(full)),
+        };
+        self.changed(&mut part, channel, before, &changes, now);
+        refused.map_or(Ok(()), |full| Err(full_problem(full)))
+    }
+
+    /// Renews a session's lease. False if it has none any more: then it joins again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
+    pub fn renew(&self, channel: &ChannelName, session: SessionId, now: Now) -> bool {
+        let now_ms = self.clock_ms(now);
+        self.part(channel)
+            .get(channel)
+            .is_some_and(|roster| roster.renew(session, now_ms))
+    }
+
+    /// A session goes from a channel. That it is not there is no error.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
+    pub fn leave(&self, channel: &ChannelName, session: SessionId, now: Now) {
+        let mut part = self.part(channel);
+        if let Some(roster) = part.get(channel) {
+            let before = roster.members().len();
+            let left = roster.leave(session, self.clock_ms(now));
+            self.changed(&mut part, channel, before, left.as_slice(), now);
+        }
+    }
+
+    /// Who is in a channel.
+    pub fn snapshot(&self, channel: &ChannelName, now: Now) -> Result<Snapshot, Problem> {
+        let mut part = self.part(channel);
+        let log = self.log(channel, now)?;
+        let offset = log.lock().core().log().head();
+        let members = part.members_json(channel);
+        Ok(Snapshot { offset, members })
+    }
+
+    /// The log of who comes to a channel and leaves it, made if there is none.
+    pub fn log(&self, channel: &ChannelName, now: Now) -> Result<Arc<hub::Channel>, Problem> {
+        let log = self.hub.open_own(&self.own(channel), now.unix_ms);
+        log.map_err(|none| no_channel(channel, none))
+    }
+    /// Puts down and tells what a roster's change has brought.
+    fn changed(
+        &self,
+        part: &mut Rosters,
+        channel: &ChannelName,
+        members_before: usize,
+        changes: &[Change],
+        now: Now,
+    ) {
+        if !changes.is_empty() {
+            let entries = changes.iter().map(draft).collect();
+            // Without room for one more channel the log is not made again that was forgotten for being empty. Nobody
+            // reads it then, and its offsets are a gap to who comes back.
+            let _ = self
+                .hub
+                .append_own(&self.own(channel), entries, now.unix_ms);
+        }
+        let (members, wake_at_ms) = part.changed(channel);
+        self.metrics
+            .presence_changed(members_before, members, changes.len());
+        if let Some(at_ms) = wake_at_ms {
+            self.alarm.set(at_ms);
+        }
+    }
+
+    fn own(&self, channel: &ChannelName) -> Own {
+        Own {
+            name: channel.presence_log(),
+            retention: self.settings.retention(),
+            kept: false,
+        }
+    }
+
+    /// What the clock of leases shows.
+    fn clock_ms(&self, now: Now) -> u64 {
+        let since = now.instant.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn part(&self, channel: &ChannelName) -> MutexGuard<'_, Rosters> {
+        let index = self.hasher.hash_one(channel) as usize % PARTS;
+        lock(&self.parts[index])
+    }
+}
+
+fn lock(part: &Mutex<Rosters>) -> MutexGuard<'_, Rosters> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn full_problem(full: RosterFull) -> Problem {
+    Problem::new(ProblemKind::Overloaded, full.to_string())
+        .with("members_max", full.members_max)
+        .at_limit("members_max")
+}
+
+fn info_problem(error: &InfoError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        InfoError::TooLong { bytes_max, .. } => Problem::new(ProblemKind::TooLarge, detail)
+            .with("bytes_max", *bytes_max)
+            .at_limit("info_bytes_max"),
+        InfoError::TooDeep => Problem::new(ProblemKind::BadContent, detail),
+    }
+}
