@@ -13,7 +13,7 @@ mod tree;
 
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use rule::{Action, Create, Rule, Rules};
-pub use tree::{Channels, Config, Echo, Http, Limits, Presence, SessionLimits, Stop};
+pub use tree::{Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop};
 
 /// Why a configuration is not valid.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@
 
 mod channel;
 mod mailbox;
+mod occupancy;
 mod own;
 mod sweep;
 
@@ -31,7 +32,11 @@ pub use mailbox::{Mail, Mailbox};
 pub use own::Own;
 pub use sweep::sweep;
 
-use crate::config::{Config, Create, Rules};
+use self::occupancy::Occupancy;
+use crate::{
+    config::{Config, Create, Rules},
+    lifecycle::Lifecycle,
+};
 
 /// All channels, and what is common to them.
 pub struct Hub {
@@ -48,6 +53,8 @@ pub struct Hub {
     count_max: usize,
     log_bytes: Arc<AtomicU64>,
     log_bytes_max: u64,
+    /// Told of channels that get their first reader and lose their last.
+    lifecycle: Arc<Lifecycle>,
 }
 
 /// Why a channel cannot be had.
@@ -88,12 +95,18 @@ impl Hub {
             count_max: config.limits.channels_max,
             log_bytes: Arc::default(),
             log_bytes_max: config.limits.log_bytes_max,
+            lifecycle: Arc::new(Lifecycle::new(config.events.enabled)),
         }
     }
 
     /// The rules for channels.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What is told to servers.
+    pub fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.lifecycle
     }
 
     /// A channel that exists and has not expired.
@@ -161,9 +174,11 @@ impl Hub {
             return false;
         };
         let (channel, _) = found.remove();
-        drop(part);
         self.count.fetch_sub(1, Ordering::Relaxed);
-        channel.remove_if(|_| true)
+        // Before another can be made under its name, which has readers of its own.
+        let removed = channel.remove_if(|_| true);
+        drop(part);
+        removed
     }
 
     /// Whether the logs of all channels together have reached their limit.
@@ -201,6 +216,7 @@ impl Hub {
             name.clone(),
             core,
             by_request,
+            Occupancy::of(name, &self.lifecycle),
             self.log_bytes.clone(),
             now_ms,
         ));

@@ -7,8 +7,8 @@
 //!                            └▶ stream            over HTTP/2: a task
 //! ```
 //!
-//! In reading order: [`config`] is what can be set, `hub` holds the channels, `presence` who is in them,
-//! `http` turns requests into
+//! In reading order: [`config`] is what can be set, `hub` holds the channels, `presence` who is in them, `lifecycle`
+//! tells servers what happens, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
 
@@ -18,6 +18,7 @@ pub mod config;
 mod front;
 mod http;
 mod hub;
+mod lifecycle;
 mod metrics;
 mod pipe;
 mod presence;

@@ -27,6 +27,8 @@ pub struct Metrics {
     lines_failed: Family<Code, Counter>,
     connections_refused: Counter,
     presence_changes: Counter,
+    events_told: Counter,
+    events_left_out: Counter,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -108,6 +110,16 @@ impl Metrics {
                 &mut registry,
                 "presence_changes",
                 "Joins and leaves that were told",
+            ),
+            events_told: register(
+                &mut registry,
+                "lifecycle_events",
+                "Sessions that came and went, channels that were occupied and vacated, as told to servers",
+            ),
+            events_left_out: register(
+                &mut registry,
+                "lifecycle_events_left_out",
+                "The same, not told because too much happened at once",
             ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
@@ -207,6 +219,12 @@ impl Metrics {
     pub(crate) fn presence_changed(&self, before: usize, after: usize, changes: usize) {
         self.members.inc_by(after as i64 - before as i64);
         self.presence_changes.inc_by(changes as u64);
+    }
+
+    /// So many lifecycle events were told, and so many were not.
+    pub(crate) fn events_told(&self, told: u64, left_out: u64) {
+        self.events_told.inc_by(told);
+        self.events_left_out.inc_by(left_out);
     }
 
     /// The OpenMetrics text.

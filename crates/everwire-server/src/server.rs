@@ -21,12 +21,12 @@ use crate::{
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
-    presence,
+    lifecycle, presence,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
 };
 
-/// Threads for what must not hold up lines: HTTP/2, the sweep, who has left.
+/// Threads for what must not hold up lines: HTTP/2, the sweep, who has left, what is told to servers.
 const WORKERS: usize = 2;
 
 /// How often ages and expiries are looked after.
@@ -99,7 +99,14 @@ impl Server {
             .thread_name("everwire-worker")
             .enable_all()
             .build()?;
-        let Shared { hub, presences, .. } = context.shared.clone();
+        let Shared {
+            hub,
+            metrics,
+            presences,
+            ..
+        } = context.shared.clone();
+        lifecycle::open(&hub, now.unix_ms);
+        workers.spawn(lifecycle::tell(hub.clone(), metrics, stopping.clone()));
         workers.spawn(presence::expire(presences, stopping.clone()));
         workers.spawn(sweep(hub, stopping));
         let (tell_end, ended) = mpsc::unbounded_channel();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::tree::{Channels, Config, Echo, Http, Limits, Presence, SessionLimits, Stop};
+use super::tree::{Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop};
 
 /// The comment of one field.
 pub(super) struct SettingDoc {
@@ -204,6 +204,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "channels" => Some(Channels::DOCS),
         "sessions" => Some(SessionLimits::DOCS),
         "presence" => Some(Presence::DOCS),
+        "events" => Some(Events::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         _ => None,

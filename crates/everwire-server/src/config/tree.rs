@@ -52,6 +52,8 @@ pub struct Config {
     pub sessions: SessionLimits = SessionLimits::default(),
     /// Who is there: how members of channels are kept, and what is told of them.
     pub presence: Presence = Presence::default(),
+    /// What happens on the server, told to servers: which sessions come and go, which channels have readers.
+    pub events: Events = Events::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -182,6 +184,15 @@ pub struct Presence {
     pub retain_entries: u64 = 1_000,
     /// How long a channel keeps joins and leaves, in milliseconds; 0 means for ever. The default is an hour.
     pub retain_ms: u64 = 60 * 60 * 1000,
+}
+}
+
+settings! {
+/// What happens on the server, told to servers in the channels `$everwire/sessions` and `$everwire/channels`.
+pub struct Events {
+    /// Whether it is told. Off by default: nobody may read these channels until a rule grants it, and until then
+    /// every reader that comes would pay for what nobody gets.
+    pub enabled: bool = false,
 }
 }
 

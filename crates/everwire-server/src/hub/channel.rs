@@ -11,7 +11,10 @@ use everwire_channel::{
 };
 use tokio::sync::Notify;
 
-use super::mailbox::{Mail, Mailbox};
+use super::{
+    mailbox::{Mail, Mailbox},
+    occupancy::Occupancy,
+};
 
 /// A channel of the hub.
 pub struct Channel {
@@ -27,7 +30,9 @@ pub struct State {
     watchers: Vec<Watcher>,
     /// Readers that are tasks.
     streams: usize,
-    /// Made by `PUT`, so it stays even while nobody uses it.
+    /// Told of readers that come and go; of a channel that is removed, nobody is told any more.
+    occupancy: Option<Occupancy>,
+    /// Made by `PUT`, or by the server for others to read, so it stays even while nobody uses it.
     by_request: bool,
     removed: bool,
     /// When somebody last used it, in Unix milliseconds.
@@ -59,7 +64,7 @@ pub struct Attendance(Arc<Channel>);
 
 impl Drop for Attendance {
     fn drop(&mut self) {
-        self.0.lock().streams -= 1;
+        self.0.lock().change_readers(|state| state.streams -= 1);
     }
 }
 
@@ -68,6 +73,7 @@ impl Channel {
         name: ChannelName,
         core: Core,
         by_request: bool,
+        occupancy: Option<Occupancy>,
         bytes_of_all: Arc<AtomicU64>,
         now_ms: u64,
     ) -> Self {
@@ -75,6 +81,7 @@ impl Channel {
             core,
             watchers: Vec::new(),
             streams: 0,
+            occupancy,
             by_request,
             removed: false,
             used_ms: now_ms,
@@ -130,6 +137,9 @@ impl Channel {
             return false;
         }
         state.removed = true;
+        if let Some(occupancy) = state.occupancy.take() {
+            occupancy.changed(state.is_watched(), false);
+        }
         let counted = std::mem::take(&mut state.bytes_counted);
         state.bytes_of_all.fetch_sub(counted, Ordering::Relaxed);
         state.tell();
@@ -140,7 +150,7 @@ impl Channel {
 
     /// Counts a reader that is a task, which [`changed`](Self::changed) wakes, for as long as the guard lives.
     pub fn attend(self: &Arc<Self>) -> Attendance {
-        self.lock().streams += 1;
+        self.lock().change_readers(|state| state.streams += 1);
         Attendance(self.clone())
     }
 
@@ -194,17 +204,20 @@ impl State {
 
     /// Starts to tell a shard of changes. What is in the log now is not told.
     pub fn watch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
-        self.watchers.push(Watcher {
-            mailbox: mailbox.clone(),
-            key,
-            told: false,
+        self.change_readers(|state| {
+            state.watchers.push(Watcher {
+                mailbox: mailbox.clone(),
+                key,
+                told: false,
+            });
         });
     }
 
     /// Ends it.
     pub fn unwatch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
-        self.watchers
-            .retain(|watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox));
+        let is_other =
+            |watcher: &Watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox);
+        self.change_readers(|state| state.watchers.retain(is_other));
     }
 
     /// The shard looks now: the next change is told again.
@@ -233,6 +246,14 @@ impl State {
     pub(super) fn trim(&mut self, now_ms: u64) {
         self.core.trim(now_ms);
         self.count_bytes();
+    }
+
+    fn change_readers(&mut self, change: impl FnOnce(&mut Self)) {
+        let was_watched = self.is_watched();
+        change(self);
+        if let Some(occupancy) = &self.occupancy {
+            occupancy.changed(was_watched, self.is_watched());
+        }
     }
 
     fn count_bytes(&mut self) {

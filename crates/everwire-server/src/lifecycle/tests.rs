@@ -1,0 +1,126 @@
+//! What servers are told of readers that come and go, without waiting for the worker.
+
+use everwire_channel::{Mark, Read, Start};
+
+use super::*;
+use crate::{
+    config::Config,
+    hub::{Mailbox, Occasion, WatchKey},
+};
+
+/// A hub that tells what happens, and all that it has told.
+struct World {
+    hub: Hub,
+    metrics: Metrics,
+}
+
+impl World {
+    fn new(enabled: bool) -> Self {
+        let mut config = Config::default();
+        config.events.enabled = enabled;
+        let hub = Hub::new(&config, Mark(7), 0);
+        open(&hub, 0);
+        Self {
+            hub,
+            metrics: Metrics::new(),
+        }
+    }
+
+    fn channel(&self, name: &str) -> Arc<crate::hub::Channel> {
+        let name = name.parse().unwrap();
+        self.hub.open(&name, Occasion::LiveRead, 0).unwrap()
+    }
+
+    /// The events that a channel of the server's own has told, each with its payload.
+    #[track_caller]
+    fn told(&self, name: &str, expected: &[(&str, &str)]) {
+        self.hub.lifecycle().tell(&self.hub, &self.metrics, 0);
+        let channel = self.hub.find(&name.parse().unwrap(), 0).unwrap();
+        let state = channel.lock();
+        let log = state.core().log();
+        let found: Vec<_> = match log.after(log.locate(&Start::Beginning).unwrap()) {
+            Read::Entries(entries) => entries
+                .map(|(_, entry)| {
+                    let payload = std::str::from_utf8(&entry.payload).unwrap();
+                    (entry.event().unwrap(), payload)
+                })
+                .collect(),
+            Read::CaughtUp | Read::Gap(_) => Vec::new(),
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_channel_is_occupied_by_its_first_reader_and_vacated_by_its_last() {
+    let world = World::new(true);
+    let channel = world.channel("chat");
+    world.told(CHANNELS, &[]);
+    let mailbox = Arc::new(Mailbox::default());
+    channel.lock().watch(&mailbox, WatchKey(0));
+    let task = channel.attend();
+    let occupied = ("occupied", r#"{"channels":["chat"]}"#);
+    world.told(CHANNELS, &[occupied]);
+    channel.lock().unwatch(&mailbox, WatchKey(0));
+    world.told(CHANNELS, &[occupied]);
+    drop(task);
+    world.told(
+        CHANNELS,
+        &[occupied, ("vacated", r#"{"channels":["chat"]}"#)],
+    );
+}
+
+#[test]
+fn a_channel_that_is_removed_is_vacated_before_the_next_of_its_name_is_occupied() {
+    let world = World::new(true);
+    let first = world.channel("chat");
+    let reader = first.attend();
+    assert!(world.hub.delete(first.name()));
+    let second = world.channel("chat");
+    let other = second.attend();
+    // It notices only now.
+    drop(reader);
+    let names = r#"{"channels":["chat"]}"#;
+    let expected = [("occupied", names), ("vacated", names), ("occupied", names)];
+    world.told(CHANNELS, &expected);
+    drop(other);
+}
+
+#[test]
+fn who_reads_what_is_told_is_not_told_of() {
+    let world = World::new(true);
+    let own = world.hub.find(&CHANNELS.parse().unwrap(), 0).unwrap();
+    let reader = own.attend();
+    world.told(CHANNELS, &[]);
+    drop(reader);
+}
+
+#[test]
+fn sessions_are_told_as_they_come_and_go() {
+    let world = World::new(true);
+    let lifecycle = world.hub.lifecycle();
+    let ada = UserName::new("ada").unwrap();
+    lifecycle.connected(SessionId(1), None);
+    lifecycle.connected(SessionId(2), Some(&ada));
+    lifecycle.disconnected(SessionId(1), None);
+    let one = r#"{"session":"0000000000000001"}"#;
+    let two = r#"{"session":"0000000000000002","user":"ada"}"#;
+    world.told(
+        SESSIONS,
+        &[
+            ("connected", &format!(r#"{{"sessions":[{one},{two}]}}"#)),
+            ("disconnected", &format!(r#"{{"sessions":[{one}]}}"#)),
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_noted_unless_it_is_enabled() {
+    let world = World::new(false);
+    let reader = world.channel("chat").attend();
+    world.hub.lifecycle().connected(SessionId(1), None);
+    assert!(world.hub.lifecycle().lock().sessions.is_empty());
+    assert!(world.hub.lifecycle().lock().channels.is_empty());
+    assert!(world.hub.find(&CHANNELS.parse().unwrap(), 0).is_none());
+    drop(reader);
+}
