@@ -78,7 +78,7 @@ pub use log::{Entries, Gap, Log, Read};
 pub use name::{ChannelName, NameError};
 pub use offset::{Epoch, Mark, Offset, OffsetError, Token};
 pub use pattern::{Pattern, PatternError};
-pub use presence::{Change, Info, InfoError, Member, Roster, RosterFull, Terms, UserName};
+pub use presence::{Info, InfoError, Member, Roster, RosterFull, UserName};
 pub use producer::{Producer, ProducerAnswer, ProducerError};
 pub use retention::Retention;
 pub use session_id::SessionId;

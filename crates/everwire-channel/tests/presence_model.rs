@@ -1,7 +1,8 @@
 //! The roster against a naive model: a list of sessions and a list of who lingers, searched afresh
 //! for each question.
 
-use everwire_channel::{Change, Info, Member, Roster, SessionId, Terms, UserName};
+use everwire_channel::presence::{Change, Terms};
+use everwire_channel::{Info, Member, Roster, SessionId, UserName};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 

@@ -128,10 +128,7 @@ impl Context {
                 self.channel(parts, content, peer, origin, dialect, name)
                     .await
             }
-            Target::Presence(name) => {
-                check_no_content(&content)?;
-                self.presence(parts, origin, &name, peer)
-            }
+            Target::Presence(name) => self.presence(parts, &content, origin, &name, peer),
             Target::Publish => self.batch(parts, content, peer).await,
             Target::Connect => self.connect(parts, peer),
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),

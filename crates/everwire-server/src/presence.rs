@@ -27,7 +27,7 @@ use std::{
 
 use bytes::Bytes;
 use everwire_channel::{
-    Change, ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName,
+    ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName, presence::Change,
 };
 use everwire_wire::{Problem, ProblemKind};
 use serde_json::value::RawValue;

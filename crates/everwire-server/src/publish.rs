@@ -259,6 +259,12 @@ fn may_not(name: &ChannelName) -> Problem {
 /// There is no such channel for this caller.
 pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
     match none {
+        NoChannel::Missing if name.is_reserved() => Problem::new(
+            ProblemKind::NotFound,
+            format!(
+                "there is no channel {name} of the server's own; set events.enabled for $everwire/channels and $everwire/sessions"
+            ),
+        ),
         NoChannel::Missing => Problem::new(
             ProblemKind::NotFound,
             format!(

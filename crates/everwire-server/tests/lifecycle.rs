@@ -66,6 +66,11 @@ fn without_being_enabled_there_is_nothing_to_read() {
     ] {
         let answer = site.ask(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!(answer.status, 404, "{target}");
+        assert!(
+            answer.text().contains("events.enabled"),
+            "{}",
+            answer.text()
+        );
     }
 }
 

@@ -105,7 +105,7 @@ fn there_is_nothing_else_to_do_here() {
     let site = Site::start();
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let answer = site.ask(&format!(
-            "{method} /presence/chat HTTP/1.1\r\nHost: x\r\n\r\n"
+            "{method} /presence/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"
         ));
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.field("allow"), Some("GET, HEAD, OPTIONS"));

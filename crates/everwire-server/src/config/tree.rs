@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use everwire_channel::{Retention, Terms};
+use everwire_channel::{Retention, presence::Terms};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -112,7 +112,7 @@ pub struct Limits {
     pub lines_per_address_max: usize = 1_000,
     /// Most connections open at once that are not lines (yet); further ones are closed at once, unanswered.
     pub connections_max: usize = 100_000,
-    /// Most channels; a request that would make one more is answered with 503.
+    /// Most channels, logs of who is in one among them; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
     /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`; once
     /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use everwire_channel::ChannelName;
 use everwire_wire::Problem;
 use http::{HeaderValue, Method, Response, header, request::Parts};
+use hyper::body::Incoming;
 
 use super::{
-    Context, Reply, answer,
+    Context, Reply, answer, check_no_content,
     origin::Origin,
     query::Query,
     read::{Asked, asked},
@@ -22,6 +23,7 @@ impl Context {
     pub(super) fn presence(
         &self,
         parts: &Parts,
+        content: &Incoming,
         origin: &Origin,
         name: &ChannelName,
         peer: SocketAddr,
@@ -29,18 +31,18 @@ impl Context {
         let now = Now::read();
         let query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
-        match (&parts.method, asked) {
-            (&Method::HEAD, _) | (&Method::GET, Asked::CatchUp) => {
-                self.permit(Action::Presence, name)?;
-                self.members(name, now).map(Reply::Response)
-            }
-            (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => {
-                self.permit(Action::Presence, name)?;
-                let log = self.shared.presences.log(name, now)?;
-                self.read_by(asked, parts, &query, &log, origin, peer)
-            }
-            (method, _) => Err(answer::method_not_allowed(method, METHODS)),
+        let looks = match (&parts.method, asked) {
+            (&Method::HEAD, _) | (&Method::GET, Asked::CatchUp) => true,
+            (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => false,
+            (method, _) => return Err(answer::method_not_allowed(method, METHODS)),
+        };
+        self.permit(Action::Presence, name)?;
+        check_no_content(content)?;
+        if looks {
+            return self.members(name, now).map(Reply::Response);
         }
+        let log = self.shared.presences.log(name, now)?;
+        self.read_by(asked, parts, &query, &log, origin, peer)
     }
 
     fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {

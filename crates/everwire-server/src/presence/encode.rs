@@ -8,7 +8,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use everwire_channel::{Change, Draft, EventName, Info, Roster, UserName};
+use everwire_channel::{Draft, EventName, Info, Roster, UserName, presence::Change};
 
 /// A change as an entry of the log. Its name is said in the payload too, for the wires that tell no names of events:
 /// a raw WebSocket, a long poll.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use everwire_channel::{ChannelName, Roster, Terms};
+use everwire_channel::{ChannelName, Roster, presence::Terms};
 
 use super::encode::members_json;
 

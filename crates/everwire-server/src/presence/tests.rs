@@ -5,7 +5,7 @@ use std::time::Duration;
 use everwire_channel::{Mark, Read, Start};
 
 use super::*;
-use crate::config::Config;
+use crate::{census::Census, config::Config, stop::Stop};
 
 /// A server's presences, and a clock that shows what it is told to.
 struct World {
@@ -86,6 +86,12 @@ impl World {
     fn is_empty(&self) -> bool {
         (self.presences.parts.iter()).all(|part| lock(part).is_empty())
     }
+}
+
+/// Waits for what a worker does in its own time; only one that does not is found by a time limit.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let found = tokio::time::timeout(Duration::from_secs(8), future).await;
+    found.expect("it happens soon")
 }
 
 fn name(name: &str) -> ChannelName {
@@ -282,4 +288,73 @@ fn leaves_by_many_threads_are_each_told_once() {
     world.wait(3_000);
     assert_eq!(world.told_since("chat", start).len(), 800);
     assert!(world.is_empty());
+}
+
+#[test]
+fn members_and_changes_are_counted() {
+    let mut world = World::new();
+    let counted = |world: &World, name: &str| -> u64 {
+        let census = Census::new(&Config::default());
+        let text = world
+            .presences
+            .metrics
+            .encode(&world.presences.hub, &census);
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is in\n{text}"))
+    };
+    for (session, channel, user) in [
+        (1, "a", "ada"),
+        (1, "b", "ada"),
+        (2, "a", "bob"),
+        (3, "a", "bob"),
+    ] {
+        world.join(channel, session, user).unwrap();
+    }
+    assert_eq!(counted(&world, "everwire_members "), 3);
+    world.leave("a", 1);
+    assert_eq!(counted(&world, "everwire_members "), 3);
+    world.wait(3_000);
+    assert_eq!(counted(&world, "everwire_members "), 2);
+    assert_eq!(counted(&world, "everwire_presence_changes_total "), 4);
+}
+
+#[tokio::test]
+async fn the_worker_wakes_when_somebody_has_left_and_ends_with_the_server() {
+    let mut world = World::with(|config| config.presence.linger_ms = 1);
+    let (stop, stopping) = Stop::new();
+    // The worker reads the clock by itself.
+    world.start = Now::read();
+    let presences = Arc::new(world.presences);
+    let worker = tokio::spawn(expire(presences.clone(), stopping));
+    tokio::task::yield_now().await;
+    let log = presences.log(&name("chat"), world.start).unwrap();
+    let _attendance = log.attend();
+    let ada = presences.member("ada", None).unwrap();
+    let joined = presences.join(&name("chat"), SessionId(1), ada, Now::read());
+    joined.unwrap();
+    let changed = log.changed();
+    presences.leave(&name("chat"), SessionId(1), Now::read());
+    soon(changed).await;
+    assert_eq!(log.lock().core().log().head_sequence(), 2);
+    stop.stop();
+    soon(worker).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_alarm_rings_at_its_moment_also_where_that_is_set_earlier_while_it_waits() {
+    let alarm = Alarm::default();
+    let start = tokio::time::Instant::now();
+    let set = async {
+        alarm.set(50_000);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        alarm.set(60_000);
+        alarm.set(3_000);
+    };
+    tokio::join!(alarm.ring(start.into_std()), set);
+    assert_eq!(start.elapsed().as_millis(), 3_000);
+    alarm.reset();
+    let never = tokio::time::timeout(Duration::from_secs(1_000), alarm.ring(start.into_std()));
+    assert!(never.await.is_err());
 }
