@@ -5,7 +5,7 @@
 //!  [{"user":"ada","info":{…},"count":1}]                                  a snapshot's members
 //! ```
 
-use std::fmt::Write;
+use std::io::Write;
 
 use bytes::Bytes;
 use everwire_channel::{Draft, EventName, Info, Roster, UserName, presence::Change};
@@ -17,11 +17,12 @@ pub(super) fn draft(change: &Change) -> Draft {
         Change::Joined(member) => ("join", &member.user, member.info.as_ref()),
         Change::Left(member) => ("leave", &member.user, None),
     };
-    let mut payload = format!("{{\"ev\":\"{event}\",");
+    let mut payload = Vec::with_capacity(64 + info.map_or(0, |info| info.as_str().len()));
+    let _ = write!(payload, "{{\"ev\":\"{event}\",");
     write_member(user, info, &mut payload);
-    payload.push('}');
+    payload.push(b'}');
     Draft {
-        payload: Bytes::from(payload),
+        payload: payload.into_boxed_slice().into(), // kept long, so without spare room
         event: Some(EventName::new(event).expect("it is a name")),
         publisher: None,
     }
@@ -29,20 +30,21 @@ pub(super) fn draft(change: &Change) -> Draft {
 
 /// All members, by name.
 pub(super) fn members_json(roster: &Roster) -> Bytes {
-    let mut out = String::from("[");
+    let mut out = Vec::from(b"[");
     for (index, (user, info, count)) in roster.members().enumerate() {
-        out.push_str(if index > 0 { ",{" } else { "{" });
+        out.extend_from_slice(if index > 0 { b",{" } else { b"{" });
         write_member(user, info, &mut out);
         let _ = write!(out, ",\"count\":{count}}}");
     }
-    out.push(']');
+    out.push(b']');
     Bytes::from(out)
 }
 
-fn write_member(user: &UserName, info: Option<&Info>, out: &mut String) {
-    let _ = write!(out, "\"user\":{}", serde_json::Value::from(user.as_str()));
+fn write_member(user: &UserName, info: Option<&Info>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"user\":");
+    serde_json::to_writer(&mut *out, user.as_str()).expect("text is written to memory");
     if let Some(info) = info {
-        out.push_str(",\"info\":");
-        out.push_str(info.as_str());
+        out.extend_from_slice(b",\"info\":");
+        out.extend_from_slice(info.as_str().as_bytes());
     }
 }

@@ -53,5 +53,5 @@ impl Presences {
 /// How long those who are due gather, so that who left together is told together.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// How many are told under one lock.
-const LEFT_AT_ONCE: usize = 500;
+/// How many are told under one lock: a tenth of a millisecond, for which others may have to wait.
+const LEFT_AT_ONCE: usize = 100;
