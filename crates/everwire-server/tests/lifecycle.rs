@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Frame, Peer, Site};
+use common::{CARRIERS, Frame, Peer, Session, Site};
 use everwire_server::Config;
 
 const NDJSON: &str = "application/x-ndjson";
@@ -143,6 +143,20 @@ fn nobody_writes_what_is_the_servers_own() {
             let target = format!("/channels/$presence/chat{live}");
             let answer = site.ask(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
             assert_eq!(answer.status, 403, "{target}");
+        }
+        for carrier in CARRIERS {
+            let mut session = Session::open(site, carrier, "");
+            for command in [
+                serde_json::json!({"op": "publish", "channel": "$everwire/channels", "data": {}}),
+                serde_json::json!({"op": "publish", "channel": "$presence/chat", "data": {}}),
+                serde_json::json!({"op": "subscribe", "channel": "$presence/chat"}),
+                serde_json::json!({"op": "history", "channel": "$presence/chat"}),
+            ] {
+                let reply = session.ask(command.clone());
+                assert_eq!(reply["error"]["type"], "forbidden", "{command}: {reply}");
+            }
+            let read = serde_json::json!({"op": "subscribe", "channel": "$everwire/sessions"});
+            session.ok(read);
         }
         let mut reader = site.stream("$everwire/channels", "?offset=-1", NDJSON);
         drop(site.stream("a", "", NDJSON));

@@ -83,8 +83,16 @@ fn the_log_is_read_over_every_live_wire_from_an_offset() {
         (answer.status, answer.field("stream-next-offset")),
         (204, Some(&*offset))
     );
-    peer.send(websocket_request("/presence/chat", ""));
-    assert!(peer.head().starts_with("HTTP/1.1 101 "));
+    peer.send(websocket_request(
+        "/presence/chat",
+        "Sec-WebSocket-Protocol: everwire.v1\r\n",
+    ));
+    let head = peer.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(
+        !head.contains("sec-websocket-protocol"),
+        "a session subscribes by the channel's name: {head}"
+    );
 }
 
 #[test]
