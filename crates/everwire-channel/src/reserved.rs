@@ -19,6 +19,11 @@ impl ChannelName {
         self.as_str().split('/').next() == Some(PRESENCE)
     }
 
+    /// The name of the channel whose presence log this is, if it is one.
+    pub fn presence_of(&self) -> Option<&str> {
+        self.as_str().strip_prefix(PRESENCE)?.strip_prefix('/')
+    }
+
     /// The name of the log of who comes to and leaves this channel. Not being addressed from
     /// outside, it may be longer than [`ChannelName::BYTES_MAX`] by its first segment.
     pub fn presence_log(&self) -> Self {
@@ -55,5 +60,7 @@ mod tests {
         let log = longest.presence_log();
         assert_eq!(log.as_str(), format!("$presence/{longest}"));
         assert!(log.is_presence_log() && log.is_reserved());
+        assert_eq!(log.presence_of(), Some(longest.as_str()));
+        assert_eq!(longest.presence_of(), None);
     }
 }

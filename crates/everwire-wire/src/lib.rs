@@ -31,7 +31,7 @@ pub use cursor::{CURSOR_INTERVAL_MS, StreamCursor};
 pub use framing::{Deflaters, Framing, Notice, Source, Standing};
 pub use problem::{Problem, ProblemKind};
 pub use session::{
-    PRESENCE_PREFIX, SUBPROTOCOL,
+    SUBPROTOCOL,
     command::{Command, CommandError, Data, From, Operation, PresenceWish},
     message::{
         Welcome, encode_error, encode_ok, encode_subscribed, encode_welcome, entry_of_reply,

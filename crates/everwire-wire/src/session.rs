@@ -13,7 +13,3 @@ pub mod message;
 
 /// The WebSocket subprotocol of sessions.
 pub const SUBPROTOCOL: &str = "everwire.v1";
-
-/// Channels whose names begin so hold the joins and leaves of the channel that follows. They cannot be addressed
-/// from outside.
-pub const PRESENCE_PREFIX: &str = "$presence/";

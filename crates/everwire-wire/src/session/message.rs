@@ -3,7 +3,6 @@
 use bytes::{BufMut, BytesMut};
 use everwire_channel::{ChannelName, Entry, Gap, Offset};
 
-use super::PRESENCE_PREFIX;
 use crate::{envelope, event_stream, framing::Source, problem::Problem};
 
 /// What a session is told first.
@@ -52,7 +51,7 @@ pub fn encode_subscribed(name: &ChannelName, offset: &Offset, recovered: bool, o
 /// `{"ev":"entry","channel":"…","offset":"…","time":…,"event"?:"…","data":…}`,
 /// `{"ev":"join","channel":"…","offset":"…","time":…,"user":"…","info"?:…}`.
 pub(crate) fn entry(source: &Source<'_>, offset: &Offset, entry: &Entry, out: &mut BytesMut) {
-    match presence_of(source.name) {
+    match source.name.presence_of() {
         None => {
             event("entry", source.name.as_str(), out);
             out.put_slice(b",");
@@ -64,9 +63,10 @@ pub(crate) fn entry(source: &Source<'_>, offset: &Offset, entry: &Entry, out: &m
             offset_member(offset, out);
             out.put_slice(b",\"time\":");
             envelope::number(entry.time_ms, out);
-            // The payload is an object of our own: its members stand in the event itself.
-            out.put_slice(b",");
-            out.put_slice(entry.payload.strip_prefix(b"{").unwrap_or(b"}"));
+            // The payload is an object of our own, which begins with the event's name, `{"ev":"join",…`, for the
+            // wires that have no other place for it: what follows that stands in the event itself.
+            let rest = memchr::memchr(b',', &entry.payload).map(|at| &entry.payload[at..]);
+            out.put_slice(rest.unwrap_or(b"}"));
         }
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn entry_bytes_max(source: &Source<'_>, entry: &Entry) -> usize {
 
 /// `{"ev":"gap","channel":"…","oldest":"…","newest":"…"}`, of a presence log with `"presence":true`.
 pub(crate) fn gap(name: &ChannelName, gap: &Gap, out: &mut BytesMut) {
-    let of = presence_of(name);
+    let of = name.presence_of();
     event("gap", of.unwrap_or(name.as_str()), out);
     if of.is_some() {
         out.put_slice(b",\"presence\":true");
@@ -151,11 +151,6 @@ pub fn encode_error(id: Option<&str>, problem: &Problem, out: &mut BytesMut) {
     });
 }
 
-/// The channel whose presence log this is.
-fn presence_of(name: &ChannelName) -> Option<&str> {
-    name.as_str().strip_prefix(PRESENCE_PREFIX)
-}
-
 fn reply(id: Option<&str>, out: &mut BytesMut) {
     out.put_slice(b"{\"re\":");
     out.put_slice(id.unwrap_or("null").as_bytes());
@@ -172,4 +167,59 @@ fn event(ev: &str, channel: &str, out: &mut BytesMut) {
 fn offset_member(offset: &Offset, out: &mut BytesMut) {
     out.put_slice(b",");
     offset_of_reply(offset, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use everwire_channel::{
+        Append, Channel, ContentType, Draft, Epoch, EventName, Mark, Read, Setup,
+    };
+
+    use super::*;
+
+    /// An entry of a presence log as a session is told it, and the offset in it.
+    fn told(event: &str, payload: &'static str) -> (String, Offset) {
+        let mut log = Channel::new(Setup::new(Epoch(1), Mark(7)), 0);
+        let draft = Draft {
+            payload: Bytes::from_static(payload.as_bytes()),
+            event: EventName::new(event).ok(),
+            publisher: None,
+        };
+        let append = Append {
+            entries: vec![draft],
+            content_type: Some(&ContentType::json()),
+            ..Append::default()
+        };
+        log.append(append, 17).unwrap();
+        let Read::Entries(mut entries) = log.log().after(0) else {
+            panic!("one was appended");
+        };
+        let name = "chat/lobby".parse::<ChannelName>().unwrap().presence_log();
+        let source = Source {
+            name: &name,
+            kind: everwire_channel::ContentKind::Json,
+        };
+        let (head, mut out) = (log.log().head(), BytesMut::new());
+        entry(&source, &head, entries.next().unwrap().1, &mut out);
+        (String::from_utf8(out.to_vec()).unwrap(), head)
+    }
+
+    #[test]
+    fn a_join_and_a_leave_are_events_of_their_channel() {
+        for (event, payload, members) in [
+            (
+                "join",
+                r#"{"ev":"join","user":"a,b","info":{"x":[1,2]}}"#,
+                r#""user":"a,b","info":{"x":[1,2]}"#,
+            ),
+            ("leave", r#"{"ev":"leave","user":"ada"}"#, r#""user":"ada""#),
+        ] {
+            let (told, offset) = told(event, payload);
+            let expected = format!(
+                r#"{{"ev":"{event}","channel":"chat/lobby","offset":"{offset}","time":17,{members}}}"#
+            );
+            assert_eq!(told, expected);
+        }
+    }
 }
