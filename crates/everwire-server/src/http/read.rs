@@ -8,6 +8,7 @@
 //!  otherwise                            ─▶ catch-up      a page of history
 //! ```
 
+mod asked;
 mod content;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -24,6 +25,7 @@ use everwire_wire::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 
+pub(super) use asked::{Asked, asked, names_json};
 pub(crate) use content::live_answer;
 use content::{content, entity_tag, gap_problem, kind_of, matches_tag};
 
@@ -33,7 +35,7 @@ use super::{
     create::describe,
     fields,
     origin::Origin,
-    query::{self, Live, Query},
+    query::{self, Query},
     target::Dialect,
 };
 use crate::{
@@ -50,17 +52,6 @@ use crate::{
 
 /// The same URL is also an event stream and ndjson; and whether a page may read it depends on where it is from.
 const VARY: HeaderValue = HeaderValue::from_static("accept, origin");
-
-/// How a read is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    WebSocket,
-    EventStream,
-    DurableEventStream,
-    Ndjson,
-    LongPoll,
-    CatchUp,
-}
 
 impl Context {
     pub(super) fn read(
@@ -456,38 +447,6 @@ enum Place {
     Gap(Gap),
 }
 
-pub(super) fn asked(parts: &Parts, query: &Query) -> Asked {
-    if wants_websocket(parts) {
-        return Asked::WebSocket;
-    }
-    match query.live {
-        Some(Live::EventStream) => return Asked::DurableEventStream,
-        Some(Live::Ndjson) => return Asked::Ndjson,
-        Some(Live::LongPoll) => return Asked::LongPoll,
-        None => {}
-    }
-    if fields::prefer_wait_ms(&parts.headers).is_some() {
-        return Asked::LongPoll;
-    }
-    match parts
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-    {
-        Some(accept) if accepts(accept, "text/event-stream") => Asked::EventStream,
-        Some(accept) if accepts(accept, "application/x-ndjson") => Asked::Ndjson,
-        Some(_) | None => Asked::CatchUp,
-    }
-}
-
-/// Whether JSON is asked for by name.
-pub(super) fn names_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT);
-    accept
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accepts(accept, "application/json"))
-}
-
 /// The fields of a response that stays open.
 pub(super) fn stream_fields(content_type: Option<&'static str>, headers: &mut HeaderMap) {
     let content_type = content_type.unwrap_or("application/octet-stream");
@@ -505,18 +464,6 @@ pub(super) fn stopping() -> Problem {
         ProblemKind::Stopping,
         "the server is stopping; reconnect elsewhere or later",
     )
-}
-
-/// Whether a media type is named in `Accept`, by itself and not by a wildcard.
-fn accepts(accept: &str, media_type: &str) -> bool {
-    accept.split(',').any(|range| {
-        range
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .eq_ignore_ascii_case(media_type)
-    })
 }
 
 pub(super) fn accept<'p>(
