@@ -65,13 +65,11 @@ impl Lifecycle {
     }
 
     /// A session has begun.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to tell"))]
     pub fn connected(&self, session: SessionId, user: Option<&UserName>) {
         self.session(Turn::Began, session, user);
     }
 
     /// A session has ended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to tell"))]
     pub fn disconnected(&self, session: SessionId, user: Option<&UserName>) {
         self.session(Turn::Ended, session, user);
     }

@@ -83,7 +83,6 @@ impl Presences {
     }
 
     /// A member from what a session says, or why it cannot be one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
     pub fn member(&self, user: &str, info: Option<&RawValue>) -> Result<Member, Problem> {
         let bytes_max = self.settings.info_bytes_max;
         let info = info.map(|info| Info::new(info, bytes_max)).transpose();
@@ -96,7 +95,6 @@ impl Presences {
 
     /// A session comes to a channel as this member, and has its place until it leaves or its lease is over. It may
     /// join again, to renew its lease and bring other info.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
     pub fn join(
         &self,
         channel: &ChannelName,
@@ -126,7 +124,6 @@ impl Presences {
     }
 
     /// Renews a session's lease. False if it has none any more: then it joins again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
     pub fn renew(&self, channel: &ChannelName, session: SessionId, now: Now) -> bool {
         let now_ms = self.clock_ms(now);
         self.part(channel)
@@ -135,7 +132,6 @@ impl Presences {
     }
 
     /// A session goes from a channel. That it is not there is no error.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are about to join"))]
     pub fn leave(&self, channel: &ChannelName, session: SessionId, now: Now) {
         let mut part = self.part(channel);
         if let Some(roster) = part.get(channel) {

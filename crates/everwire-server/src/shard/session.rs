@@ -25,6 +25,7 @@ use everwire_channel::PublisherId;
 use everwire_websocket::{CloseCode, Deflate};
 use everwire_wire::{Carrier, Framing, codes};
 
+use self::member::Membership;
 pub(crate) use self::{
     deliver::Parts,
     input::Input,
@@ -76,6 +77,8 @@ pub(crate) struct Session<S> {
     pub own: Option<Arc<Channel>>,
     /// What concerns it may come as mail.
     pub is_remote: bool,
+    /// The channels where it is among those present.
+    pub memberships: Vec<Membership>,
     /// What came in beside a pipe while nothing was taken out of it.
     pub waiting: Vec<Input>,
 }
@@ -105,8 +108,6 @@ pub(crate) struct Wish {
     pub skips_own: bool,
     /// A gap ends the line instead of being told.
     pub fail_on_gap: bool,
-    /// It is a presence log, and the session is a member there.
-    pub is_member: bool,
     /// It ends at the next boundary between entries, in the middle of which it was left.
     pub is_left: bool,
 }
@@ -174,6 +175,7 @@ impl<N: Net> Shard<N> {
             pings: 0,
             own: own.as_ref().map(|own| own.channel.clone()),
             is_remote,
+            memberships: Vec::new(),
             waiting: Vec::new(),
         };
         let line = &mut self.lines[key as usize];
@@ -187,6 +189,7 @@ impl<N: Net> Shard<N> {
             self.shared.sessions.insert(id, remote);
         }
         self.shared.metrics.session_opened();
+        self.shared.hub.lifecycle().connected(id, None);
         self.side(key).out = out;
         if let Some(own) = own {
             let wish = Wish {
@@ -220,8 +223,8 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         mut session: Session<N::Socket>,
     ) -> Outlet<N::Socket> {
+        self.leave_all(&session);
         for subscription in std::mem::take(&mut session.subscriptions) {
-            self.forget_member(session.id, &subscription);
             drop(self.leave_feed(subscription.feed, subscription.index));
         }
         if session.is_remote {
@@ -233,6 +236,7 @@ impl<N: Net> Shard<N> {
         }
         if let Speech::Messages(_) = session.speech {
             self.shared.metrics.session_closed();
+            self.shared.hub.lifecycle().disconnected(session.id, None);
         }
         if let Some(side) = self.sides.get_mut(&key) {
             side.late.clear();

@@ -39,7 +39,11 @@ impl<N: Net> Shard<N> {
             Ok(Command { id, operation }) => {
                 let id = id.map(|id| id.get().to_owned());
                 let mut members = BytesMut::new();
+                let before = notices.len();
                 let done = self.carry_out(key, operation, &mut members, notices);
+                if done.is_err() {
+                    notices.truncate(before);
+                }
                 (id, done.map(|()| members))
             }
         };
@@ -128,7 +132,7 @@ impl<N: Net> Shard<N> {
         let count = self
             .session(key)
             .map_or(0, |session| session.subscriptions.len());
-        if count >= channels_max {
+        if count + usize::from(presence.is_some()) >= channels_max {
             let detail = format!(
                 "this session reads {count} channels, presence counted, and may read {channels_max} \
                  (sessions.channels_max); unsubscribe from one, or open another session"
@@ -174,8 +178,8 @@ impl<N: Net> Shard<N> {
             }
         }
         drop(state);
-        if let Some(wish) = presence {
-            self.attend(key, name, &wish, members, notices)?;
+        if let Some(wish) = &presence {
+            self.attend(key, name, wish, members)?;
         }
         self.add_subscription(key, &channel, sequence, wish);
         Ok(())

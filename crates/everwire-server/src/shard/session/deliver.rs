@@ -268,7 +268,10 @@ impl<N: Net> Shard<N> {
             }
             Speech::Messages(_) => {
                 let ends_with_last = session.own.is_some();
+                let name = self.feeds[feed as usize].channel.name().clone();
                 self.drop_subscription(key, feed);
+                // Nobody is in a channel that is no more.
+                self.leave_presence(key, &name);
                 let is_last = self
                     .session(key)
                     .is_some_and(|session| session.subscriptions.is_empty());

@@ -37,6 +37,7 @@ impl<N: Net> Shard<N> {
             pings: 0,
             own: None,
             is_remote: false,
+            memberships: Vec::new(),
             waiting: Vec::new(),
         };
         let line = &mut self.lines[key as usize];
@@ -138,8 +139,6 @@ impl<N: Net> Shard<N> {
             return;
         }
         let subscription = session.subscriptions.swap_remove(at);
-        let id = session.id;
-        self.forget_member(id, &subscription);
         drop(self.leave_feed(feed, subscription.index));
     }
 
