@@ -32,7 +32,7 @@ pub use framing::{Deflaters, Framing, Notice, Source, Standing};
 pub use problem::{Problem, ProblemKind};
 pub use session::{
     SUBPROTOCOL,
-    command::{Command, CommandError, Data, From, Operation, PresenceWish},
+    command::{Command, CommandError, Data, From, Operation, PresenceWish, Publish, Subscribe},
     message::{
         Welcome, encode_error, encode_ok, encode_subscribed, encode_welcome, entry_of_reply,
         offset_of_reply,

@@ -16,32 +16,14 @@ pub struct Command<'a> {
 #[derive(Debug)]
 pub enum Operation<'a> {
     /// Read a channel.
-    Subscribe {
-        /// The channel.
-        channel: Option<String>,
-        /// Where to begin; neither is now.
-        from: From,
-        /// Whether what this session's publisher appends is sent to it too.
-        echo: bool,
-        /// Whether to be among those present.
-        presence: Option<PresenceWish<'a>>,
-    },
+    Subscribe(Subscribe<'a>),
     /// Read a channel no longer.
     Unsubscribe {
         /// The channel.
         channel: Option<String>,
     },
     /// Append an entry.
-    Publish {
-        /// The channel.
-        channel: Option<String>,
-        /// The payload.
-        data: Data<'a>,
-        /// The event's name.
-        event: Option<String>,
-        /// The idempotency key: a repeat is answered as the first was.
-        key: Option<String>,
-    },
+    Publish(Publish<'a>),
     /// Read a page of a channel's log.
     History {
         /// The channel.
@@ -63,6 +45,32 @@ pub enum Operation<'a> {
     },
     /// Ask for a sign of life.
     Ping,
+}
+
+/// How to read a channel.
+#[derive(Debug)]
+pub struct Subscribe<'a> {
+    /// The channel.
+    pub channel: Option<String>,
+    /// Where to begin; neither is now.
+    pub from: From,
+    /// Whether what this session's publisher appends is sent to it too.
+    pub echo: bool,
+    /// How to be among those present, if at all.
+    pub presence: Option<PresenceWish<'a>>,
+}
+
+/// What to append.
+#[derive(Debug)]
+pub struct Publish<'a> {
+    /// The channel.
+    pub channel: Option<String>,
+    /// The payload.
+    pub data: Data<'a>,
+    /// The event's name.
+    pub event: Option<String>,
+    /// The idempotency key: a repeat is answered as the first was.
+    pub key: Option<String>,
 }
 
 /// Where a read begins.
@@ -207,16 +215,16 @@ impl<'a> Fields<'a> {
             return Err("`offset` and `last` exclude each other; give one".to_owned());
         }
         Ok(match op {
-            "subscribe" => Operation::Subscribe {
+            "subscribe" => Operation::Subscribe(Subscribe {
                 channel: self.channel,
                 from,
                 echo: self.echo.unwrap_or(true),
                 presence: self.presence.map(presence).transpose()?.flatten(),
-            },
+            }),
             "unsubscribe" => Operation::Unsubscribe {
                 channel: self.channel,
             },
-            "publish" => Operation::Publish {
+            "publish" => Operation::Publish(Publish {
                 channel: self.channel,
                 data: match (self.data, self.data64) {
                     (Some(data), None) => Data::Json(data),
@@ -230,7 +238,7 @@ impl<'a> Fields<'a> {
                 },
                 event: self.event,
                 key: self.key,
-            },
+            }),
             "history" => Operation::History {
                 channel: self.channel,
                 from,

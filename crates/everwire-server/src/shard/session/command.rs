@@ -8,8 +8,8 @@ use everwire_channel::{
     Append, ChannelName, ContentKind, ContentType, Draft, IdempotencyKey, Offset, Read, Start,
 };
 use everwire_wire::{
-    Command, CommandError, Data, Framing, From, Notice, Operation, PresenceWish, Problem,
-    ProblemKind, encode_error, encode_ok, encode_subscribed, entry_of_reply, offset_of_reply,
+    Command, CommandError, Data, Framing, From, Notice, Operation, Problem, ProblemKind, Publish,
+    Subscribe, encode_error, encode_ok, encode_subscribed, entry_of_reply, offset_of_reply,
 };
 use serde_json::value::RawValue;
 
@@ -65,33 +65,13 @@ impl<N: Net> Shard<N> {
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
         match operation {
-            Operation::Subscribe {
-                channel,
-                from,
-                echo,
-                presence,
-            } => {
-                let name = self.channel_name(key, channel)?;
-                self.subscribe(key, &name, &from, echo, presence, members, notices)
-            }
+            Operation::Subscribe(subscribe) => self.subscribe(key, subscribe, members, notices),
             Operation::Unsubscribe { channel } => {
                 let name = self.channel_name(key, channel)?;
                 self.unsubscribe(key, &name)
             }
-            Operation::Publish {
-                channel,
-                data,
-                event,
-                key: idempotency_key,
-            } => {
-                let name = self.channel_name(key, channel)?;
-                let offset = self.publish(
-                    key,
-                    &name,
-                    data,
-                    event.as_deref(),
-                    idempotency_key.as_deref(),
-                )?;
+            Operation::Publish(publish) => {
+                let offset = self.publish(key, publish)?;
                 offset_of_reply(&offset, members);
                 Ok(())
             }
@@ -115,19 +95,22 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the members of one command")]
     fn subscribe(
         &mut self,
         key: LineKey,
-        name: &ChannelName,
-        from: &From,
-        echo: bool,
-        presence: Option<PresenceWish<'_>>,
+        subscribe: Subscribe<'_>,
         members: &mut BytesMut,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
+        let Subscribe {
+            channel,
+            from,
+            echo,
+            presence,
+        } = subscribe;
+        let name = &self.channel_name(key, channel)?;
         self.permit(Action::Read, name)?;
-        let start = start_of(from)?.unwrap_or(Start::Now);
+        let start = start_of(&from)?.unwrap_or(Start::Now);
         let channels_max = self.shared.config.sessions.channels_max;
         let count = self
             .session(key)
@@ -196,24 +179,18 @@ impl<N: Net> Shard<N> {
         Ok(())
     }
 
-    fn publish(
-        &mut self,
-        key: LineKey,
-        name: &ChannelName,
-        data: Data<'_>,
-        event: Option<&str>,
-        idempotency_key: Option<&str>,
-    ) -> Result<Offset, Problem> {
+    fn publish(&mut self, key: LineKey, publish: Publish<'_>) -> Result<Offset, Problem> {
+        let name = &self.channel_name(key, publish.channel)?;
         self.permit(Action::Publish, name)?;
         let shared = self.shared.clone();
         let publisher = shared.publisher(self.peer(key), self.now_ms);
         publisher.admit()?;
         let channel = self.open_channel(name, Occasion::Append)?;
         let known = channel.lock().core().content_type().cloned();
-        let (payload, content_type) = payload_of(data, known)?;
+        let (payload, content_type) = payload_of(publish.data, known)?;
         let entry = Draft {
             payload,
-            event: event.map(event_name).transpose()?,
+            event: publish.event.as_deref().map(event_name).transpose()?,
             publisher: self
                 .session(key)
                 .and_then(|session| session.publisher.clone()),
@@ -221,7 +198,9 @@ impl<N: Net> Shard<N> {
         let append = Append {
             entries: vec![entry],
             content_type: Some(&content_type),
-            idempotency_key: idempotency_key
+            idempotency_key: publish
+                .key
+                .as_deref()
                 .map(IdempotencyKey::new)
                 .transpose()
                 .map_err(append_label)?,
