@@ -318,6 +318,20 @@ fn an_answer_that_was_not_acknowledged_comes_again() {
 }
 
 #[test]
+fn a_session_that_takes_nothing_is_not_listened_to() {
+    let site = Site::start();
+    let mut session = Session::open_narrow(&site, Carrier::Ndjson);
+    session.ok(subscribe("a"));
+    let large = format!("\"{}\"", "x".repeat(1 << 20));
+    while site.metric("everwire_lines_behind_total") == 0 {
+        site.publish("a", "application/json", &large);
+    }
+    let again = r#"[{"op":"subscribe","channel":"b"},{"op":"unsubscribe","channel":"b"}]"#;
+    let refused = (0..1000).any(|_| session.post(again).status == 429);
+    assert!(refused, "what is told of each command piles up");
+}
+
+#[test]
 fn of_two_polls_the_newer_waits() {
     let site = Site::start();
     let session = Session::open(&site, Carrier::LongPoll, "");

@@ -50,7 +50,15 @@ impl Carrier {
 impl<'s> Session<'s> {
     /// Opens a session; `query` begins with its `?`.
     pub fn open(site: &'s Site, carrier: Carrier, query: &str) -> Self {
-        let mut peer = site.connect();
+        Self::open_on(site, site.connect(), carrier, query)
+    }
+
+    /// Opens a session whose client holds few bytes that were not read.
+    pub fn open_narrow(site: &'s Site, carrier: Carrier) -> Self {
+        Self::open_on(site, site.connect_narrow(), carrier, "")
+    }
+
+    fn open_on(site: &'s Site, mut peer: Peer, carrier: Carrier, query: &str) -> Self {
         let target = format!("/connect{query}");
         match carrier {
             Carrier::WebSocket => peer.send(websocket_request(

@@ -70,10 +70,27 @@ impl<N: Net> Shard<N> {
         let Some(key) = key.filter(|key| self.session(*key).is_some()) else {
             return;
         };
-        let result = self.carry_out_all(key, &content);
+        let result = self
+            .check_backlog(key)
+            .and_then(|()| self.carry_out_all(key, &content));
         // Whoever asked may be gone; what was asked is done all the same.
         let _ = answer.send(result);
         self.send_side(key);
+    }
+
+    /// Whoever takes nothing is not heard either, so that what commands give rise to does not pile up.
+    fn check_backlog(&self, key: LineKey) -> Result<(), Problem> {
+        let side = self
+            .sides
+            .get(&key)
+            .filter(|side| side.blocked_since.is_some());
+        match side.map_or(0, |side| side.out.len() + side.replies.len()) {
+            0..=BACKLOG_BYTES_MAX => Ok(()),
+            _ => Err(Problem::new(
+                ProblemKind::TooMany,
+                "the session does not take what it is told; read its stream, or poll, before asking for more",
+            )),
+        }
     }
 
     fn carry_out_all(&mut self, key: LineKey, content: &[u8]) -> Result<Bytes, Problem> {
@@ -136,6 +153,9 @@ impl<N: Net> Shard<N> {
         }
     }
 }
+
+/// So much may wait for a session that takes nothing while commands are still carried out.
+const BACKLOG_BYTES_MAX: usize = 16 * 1024;
 
 /// The commands of a content, each as it was written. They are read one by one, so that a wrong one is answered
 /// in its place.

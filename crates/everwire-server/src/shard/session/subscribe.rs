@@ -77,9 +77,17 @@ impl<N: Net> Shard<N> {
             return;
         };
         let framing = session.speech.framing();
+        let is_message = matches!(session.speech, Speech::Messages(_));
         let local = self.local_channel(channel);
         let feed_key = self.feed_of(local, framing);
-        let is_ahead = sequence > self.feeds[feed_key as usize].tail.sequence();
+        let feed = &self.feeds[feed_key as usize];
+        let is_ahead = sequence > feed.tail.sequence();
+        // At the end of the tail there is nothing to be read first: what comes next is met by the walk.
+        let is_at_end = sequence == feed.tail.sequence() && !feed.ended && is_message;
+        let position = match is_at_end {
+            true => feed.tail.end(),
+            false => BEHIND,
+        };
         let session = self.session_mut(key);
         let left = session.and_then(|session| session.subscription_mut(feed_key));
         if let Some(left) = left {
@@ -90,7 +98,7 @@ impl<N: Net> Shard<N> {
             };
         } else {
             let index = self.feeds[feed_key as usize].add(Subscriber {
-                position: BEHIND,
+                position,
                 socket: None,
                 line: key,
             });
@@ -100,6 +108,9 @@ impl<N: Net> Shard<N> {
                     index,
                     wish,
                 });
+            }
+            if is_at_end {
+                return;
             }
         }
         // It starts behind, at its own place in the log, like every line.
