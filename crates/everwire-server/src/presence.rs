@@ -61,7 +61,8 @@ pub(crate) struct Presences {
 pub(crate) struct Snapshot {
     /// From which the presence log tells what changed since.
     pub offset: Offset,
-    /// The members as a JSON array, by name: `[{"user":"ada","info":{…},"count":1}]`. Encoded once for all who
+    /// How many there are and who, by name, as members of a JSON object:
+    /// `"total":1,"members":[{"user":"ada","info":{…},"count":1}]`. Encoded once for all who
     /// ask between two changes.
     pub members: Bytes,
 }
@@ -146,7 +147,7 @@ impl Presences {
         let mut part = self.part(channel);
         let log = self.log(channel, now)?;
         let offset = log.lock().core().log().head();
-        let members = part.members_json(channel);
+        let members = part.members_json(channel, self.settings.listed_max);
         Ok(Snapshot { offset, members })
     }
 

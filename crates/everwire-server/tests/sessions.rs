@@ -639,6 +639,18 @@ fn several_sessions_of_a_user_are_one_member() {
     assert_eq!(watcher.event()["ev"], "leave", "only the last one is told");
 }
 
+/// A list for each of very many who come would cost the square of their number.
+#[test]
+fn a_list_names_so_many_and_tells_how_many_there_are() {
+    let site = Site::with(|config| config.presence.listed_max = 2);
+    let present: Vec<_> = ["a", "b", "c"]
+        .map(|user| present(&site, Carrier::WebSocket, user))
+        .into();
+    let there = &present[2].1;
+    assert_eq!(there["total"], 3);
+    assert_eq!(there["members"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn one_may_watch_without_being_there() {
     let site = Site::with(without_linger);

@@ -177,6 +177,9 @@ pub struct Presence {
     /// Most members that a channel has; one more is refused with 503. Each is told to all, so the work grows
     /// with the square of this.
     pub members_max: usize = 10_000,
+    /// Most members that a list of those present names, in the order of names; `total` tells how many there are. The
+    /// default keeps a list below 100 kB or so, since each who comes is sent one.
+    pub listed_max: usize = 1_000,
     /// Largest info of a member, in bytes of JSON; a larger one is refused with 413.
     pub info_bytes_max: usize = 1024,
     /// Most joins and leaves that a channel keeps, at least 1; the oldest make room. Who comes back after more

@@ -50,7 +50,7 @@ impl Context {
         let mut content = Vec::with_capacity(snapshot.members.len() + 64);
         content.extend_from_slice(b"{\"offset\":\"");
         content.extend_from_slice(snapshot.offset.to_token().as_bytes());
-        content.extend_from_slice(b"\",\"members\":");
+        content.extend_from_slice(b"\",");
         content.extend_from_slice(&snapshot.members);
         content.push(b'}');
         let mut response = answer::safe(Response::new(Bytes::from(content)));

@@ -28,10 +28,12 @@ pub(super) fn draft(change: &Change) -> Draft {
     }
 }
 
-/// All members, by name.
-pub(super) fn members_json(roster: &Roster) -> Bytes {
-    let mut out = Vec::from(b"[");
-    for (index, (user, info, count)) in roster.members().enumerate() {
+/// `"total":2,"members":[{"user":"ada","info":{…},"count":1},…]`: by name, so many at most.
+pub(super) fn members_json(roster: &Roster, listed_max: usize) -> Bytes {
+    let members = roster.members();
+    let mut out = Vec::new();
+    let _ = write!(out, "\"total\":{},\"members\":[", members.len());
+    for (index, (user, info, count)) in members.take(listed_max).enumerate() {
         out.extend_from_slice(if index > 0 { b",{" } else { b"{" });
         write_member(user, info, &mut out);
         let _ = write!(out, ",\"count\":{count}}}");

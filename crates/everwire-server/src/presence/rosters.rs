@@ -86,13 +86,15 @@ impl Rosters {
         self.due.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Who is in a channel, as JSON.
-    pub fn members_json(&mut self, channel: &ChannelName) -> Bytes {
+    /// Who is in a channel, as members of a JSON object.
+    pub fn members_json(&mut self, channel: &ChannelName, listed_max: usize) -> Bytes {
         match self.by_channel.get_mut(channel) {
             Some(Tracked {
                 roster, members, ..
-            }) => members.get_or_insert_with(|| members_json(roster)).clone(),
-            None => Bytes::from_static(b"[]"),
+            }) => members
+                .get_or_insert_with(|| members_json(roster, listed_max))
+                .clone(),
+            None => Bytes::from_static(b"\"total\":0,\"members\":[]"),
         }
     }
 

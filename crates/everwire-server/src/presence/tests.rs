@@ -102,12 +102,15 @@ fn name(name: &str) -> ChannelName {
 fn a_snapshot_and_what_the_log_tells_after_it_are_the_whole_story() {
     let mut world = World::new();
     let before = world.snapshot("chat");
-    assert_eq!(before.members, "[]");
+    assert_eq!(before.members, r#""total":0,"members":[]"#);
     world.join("chat", 1, "ada").unwrap();
     world.join("chat", 2, "ada").unwrap();
     world.join("other", 3, "cy").unwrap();
     let between = world.snapshot("chat");
-    assert_eq!(between.members, r#"[{"user":"ada","count":2}]"#);
+    assert_eq!(
+        between.members,
+        r#""total":1,"members":[{"user":"ada","count":2}]"#
+    );
     let info = RawValue::from_string("{\"mood\":\"a\\\"b\"}".to_owned()).unwrap();
     let bob = world.presences.member("bob \"b\"", Some(&info)).unwrap();
     let joined = world
@@ -116,7 +119,7 @@ fn a_snapshot_and_what_the_log_tells_after_it_are_the_whole_story() {
     joined.unwrap();
     assert_eq!(
         world.members("chat"),
-        r#"[{"user":"ada","count":2},{"user":"bob \"b\"","info":{"mood":"a\"b"},"count":1}]"#
+        r#""total":2,"members":[{"user":"ada","count":2},{"user":"bob \"b\"","info":{"mood":"a\"b"},"count":1}]"#
     );
     world.leave("chat", 1);
     world.leave("chat", 2);
@@ -148,7 +151,10 @@ fn who_vanishes_is_told_when_its_lease_is_over_and_nothing_is_left_behind() {
             .renew(&name("chat"), SessionId(1), world.now());
         assert!(renewed);
     }
-    assert_eq!(world.members("chat"), r#"[{"user":"ada","count":1}]"#);
+    assert_eq!(
+        world.members("chat"),
+        r#""total":1,"members":[{"user":"ada","count":1}]"#
+    );
     assert!(
         !world
             .presences

@@ -161,6 +161,6 @@ fn claimed(user: Option<&str>, id: SessionId) -> String {
 
 fn write_snapshot(snapshot: &Snapshot, out: &mut BytesMut) {
     offset_of_reply(&snapshot.offset, out);
-    out.put_slice(b",\"members\":");
+    out.put_slice(b",");
     out.put_slice(&snapshot.members);
 }
