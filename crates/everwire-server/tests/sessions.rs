@@ -691,3 +691,19 @@ fn whoever_ends_with_the_channel_is_there_no_more() {
     let there = ada.ok(json!({"op": "presence", "channel": "room"}));
     assert_eq!(there["members"], json!([]));
 }
+
+#[test]
+fn servers_are_told_of_sessions_that_come_and_go() {
+    let site = Site::with(|config| config.events.enabled = true);
+    let mut events = site.stream("$everwire/sessions", "", "application/x-ndjson");
+    let session = Session::open(&site, Carrier::Ndjson, "");
+    let id = session.welcome["session"].clone();
+    let told = |event: String| -> Value { serde_json::from_str(&event).unwrap() };
+    let connected = told(events.event());
+    assert_eq!(connected["event"], "connected");
+    assert_eq!(connected["data"]["sessions"], json!([{"session": id}]));
+    drop(session);
+    let disconnected = told(events.event());
+    assert_eq!(disconnected["event"], "disconnected");
+    assert_eq!(disconnected["data"]["sessions"][0]["session"], id);
+}
