@@ -136,6 +136,15 @@ impl Log {
         })
     }
 
+    /// The offset after an entry of this log.
+    pub fn offset_of(&self, sequence: u64, entry: &Entry) -> Offset {
+        Offset {
+            epoch: self.epoch,
+            sequence,
+            mark: entry.mark,
+        }
+    }
+
     /// The offset after the newest entry.
     pub fn head(&self) -> Offset {
         Offset {

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use everwire_channel::{ContentKind, Offset, PublisherId};
+use everwire_channel::{ContentKind, PublisherId};
 use everwire_wire::{Deflaters, Framing, Notice, Source, Standing, StreamCursor, Tail};
 
 use crate::hub::{Channel, State};
@@ -158,7 +158,7 @@ impl<S> Feed<S> {
             self.ended = state.is_ended();
             return Pulled::All;
         }
-        let epoch = head.epoch;
+        let cursor = StreamCursor::at(now_ms);
         let mut pulled = Pulled::All;
         match log.after(self.tail.sequence()) {
             everwire_channel::Read::Gap(_) => return Pulled::Lost,
@@ -169,15 +169,10 @@ impl<S> Feed<S> {
                         pulled = Pulled::More;
                         break;
                     }
-                    let offset = Offset {
-                        epoch,
-                        sequence,
-                        mark: entry.mark,
-                    };
-                    let up_to_date = sequence == head.sequence;
+                    let offset = log.offset_of(sequence, entry);
                     let standing = Standing {
-                        up_to_date,
-                        cursor: StreamCursor::at(now_ms),
+                        up_to_date: sequence == head.sequence,
+                        cursor,
                     };
                     let start = self.tail.end();
                     self.tail.push_entry(sequence, |out| {

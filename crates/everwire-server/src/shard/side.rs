@@ -12,7 +12,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
-use everwire_channel::{Gap, Offset, Read as LogRead};
+use everwire_channel::{Gap, Read as LogRead};
 use everwire_websocket::{CloseCode, encode_close};
 use everwire_wire::{Notice, Standing, StreamCursor, codes};
 
@@ -368,7 +368,7 @@ impl<N: Net> Shard<N> {
         };
         let entries = held.into_iter().chain(entries.into_iter().flatten());
         let source = source(&feed.channel, &state);
-        let newest = log.head();
+        let newest = log.head_sequence();
         let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
         let (skipped, is_left) = match self.lines.get(key as usize).map(|line| &line.seat) {
             Some(Seat::Session(session)) => {
@@ -379,13 +379,9 @@ impl<N: Net> Shard<N> {
             _ => (None, false),
         };
         for (sequence, entry) in entries.take_while(|(sequence, _)| *sequence <= head) {
-            let offset = Offset {
-                epoch: newest.epoch,
-                sequence,
-                mark: entry.mark,
-            };
+            let offset = log.offset_of(sequence, entry);
             let standing = Standing {
-                up_to_date: sequence == newest.sequence,
+                up_to_date: sequence == newest,
                 cursor,
             };
             // What was begun is finished, whatever was asked for since.

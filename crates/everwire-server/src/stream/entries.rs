@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use everwire_channel::{Offset, Read};
+use everwire_channel::Read;
 use everwire_websocket::encode_close;
 use everwire_wire::{Deflaters, Notice, Standing, StreamCursor, codes};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -170,16 +170,12 @@ impl Reader {
         let mut out = BytesMut::new();
         match log.after(self.sequence) {
             Read::Entries(entries) => {
-                let head = log.head();
+                let head = log.head_sequence();
                 let cursor = StreamCursor::answer(clock::unix_ms(), *cursor, fastrand::u64(..));
                 for (sequence, entry) in entries {
-                    let offset = Offset {
-                        epoch: head.epoch,
-                        sequence,
-                        mark: entry.mark,
-                    };
+                    let offset = log.offset_of(sequence, entry);
                     let standing = Standing {
-                        up_to_date: sequence == head.sequence,
+                        up_to_date: sequence == head,
                         cursor,
                     };
                     if publisher.is_none() || entry.publisher() != publisher.as_ref() {

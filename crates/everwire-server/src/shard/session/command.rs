@@ -240,11 +240,7 @@ impl<N: Net> Shard<N> {
                 if at > 0 {
                     members.put_slice(b",");
                 }
-                let offset = Offset {
-                    epoch: log.head().epoch,
-                    sequence: next,
-                    mark: entry.mark,
-                };
+                let offset = log.offset_of(next, entry);
                 entry_of_reply(&source, &offset, entry, members);
                 sequence = next;
                 if members.len() - began >= bytes_max {

@@ -1,0 +1,76 @@
+//! What goes over a line's connection, wherever the line keeps it: in its feed, or by itself.
+
+use std::{
+    io::{self, IoSlice},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::{LineKey, Net, Seat, Shard};
+
+impl<N: Net> Shard<N> {
+    /// What a line has to send goes here. `None` if it is closed.
+    pub(super) fn send(&self, key: LineKey, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Feed { feed, index } => {
+                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                Some(self.net.send(subscriber.socket.as_ref()?, slices))
+            }
+            Seat::Session(session) => Some(session.outlet.send(&self.net, slices)),
+            Seat::Alone(alone) => Some(alone.outlet.send(&self.net, slices)),
+            Seat::Vacant => None,
+        }
+    }
+
+    /// Reads what a line's peer sent. `None` if it is closed.
+    pub(super) fn read(&self, key: LineKey, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        match &self.lines.get(key as usize)?.seat {
+            Seat::Feed { feed, index } => {
+                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                Some(self.net.read(subscriber.socket.as_ref()?, buffer))
+            }
+            Seat::Session(session) => Some(session.outlet.read(&self.net, buffer)),
+            Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
+            Seat::Vacant => None,
+        }
+    }
+
+    /// Where a line's peer is.
+    pub(super) fn peer(&self, key: LineKey) -> IpAddr {
+        let peer = self
+            .lines
+            .get(key as usize)
+            .and_then(|line| match &line.seat {
+                Seat::Feed { feed, index } => {
+                    let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                    self.net.peer(subscriber.socket.as_ref()?)
+                }
+                Seat::Session(session) => Some(session.peer),
+                Seat::Alone(alone) => alone.outlet.peer(&self.net),
+                Seat::Vacant => None,
+            });
+        peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// Waits for a socket to have room for output, or no longer. Input is always waited for.
+    pub(super) fn wait_for_room(&mut self, key: LineKey, wait: bool) {
+        let Some(line) = self.lines.get_mut(key as usize) else {
+            return;
+        };
+        let watched = match &mut line.seat {
+            Seat::Feed { feed, index } => {
+                let subscriber = &mut self.feeds[*feed as usize].subscribers[*index as usize];
+                match &mut subscriber.socket {
+                    Some(socket) => self.net.watch_again(socket, key, wait),
+                    None => Ok(()),
+                }
+            }
+            Seat::Session(session) => session.outlet.watch_again(&self.net, key, wait),
+            Seat::Alone(alone) => alone.outlet.watch_again(&self.net, key, wait),
+            Seat::Vacant => return,
+        };
+        if let Err(error) = watched {
+            tracing::error!(%error, "a socket could not be registered again; its line is closed");
+            self.close(key);
+        }
+    }
+}
