@@ -1,0 +1,149 @@
+/** What a program does with channels. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EverwireError } from "../src/error.js";
+import { World } from "./world.js";
+
+async function opened(): Promise<World> {
+  const world = new World();
+  world.connect({ readerEntriesMax: 10 });
+  await world.advance(1);
+  return world;
+}
+
+test("a loop that is left goes on later where it was left", async () => {
+  const world = await opened();
+  const lobby = world.line.channel("lobby", { offset: "-1" });
+  for (let n = 1; n <= 5; n += 1) world.server.append("lobby", n);
+  const seen: unknown[] = [];
+  const read = async (most: number) => {
+    for await (const entry of lobby) if (seen.push(entry.data) === most) break;
+  };
+  const first = read(2);
+  await world.advance(1);
+  await first;
+  world.server.append("lobby", 6);
+  const second = read(6);
+  await world.advance(1);
+  await second;
+  assert.deepEqual(seen, [1, 2, 3, 4, 5, 6]);
+});
+
+test("a loop that does not keep up leaves the channel instead of filling the memory, and misses nothing", async () => {
+  const world = await opened();
+  const loop = world.line.channel("busy", { offset: "-1" })[Symbol.asyncIterator]();
+  await world.advance(1);
+  for (let n = 0; n < 100; n += 1) world.server.append("busy", n);
+  await world.advance(1);
+  for (let n = 100; n < 200; n += 1) world.server.append("busy", n);
+  await world.advance(1);
+  assert.deepEqual([...world.server.sessions.values()].map((session) => session.channels), [[]], "the channel was left");
+  const seen: unknown[] = [];
+  for (let n = 0; n < 200; n += 1) {
+    const next = loop.next();
+    await world.advance(1);
+    seen.push((await next).value?.data);
+  }
+  assert.deepEqual(seen, Array.from({ length: 200 }, (_, n) => n));
+});
+
+test("a loop over a channel that may not be read throws the server's words", async () => {
+  const world = await opened();
+  const next = world.line.channel("secret/plans")[Symbol.asyncIterator]().next();
+  const refused = assert.rejects(next, (error) => error instanceof EverwireError && error.code === "refused" && /not for you/.test(error.message));
+  await world.advance(1);
+  await refused;
+});
+
+test("closing the line ends loops, and rejects what waits", async () => {
+  const world = new World();
+  world.server.up = false;
+  const line = world.connect();
+  const next = line.channel("a")[Symbol.asyncIterator]().next();
+  const rejected = assert.rejects(line.channel("a").publish(1), { code: "closed" });
+  line.close();
+  assert.equal((await next).done, true);
+  await rejected;
+  await assert.rejects(line.channel("b").publish(1), { code: "closed" });
+  assert.equal((await line.channel("b")[Symbol.asyncIterator]().next()).done, true);
+});
+
+test("data that JSON cannot hold is refused at once", async () => {
+  const world = await opened();
+  for (const data of [undefined, () => {}, 1n]) {
+    await assert.rejects(world.line.channel("a").publish(data as never), { code: "bad-data" });
+  }
+});
+
+test("data is taken as it is when it is published, since a key must not come with other content", async () => {
+  const world = new World();
+  world.server.up = false;
+  const line = world.connect();
+  const data = { text: "before" };
+  const publication = line.channel("a").publish(data);
+  data.text = "after";
+  world.server.up = true;
+  await world.advance(5_000);
+  await publication;
+  assert.deepEqual(world.log("a"), [{ text: "before" }]);
+});
+
+test("bytes go up and come down as base64", async () => {
+  const world = await opened();
+  void world.line.channel("a").publish(Uint8Array.of(0, 127, 255));
+  await world.advance(1);
+  assert.deepEqual(world.log("a"), ["AH//"]);
+  const seen: unknown[] = [];
+  world.line.channel("b").on("entry", (entry) => seen.push(entry.data));
+  await world.advance(1);
+  const [session] = world.server.sessions.values();
+  session!.sink.message({ ev: "entry", channel: "b", offset: "1", time: 1, data64: "AH//" });
+  await world.advance(1);
+  assert.deepEqual(seen, [Uint8Array.of(0, 127, 255)]);
+});
+
+test("members are told when a channel is joined, and who comes and leaves after that", async () => {
+  const world = await opened();
+  const seen: unknown[] = [];
+  const lobby = world.line.channel("lobby", { presence: true });
+  lobby.on("members", (members) => seen.push(members));
+  lobby.on("join", (member) => seen.push({ joined: member }));
+  lobby.on("leave", (member) => seen.push({ left: member }));
+  await world.advance(1);
+  const [session] = world.server.sessions.values();
+  session!.sink.message({ ev: "join", channel: "lobby", offset: "1", user: "bob", info: { name: "Bob" } });
+  session!.sink.message({ ev: "leave", channel: "lobby", offset: "2", user: "ada" });
+  await world.advance(1);
+  assert.deepEqual(seen, [[{ user: "ada", count: 1 }], { joined: { user: "bob", info: { name: "Bob" } } }, { left: { user: "ada" } }]);
+});
+
+test("a message that is too large for the server is rejected, and not sent for ever", async () => {
+  const world = await opened();
+  world.server.messageCharsMax = 1_000;
+  const small = world.line.channel("a").publish("small");
+  const large = world.line.channel("a").publish("large".repeat(1_000));
+  const refused = assert.rejects(large, { code: "too-large" });
+  await world.advance(5_000);
+  await refused;
+  await small;
+  assert.deepEqual(world.log("a"), ["small"]);
+});
+
+test("a listener that throws does not harm the line or the other listeners", async () => {
+  const world = await opened();
+  const thrown: unknown[] = [];
+  process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error));
+  const seen: unknown[] = [];
+  const channel = world.line.channel("a");
+  channel.on("entry", () => {
+    throw new Error("the program's own");
+  });
+  channel.on("entry", (entry) => seen.push(entry.data));
+  await world.advance(1);
+  world.server.append("a", 1);
+  await world.advance(1);
+  process.setUncaughtExceptionCaptureCallback(null);
+  assert.deepEqual(seen, [1]);
+  assert.equal(thrown.length, 1);
+  assert.equal(world.line.wire, "websocket");
+});
