@@ -34,6 +34,6 @@ export default async function* failures(source) {
 }
 
 function describe(error) {
-  const place = error.stack?.split("\n").find((line) => line.includes(".test.mjs"))?.trim();
+  const place = error.stack?.split("\n").find((line) => /\.test\.m?js/.test(line))?.trim();
   return [error.message ?? String(error), place].filter(Boolean).join("\n");
 }
