@@ -1,22 +1,34 @@
-/** A channel as a program sees it: read it, publish to it, ask who is there. */
+/** A channel as a program sees it: read it, publish to it, know who is there. */
 import { backoffMs } from "./backoff.js";
 import { Emitter, type Off } from "./emitter.js";
-import { EverwireError } from "./error.js";
-import type { EntryEvent, Json, MemberEvent, Ok, Reply, ServerEvent } from "./message.js";
+import { EverwireError, refused } from "./error.js";
+import type { ChannelMessage, EntryMessage, Json, Ok, PresenceAnswer, Reply } from "./message.js";
+import { type Member, Presence } from "./presence.js";
 import { Reader } from "./reader.js";
 import type { Environment, Settings } from "./settings.js";
-import { type Gap, stepSubscription, type Subscription, type SubscriptionEvent } from "./subscription.js";
+import { type LineOrder, Subscription } from "./subscription.js";
+
+/** What an entry can hold: JSON, the string of a text channel, or bytes. */
+export type Content = Json | Uint8Array;
 
 /** One entry of a channel. */
-export interface Entry {
+export interface Entry<Data = Content> {
   /** The position after it: where to resume. Offsets of one channel sort as strings. */
   readonly offset: string;
   /** When it was appended, in Unix milliseconds. */
   readonly time: number;
   /** The event's name, or `null`. */
   readonly event: string | null;
-  /** The content: JSON, a string of a text channel, or bytes. */
-  readonly data: Json | Uint8Array;
+  /** The content. A program that names its type has to trust those who publish. */
+  readonly data: Data;
+}
+
+/** Entries that nobody can have any more: those between the last one delivered and `oldest`. */
+export interface Gap {
+  /** The offset before the oldest entry kept; reading goes on after it. */
+  readonly oldest: string;
+  /** The offset after the newest entry. */
+  readonly newest: string;
 }
 
 /** What `line.channel` takes. */
@@ -25,8 +37,20 @@ export interface ChannelOptions {
   readonly offset?: string;
   /** Start so many entries before the end, instead of at `offset`. */
   readonly last?: number;
-  /** Be a member of the channel while it is read, and hear of others. Default `false`. */
-  readonly presence?: boolean;
+  /** Whether entries that this line's publisher appended come too. Default `true`. */
+  readonly echo?: boolean;
+  /** Know who is there while the channel is read, and be there too. Default: no. */
+  readonly presence?: true | PresenceOptions;
+}
+
+/** How to be present. */
+export interface PresenceOptions {
+  /** A name, shown with `~` before it, where no credential names the user. Default: a random one. */
+  readonly user?: string;
+  /** What others are told of us: any JSON of at most 1,024 bytes, if the server's limit is the default. */
+  readonly info?: Json;
+  /** Whether to be a member; else only watch. Default `true`. */
+  readonly join?: boolean;
 }
 
 /** What `channel.publish` takes beside the data. */
@@ -37,46 +61,66 @@ export interface PublishOptions {
   readonly key?: string;
 }
 
-/** Who is there: sessions of one user are one member. */
-export interface Member {
-  readonly user: string;
-  readonly info?: Json;
-  /** Sessions of this user. */
-  readonly count?: number;
+/** What `channel.history` takes: entries after `offset`, or the `last` so many; neither: from the oldest kept. */
+export interface HistoryQuery {
+  /** Read after this offset; `"-1"` for the oldest entry kept. */
+  readonly offset?: string;
+  /** Start so many entries before the end. */
+  readonly last?: number;
+  /** At most so many entries, from 1 to 1,000. Default 100. */
+  readonly limit?: number;
 }
 
-/** What a channel tells its listeners. Those of `entry`, `join`, `leave` and `members` make it be read. */
-export interface ChannelEvents {
-  entry: Entry;
+/** A page of entries. */
+export interface History<Data = Content> {
+  readonly entries: readonly Entry<Data>[];
+  /** Where the next page starts. */
+  readonly offset: string;
+  /** Whether this page ends at the newest entry. */
+  readonly upToDate: boolean;
+}
+
+/** What a channel tells its listeners. Those of `entry`, `join`, `leave` and `presence` make it be read. */
+export interface ChannelEvents<Data = Content> {
+  entry: Entry<Data>;
   /** Some entries cannot be had; reading goes on after `oldest`. It may come before entries that still wait in a loop. */
   gap: Gap;
   /** Nothing follows. `null` if the channel or the line was closed, else why it cannot be read. */
   end: EverwireError | null;
+  /** Somebody came, or is there with another `info` than before. */
   join: Member;
+  /** Somebody's last session is gone. */
   leave: Member;
-  /** Who is there, told anew after each reconnection. */
-  members: readonly Member[];
+  /** Who is there, by user: after each change, and when it was asked anew since changes were missed. */
+  presence: ReadonlyMap<string, Member>;
 }
 
 /** The line, as a channel needs it. */
 export interface ChannelHost {
   readonly settings: Settings;
   readonly environment: Environment;
-  readonly isOpen: boolean;
-  subscribe(name: string, members: string, onReply: (reply: Reply) => void): void;
-  unsubscribe(name: string, onReply: () => void): void;
+  order(): LineOrder;
+  /** Sends a command on the open line; if that is lost before the reply, nothing more comes of it. */
+  command(members: string, onReply: (reply: Reply) => void): void;
   /** Sends a command that has to be answered once. */
   ask(members: string, what: string): Promise<Ok>;
+  /** Replaces the session by a new one. */
+  renew(): void;
   newKey(): string;
   forget(name: string): void;
 }
 
-/** A channel on a line; made by `line.channel`. Reading starts with the first loop or listener and ends with the last. */
-export class Channel extends Emitter<ChannelEvents> implements AsyncIterable<Entry> {
+/**
+ * A channel on a line; made by `line.channel`. Reading starts with the first loop or listener and ends with the last.
+ * `Data` is what its entries hold.
+ */
+export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implements AsyncIterable<Entry<Data>> {
   readonly #host: ChannelHost;
   readonly #options: ChannelOptions;
-  readonly #readers = new Set<Reader>();
-  #subscription: Subscription = { state: "off", cursor: null };
+  readonly #readers = new Set<Reader<Entry<Data>>>();
+  readonly #subscription = new Subscription();
+  readonly #presence = new Presence();
+  /** A reader has more waiting than it should. */
   #full = false;
   #refusals = 0;
   #cancelRetry: Off | null = null;
@@ -98,7 +142,12 @@ export class Channel extends Emitter<ChannelEvents> implements AsyncIterable<Ent
     return this.#subscription.cursor;
   }
 
-  override on<Name extends keyof ChannelEvents>(name: Name, listener: (value: ChannelEvents[Name]) => void): Off {
+  /** Who is there, by user, as far as is known; empty without the option `presence`. It changes by itself. */
+  get members(): ReadonlyMap<string, Member> {
+    return this.#presence.members;
+  }
+
+  override on<Name extends keyof ChannelEvents<Data>>(name: Name, listener: (value: ChannelEvents<Data>[Name]) => void): Off {
     const off = super.on(name, listener);
     this.#settle();
     return () => {
@@ -111,20 +160,21 @@ export class Channel extends Emitter<ChannelEvents> implements AsyncIterable<Ent
    * Reads the entries, beginning at the option `offset`, or where the last loop was left. It goes on over every
    * reconnection; what cannot be had is told by `gap`. Ends when the channel or the line is closed.
    *
-   * @throws {EverwireError} `refused` if the channel may not be read
+   * @throws {EverwireError} `refused` if the channel may not be read, or what ended the line
    */
-  [Symbol.asyncIterator](): AsyncIterator<Entry> {
-    const onTaken = () => {
-      if (this.#full) this.#judgeFullness();
-    };
-    const reader = new Reader(onTaken, (left) => {
-      this.#readers.delete(left);
-      // With no other reader, what this one left waiting was seen by nobody.
-      const [first] = left.waiting;
-      if (first && !this.#isWanted) this.#step({ type: "rewind", cursor: first.before });
-      this.#judgeFullness();
-    });
-    if (this.#subscription.state === "ended") reader.end(this.#subscription.error);
+  [Symbol.asyncIterator](): AsyncIterator<Entry<Data>, undefined> {
+    const { state } = this.#subscription;
+    const reader: Reader<Entry<Data>> = new Reader(
+      () => this.#full && this.#judgeFullness(),
+      () => {
+        this.#readers.delete(reader);
+        // With no other reader, what this one left waiting was seen by nobody.
+        const [first] = reader.waiting;
+        if (first && !this.#isWanted) this.#subscription.cursor = first.before;
+        this.#judgeFullness();
+      },
+    );
+    if (state.state === "ended") reader.end(state.error);
     else this.#readers.add(reader);
     this.#settle();
     return reader;
@@ -137,145 +187,148 @@ export class Channel extends Emitter<ChannelEvents> implements AsyncIterable<Ent
    * @returns the entry's offset
    * @throws {EverwireError} `refused`, `queue-full`, `timed-out`, `too-large`, `bad-data` or `closed`
    */
-  async publish(data: Json | Uint8Array, options: PublishOptions = {}): Promise<string> {
-    const content = data instanceof Uint8Array ? `"data64":"${toBase64(data)}"` : jsonOf(data);
-    let members = `"op":"publish","channel":${JSON.stringify(this.name)},${content}`;
-    if (options.event !== undefined) members += `,"event":${JSON.stringify(options.event)}`;
-    members += `,"key":${JSON.stringify(options.key ?? this.#host.newKey())}`;
-    return (await this.#host.ask(members, `a publication to ${this.name}`)).offset ?? "";
+  async publish(data: Data, { event, key = this.#host.newKey() }: PublishOptions = {}): Promise<string> {
+    const [name, content] = data instanceof Uint8Array ? ["data64", toBase64(data)] : ["data", data];
+    let json: string | undefined;
+    try {
+      json = JSON.stringify(content);
+    } catch {}
+    if (!json) throw new EverwireError("bad-data", "JSON cannot hold the data; publish plain values, or bytes");
+    const members = `${this.#command("publish", { event, key })},"${name}":${json}`;
+    return (await this.#host.ask(members, `a publication to ${this.name}`)).offset!;
   }
 
   /**
-   * Asks for entries of the past.
+   * Reads entries that the channel holds, beside any loop or listener.
    *
-   * @param query after which `offset`, or how many `last`, and at most how many (`limit`)
    * @throws {EverwireError} as `publish` does
    */
-  async history(query: { readonly offset?: string; readonly last?: number; readonly limit?: number } = {}): Promise<readonly Entry[]> {
-    const ok = await this.#ask("history", query);
-    return Array.isArray(ok.entries) ? ok.entries.map(toEntry) : [];
+  async history(query: HistoryQuery = {}): Promise<History<Data>> {
+    const { entries = [], offset = "", up_to_date: upToDate = false } = await this.#ask("history", query);
+    return { entries: entries.map((entry) => toEntry<Data>(entry)), offset, upToDate };
   }
 
   /**
-   * Asks who is there.
+   * Asks who is there, also without the option `presence`.
    *
+   * @returns each member, with the number of its sessions
    * @throws {EverwireError} as `publish` does
    */
-  async members(): Promise<readonly Member[]> {
-    const ok = await this.#ask("presence", {});
-    return Array.isArray(ok.members) ? ok.members : [];
+  async who(): Promise<readonly (Member & { readonly count: number })[]> {
+    return ((await this.#ask("presence", {})).members ?? []) as never;
   }
 
   /** Ends all loops and stops reading. The line makes a new channel for this name when asked. */
   close(): void {
-    this.#step({ type: "settle", wanted: false, open: this.#host.isOpen });
-    this.#end(null);
+    this.#settle(false);
+    this.onEnd(null);
   }
 
-  /** @internal The line was opened. */
+  /** @internal The line was opened, or may have become worth a try. */
   onOpen(): void {
     this.#settle();
   }
 
   /** @internal The line was lost. */
   onLost(): void {
-    this.#step({ type: "lost" });
+    this.#subscription.lost();
   }
 
-  /** @internal The line is over. */
+  /** @internal Nothing follows. */
   onEnd(error: EverwireError | null): void {
-    this.#step({ type: "end", error });
+    if (!this.#subscription.end(error)) return;
+    this.#host.forget(this.name);
+    this.#cancelRetry?.();
+    for (const reader of this.#readers) reader.end(error);
+    this.#readers.clear();
+    this.emit("end", error);
   }
 
   /** @internal An event of this channel came. */
-  onEvent(event: Extract<ServerEvent, { channel: string }>): void {
-    switch (event.ev) {
-      case "entry": {
-        const before = this.#subscription.cursor;
-        return this.#step({ type: "entry", offset: event.offset }, () => this.#deliver(toEntry(event), before));
-      }
+  onMessage(message: ChannelMessage): void {
+    const subscription = this.#subscription;
+    const { cursor } = subscription;
+    if (!subscription.hears) return;
+    switch (message.ev) {
+      case "entry":
+        if (subscription.entry(message.offset)) this.#deliver(toEntry(message), cursor);
+        return;
       case "gap":
-        return this.#step({ type: "gap", gap: { oldest: event.oldest, newest: event.newest } });
+        if (message.presence) return this.#askPresence();
+        subscription.cursor = message.oldest;
+        return this.emit("gap", { oldest: message.oldest, newest: message.newest });
       case "closed":
-        return this.#end(null);
+        return this.onEnd(null);
       case "revoked":
-        return this.#end(EverwireError.refused(`to let ${this.name} be read any longer`, { type: "revoked", detail: event.detail ?? "the permission was taken back" }));
+        return this.onEnd(refused(`to let ${this.name} be read any longer`, { type: "revoked" }));
       case "join":
-      case "leave":
-        return this.emit(event.ev, memberOf(event));
+      case "leave": {
+        const member = this.#presence.change(message);
+        if (!member) return;
+        this.emit(message.ev, member);
+        this.emit("presence", this.members);
+      }
     }
   }
 
   get #isWanted(): boolean {
-    const names = ["entry", "join", "leave", "members"] as const;
-    return this.#readers.size > 0 || names.some((name) => this.listening(name) > 0);
+    return this.#readers.size > 0 || READING.some((name) => this.listening(name) > 0);
   }
 
-  #settle(): void {
-    const wanted = this.#isWanted && !this.#full && this.#cancelRetry === null;
-    this.#step({ type: "settle", wanted, open: this.#host.isOpen });
-  }
-
-  #step(event: SubscriptionEvent, deliver?: () => void): void {
-    const [next, effects] = stepSubscription(this.#subscription, event);
-    this.#subscription = next;
-    for (const effect of effects) {
-      switch (effect.do) {
-        case "subscribe":
-          this.#host.subscribe(this.name, this.#subscribeMembers(), (reply) => this.#onJoined(reply));
-          break;
-        case "unsubscribe":
-          this.#host.unsubscribe(this.name, () => {
-            this.#step({ type: "left" });
-            this.#settle();
-          });
-          break;
-        case "deliver":
-          deliver?.();
-          break;
-        case "tell-gap":
-          this.emit("gap", effect.gap);
-          break;
-        case "end": {
-          const error = next.state === "ended" ? next.error : null;
-          this.#cancelRetry?.();
-          for (const reader of this.#readers) reader.end(error);
-          this.#readers.clear();
-          this.emit("end", error);
-        }
-      }
+  #settle(wanted = this.#isWanted && !this.#full && !this.#cancelRetry): void {
+    const { command, order, renew } = this.#host;
+    switch (this.#subscription.settle(wanted, order())) {
+      case "subscribe":
+        this.#presence.await();
+        return command(this.#subscribeCommand(), (reply) => this.#onJoined(reply));
+      case "unsubscribe":
+        return command(this.#command("unsubscribe", {}), () => {
+          this.#subscription.left();
+          this.#settle();
+        });
+      case "renew":
+        return renew();
     }
   }
 
-  #subscribeMembers(): string {
-    const { offset, last, presence } = this.#options;
+  #subscribeCommand(): string {
+    const { offset, last, echo, presence } = this.#options;
     const { cursor } = this.#subscription;
-    const start = cursor !== null ? { offset: cursor } : last !== undefined ? { last } : { offset: offset ?? "now" };
-    return membersOf("subscribe", this.name, presence ? { ...start, presence } : start);
+    const start = cursor ? { offset: cursor } : { offset, last };
+    const present = presence && { ...(presence as object), offset: this.#presence.offset || undefined };
+    return this.#command("subscribe", { ...start, echo, presence: present });
   }
 
   #onJoined(reply: Reply): void {
     if ("ok" in reply) {
       this.#refusals = 0;
-      this.#step({ type: "joined", offset: reply.ok.offset ?? null, recovered: reply.ok.recovered !== false });
-      // Who came and left while there was no line is told by telling who is there.
-      if (this.#options.presence) {
-        this.members().then((members) => this.emit("members", members), () => {});
-      }
-    } else if (reply.error.retry === true) {
-      const { settings, environment } = this.#host;
-      const jitter = backoffMs(environment.random(), this.#refusals++, settings.backoffMs, settings.backoffMaxMs);
-      this.#step({ type: "lost" });
-      this.#cancelRetry = environment.after((reply.error.after_ms ?? 0) + jitter, () => {
-        this.#cancelRetry = null;
-        this.#settle();
-      });
-    } else {
-      this.#end(EverwireError.refused(`to let ${this.name} be read`, reply.error));
+      this.#subscription.joined(reply.ok.offset);
+      return this.#onPresence(reply.ok.presence);
     }
+    const { error } = reply;
+    if (!error.retry) return this.onEnd(refused(`to let ${this.name} be read`, error));
+    const { settings, environment } = this.#host;
+    const jitter = backoffMs(environment.random(), this.#refusals++, settings.backoffMs, settings.backoffMaxMs);
+    this.#subscription.lost();
+    this.#cancelRetry = environment.after((error.after_ms ?? 0) + jitter, () => {
+      this.#cancelRetry = null;
+      this.#settle();
+    });
   }
 
-  #deliver(entry: Entry, before: string | null): void {
+  /** Changes were missed. */
+  #askPresence(): void {
+    this.#presence.await();
+    this.#host.command(this.#command("presence", {}), (reply) => this.#onPresence("ok" in reply ? reply.ok : {}));
+  }
+
+  #onPresence(answer: PresenceAnswer = {}): void {
+    const held = this.#presence.answer(answer);
+    if (answer.members) this.emit("presence", this.members);
+    for (const change of held) this.onMessage(change);
+  }
+
+  #deliver(entry: Entry<Data>, before: string | null): void {
     for (const reader of this.#readers) reader.push(entry, before);
     this.emit("entry", entry);
     if (!this.#full) this.#judgeFullness();
@@ -284,48 +337,29 @@ export class Channel extends Emitter<ChannelEvents> implements AsyncIterable<Ent
   /** A full reader makes the channel be left, not the memory grow: the log keeps what it will read later. */
   #judgeFullness(): void {
     const most = this.#host.settings.readerEntriesMax;
-    let longest = 0;
-    for (const reader of this.#readers) longest = Math.max(longest, reader.waiting.length);
+    const longest = Math.max(0, ...[...this.#readers].map(({ waiting }) => waiting.length));
     this.#full = longest >= most || (this.#full && longest > most / 2);
     this.#settle();
   }
 
-  #end(error: EverwireError | null): void {
-    this.#host.forget(this.name);
-    this.#step({ type: "end", error });
-  }
-
   #ask(op: string, query: object): Promise<Ok> {
-    return this.#host.ask(membersOf(op, this.name, query), `the question for the ${op} of ${this.name}`);
+    return this.#host.ask(this.#command(op, query), `the question for the ${op} of ${this.name}`);
+  }
+
+  /** The members of a command but its id. */
+  #command(op: string, rest: object): string {
+    return JSON.stringify({ op, channel: this.name, ...rest }).slice(1, -1);
   }
 }
 
-function membersOf(op: string, channel: string, rest: object): string {
-  return JSON.stringify({ op, channel, ...rest }).slice(1, -1);
-}
+/** Who listens for these makes a channel be read. */
+const READING = ["entry", "join", "leave", "presence"] as const;
 
-function jsonOf(data: Json): string {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(data);
-  } catch {}
-  if (text === undefined) {
-    throw new EverwireError("bad-data", "the data was not published, since JSON cannot hold it; give plain values, or bytes");
-  }
-  return `"data":${text}`;
-}
-
-function toEntry(event: EntryEvent): Entry {
-  const data = event.data64 === undefined ? (event.data ?? null) : Uint8Array.from(atob(event.data64), (byte) => byte.charCodeAt(0));
-  return { offset: event.offset, time: event.time, event: event.event ?? null, data };
+function toEntry<Data>({ offset, time, event = null!, data, data64 }: EntryMessage): Entry<Data> {
+  const content = data64 === undefined ? data : Uint8Array.from(atob(data64), (byte) => byte.charCodeAt(0));
+  return { offset, time, event, data: content as Data };
 }
 
 function toBase64(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
-}
-
-function memberOf({ user, info, count }: MemberEvent): Member {
-  return { user, ...(info !== undefined && { info }), ...(count !== undefined && { count }) };
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -9,7 +9,7 @@ import type { Problem } from "./message.js";
  * - `queue-full`: too much waits to be sent already.
  * - `timed-out`: no answer came in time; a publication may have been appended or not.
  * - `too-large`: the message is larger than the server takes.
- * - `closed`: the line or the channel was closed.
+ * - `closed`: the line was closed.
  * - `bad-data`: what was to be published is no JSON.
  */
 export type ErrorCode = "refused" | "unauthorized" | "queue-full" | "timed-out" | "too-large" | "closed" | "bad-data";
@@ -18,6 +18,7 @@ export type ErrorCode = "refused" | "unauthorized" | "queue-full" | "timed-out" 
 export class EverwireError extends Error {
   override readonly name = "EverwireError";
 
+  /** @internal */
   constructor(
     /** What went wrong, for programs. */
     readonly code: ErrorCode,
@@ -27,10 +28,10 @@ export class EverwireError extends Error {
   ) {
     super(message);
   }
+}
 
-  /** The server refused `what`. */
-  static refused(what: string, problem: Problem): EverwireError {
-    const why = problem.detail ?? problem.title ?? problem.type;
-    return new EverwireError("refused", `the server refused ${what}: ${why} (${problem.type})`, problem);
-  }
+/** The server refused `what`. */
+export function refused(what: string, problem: Problem): EverwireError {
+  const { type, title, detail = title ?? "no reason was given" } = problem;
+  return new EverwireError("refused", `the server refused ${what}: ${detail} (${type})`, problem);
 }

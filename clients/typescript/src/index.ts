@@ -11,11 +11,21 @@
  */
 export { connect } from "./connect.js";
 export type { Line, LineEvents } from "./line.js";
-export type { Channel, ChannelEvents, ChannelOptions, Entry, Member, PublishOptions } from "./channel.js";
+export type {
+  Channel,
+  ChannelEvents,
+  ChannelOptions,
+  Content,
+  Entry,
+  Gap,
+  History,
+  HistoryQuery,
+  PresenceOptions,
+  PublishOptions,
+} from "./channel.js";
+export type { Member } from "./presence.js";
 export { EverwireError, type ErrorCode } from "./error.js";
 export type { ConnectOptions, Environment, Settings, WireName } from "./settings.js";
 export type { LineState } from "./line_state.js";
-export type { Credential } from "./credential.js";
-export type { Gap } from "./subscription.js";
 export type { Json, Problem } from "./message.js";
 export type { Off } from "./emitter.js";

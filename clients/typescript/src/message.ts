@@ -9,10 +9,13 @@
 /** What JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
-/** What the server says of a refusal; `type` is stable, `title` and `detail` are for people. */
+/** What the server says of a refusal. */
 export interface Problem {
+  /** Its stable name, such as `forbidden`; the server's manual lists them. */
   readonly type: string;
+  /** What it is, for people. */
   readonly title?: string;
+  /** What happened this time, and what to do, for people. */
   readonly detail?: string;
   /** Whether the same command may succeed later, unchanged. */
   readonly retry?: boolean;
@@ -26,68 +29,93 @@ export type Reply = { readonly re: number; readonly ok: Ok } | { readonly re: nu
 /** The content of a good reply; each operation fills what it has. */
 export interface Ok {
   readonly offset?: string;
-  readonly recovered?: boolean;
-  readonly [name: string]: unknown;
+  readonly presence?: PresenceAnswer;
+  readonly members?: readonly MemberMessage[];
+  readonly entries?: readonly EntryMessage[];
+  readonly up_to_date?: boolean;
 }
 
-/** An event of a session. */
-export type ServerEvent =
-  | { readonly ev: "welcome"; readonly session?: string; readonly secret?: string; readonly heartbeat_ms?: number }
-  | EntryEvent
-  | { readonly ev: "gap"; readonly channel: string; readonly oldest: string; readonly newest: string }
-  | MemberEvent
-  | { readonly ev: "closed"; readonly channel: string }
-  | { readonly ev: "revoked"; readonly channel: string; readonly detail?: string }
-  | { readonly ev: "drain"; readonly after_ms: number }
-  | { readonly ev: "ping" };
+/** Who is there at an offset of the presence log; without `members` if the log goes on where it was left. */
+export interface PresenceAnswer {
+  readonly offset?: string;
+  readonly members?: readonly MemberMessage[];
+}
 
 /** An entry of a channel. Bytes come as base64 in `data64`. */
-export interface EntryEvent {
-  readonly ev: "entry";
-  readonly channel: string;
+export interface EntryMessage {
   readonly offset: string;
   readonly time: number;
   readonly event?: string;
-  readonly data?: Json;
+  readonly data?: unknown;
   readonly data64?: string;
 }
 
-/** A member came or left. */
-export interface MemberEvent {
-  readonly ev: "join" | "leave";
-  readonly channel: string;
+/** A member, as the server names it. */
+export interface MemberMessage {
   readonly user: string;
   readonly info?: Json;
   readonly count?: number;
 }
 
-export type ServerMessage = Reply | ServerEvent;
+/** An event of a channel. */
+export type ChannelMessage =
+  | ({ readonly ev: "entry"; readonly channel: string } & EntryMessage)
+  | { readonly ev: "gap"; readonly channel: string; readonly oldest: string; readonly newest: string; readonly presence?: boolean }
+  | ChangeMessage
+  | { readonly ev: "closed"; readonly channel: string }
+  | { readonly ev: "revoked"; readonly channel: string };
 
-/** Reads one message; `null` if it is none, so that something other than Everwire has spoken. */
-export function parseMessage(text: string): ServerMessage | null {
-  try {
-    return asMessage(JSON.parse(text));
-  } catch {
-    return null;
-  }
+/** A member came, or brought other `info`, or left. */
+export interface ChangeMessage extends MemberMessage {
+  readonly ev: "join" | "leave";
+  readonly channel: string;
+  /** The offset in the presence log. */
+  readonly offset: string;
+}
+
+/** What the server says. */
+export type ServerMessage =
+  | Reply
+  | ChannelMessage
+  | { readonly ev: "welcome"; readonly session?: string; readonly secret?: string; readonly heartbeat_ms?: number }
+  | { readonly ev: "drain"; readonly after_ms: number }
+  | { readonly ev: "ping" };
+
+/** Reads one message; throws if it is none, so that something other than Everwire has spoken. */
+export function parseMessage(text: string): ServerMessage {
+  return asMessage(JSON.parse(text));
 }
 
 /** The same, of JSON that was read already. */
-export function asMessage(value: unknown): ServerMessage | null {
-  if (!isObject(value)) return null;
-  if (isObject(value.ok) || isObject(value.error)) return value as unknown as Reply;
-  // An empty object is the heartbeat of ndjson.
-  if (Object.keys(value).length === 0) return { ev: "ping" };
-  if (typeof value.ev !== "string") return null;
-  for (const name of REQUIRED[value.ev] ?? []) if (typeof value[name] !== "string") return null;
-  return value as unknown as ServerEvent;
+export function asMessage(value: unknown): ServerMessage {
+  const message = value as Record<string, unknown>;
+  const { ev, ok, error } = message;
+  if (typeof ev === "string") {
+    if ((REQUIRED[ev] ?? []).every((name) => typeof message[name] === "string")) return value as ServerMessage;
+  } else if (typeof (ok ?? error) === "object") {
+    return value as ServerMessage;
+    // An empty object is the heartbeat of ndjson.
+  } else if (JSON.stringify(value) === "{}") {
+    return PING;
+  }
+  throw value;
 }
 
+/** A time or number that the server told, if it is one: no timer could end with anything else. */
+export function positive(told: unknown, otherwise = 0): number {
+  return Number(told) > 0 ? Number(told) : otherwise;
+}
+
+/** How often something comes down, if the server does not tell. */
+export const HEARTBEAT_MS = 25_000;
+
+/** Nothing but a sign of life. */
+export const PING: ServerMessage = { ev: "ping" };
+
+/** Without these strings, a message would do harm; what else is missing is only missing. */
 const REQUIRED: Record<string, readonly string[]> = {
-  entry: ["channel", "offset"],
-  gap: ["channel", "oldest"],
+  entry: ["offset"],
+  gap: ["oldest"],
+  join: ["offset"],
+  leave: ["offset"],
 };
-
-function isObject(value: unknown): value is { readonly [name: string]: unknown } {
-  return typeof value === "object" && value !== null;
-}

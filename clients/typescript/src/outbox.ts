@@ -4,7 +4,7 @@
  * server knows a repeat.
  */
 import { backoffMs } from "./backoff.js";
-import { EverwireError } from "./error.js";
+import { type ErrorCode, EverwireError, refused } from "./error.js";
 import type { Ok, Reply } from "./message.js";
 import type { Environment, Settings } from "./settings.js";
 
@@ -16,10 +16,8 @@ interface Item {
   readonly deadline: number;
   readonly resolve: (ok: Ok) => void;
   readonly reject: (error: EverwireError) => void;
-  /** On its way on the present line. */
-  sent: boolean;
-  /** On its way at some time, so that it may have been carried out. */
-  tried: boolean;
+  /** Whether it is on its way on the present line; `null` if it never was on any. */
+  sent: boolean | null;
   attempt: number;
 }
 
@@ -41,12 +39,12 @@ export class Outbox {
   /** Puts a command in; the promise settles with its reply, or with why there will be none. */
   add(members: string, what: string): Promise<Ok> {
     const { queueMax, queueCharsMax, queueMs } = this.#settings;
-    if (this.#items.size >= queueMax || this.#chars + members.length > queueCharsMax) {
-      const message = `${what} was not sent, since ${this.#items.size} wait already; await some, or raise queueMax or queueCharsMax`;
-      return Promise.reject(new EverwireError("queue-full", message));
-    }
     return new Promise((resolve, reject) => {
-      this.#items.add({ members, what, deadline: this.#environment.now() + queueMs, resolve, reject, sent: false, tried: false, attempt: 0 });
+      const item: Item = { members, what, deadline: this.#environment.now() + queueMs, resolve, reject, sent: null, attempt: 0 };
+      if (this.#items.size >= queueMax || this.#chars + members.length > queueCharsMax) {
+        return this.#fail(item, "queue-full", "was not sent, since too much waits; await some first, or raise queueMax or queueCharsMax");
+      }
+      this.#items.add(item);
       this.#chars += members.length;
     });
   }
@@ -54,75 +52,66 @@ export class Outbox {
   /** Sends what waits, in order, as far as the window allows. */
   flush(send: Send): void {
     if (this.#environment.now() < this.#notBefore) return;
-    let inFlight = 0;
-    for (const item of this.#items) if (item.sent) inFlight += 1;
+    let room = WINDOW;
     for (const item of this.#items) {
+      if (room-- === 0) return;
       if (item.sent) continue;
-      if (inFlight >= WINDOW) return;
-      inFlight += 1;
-      item.sent = item.tried = true;
+      item.sent = true;
       send(item.members, (reply) => this.#onReply(item, reply));
     }
   }
 
   /** The line was lost: what has no answer goes out again on the next. */
   suspend(): void {
-    for (const item of this.#items) item.sent = false;
+    for (const item of this.#items) item.sent &&= false;
   }
 
   /** The server refused to read a message for its size: that was the longest one on its way. */
   dropLongest(): void {
-    let longest: Item | null = null;
-    for (const item of this.#items) if (item.sent && item.members.length > (longest?.members.length ?? 0)) longest = item;
-    if (longest === null) return;
-    this.#remove(longest);
-    longest.reject(new EverwireError("too-large", `${longest.what} is larger than the server takes; publish it in parts`));
+    const [longest] = [...this.#items].filter(({ sent }) => sent).sort((a, b) => b.members.length - a.members.length);
+    if (longest) this.#fail(longest, "too-large", "is larger than the server takes; publish it in parts");
   }
 
   /** Gives up what waited too long. */
   expire(): void {
     const now = this.#environment.now();
     for (const item of this.#items) {
-      if (now < item.deadline) continue;
-      this.#remove(item);
-      const outcome = item.tried ? "may have been carried out; read the channel to know" : "was never sent; try again";
-      item.reject(new EverwireError("timed-out", `${item.what} was not answered in time and ${outcome}`));
+      if (now < item.deadline) return;
+      const outcome = item.sent === null ? "was never sent; try again" : "may have been carried out; read the channel to know";
+      this.#fail(item, "timed-out", `was not answered in time and ${outcome}`);
     }
   }
 
   /** The line is over. */
-  fail(error: EverwireError): void {
-    for (const item of this.#items) {
-      this.#remove(item);
-      item.reject(error);
-    }
+  end(error: EverwireError): void {
+    for (const item of this.#items) item.reject(error);
+    this.#items.clear();
   }
 
   /** When `flush` or `expire` has something to do because of time alone. */
-  wakeAt(): number {
-    const at = this.#notBefore > this.#environment.now() ? this.#notBefore : Infinity;
+  get wakeAt(): number {
+    const [first] = this.#items;
     // In order of their deadlines, so the first is the next.
-    for (const item of this.#items) return Math.min(at, item.deadline);
-    return at;
+    return first ? Math.min(first.deadline, this.#notBefore > this.#environment.now() ? this.#notBefore : Infinity) : Infinity;
   }
 
   #onReply(item: Item, reply: Reply): void {
     if (!this.#items.has(item)) return;
-    if ("ok" in reply) {
-      this.#remove(item);
-      item.resolve(reply.ok);
+    if ("error" in reply && reply.error.retry) {
+      item.sent = false;
+      const { backoffMs: base, backoffMaxMs } = this.#settings;
+      const { now, random } = this.#environment;
+      this.#notBefore = now() + (reply.error.after_ms ?? 0) + backoffMs(random(), item.attempt++, base, backoffMaxMs);
       return;
     }
-    if (reply.error.retry !== true) {
-      this.#remove(item);
-      item.reject(EverwireError.refused(item.what, reply.error));
-      return;
-    }
-    item.sent = false;
-    const { backoffMs: base, backoffMaxMs } = this.#settings;
-    const jitter = backoffMs(this.#environment.random(), item.attempt, base, backoffMaxMs);
-    this.#notBefore = this.#environment.now() + (reply.error.after_ms ?? 0) + jitter;
-    item.attempt += 1;
+    this.#remove(item);
+    if ("ok" in reply) item.resolve(reply.ok);
+    else item.reject(refused(item.what, reply.error));
+  }
+
+  #fail(item: Item, code: ErrorCode, why: string): void {
+    this.#remove(item);
+    item.reject(new EverwireError(code, `${item.what} ${why}`));
   }
 
   #remove(item: Item): void {

@@ -12,8 +12,6 @@ export interface Settings {
   readonly proveMs: number;
   /** How long a reply may take on a proven wire, and a token to be fetched. Default 10,000. */
   readonly replyMs: number;
-  /** The server's heartbeat if it does not tell. Silence of twice that means a dead line. Default 25,000. */
-  readonly heartbeatMs: number;
   /** A line that lived this long was good, and the next attempt counts as the first. Default 10,000. */
   readonly stableMs: number;
   /** Upper edge of the first wait for a new attempt. Default 1,000. */
@@ -58,6 +56,8 @@ export interface Environment {
 export interface ConnectOptions extends Partial<Settings> {
   /** Returns the token; called before the first attempt, before expiry and after a refusal. Default: no token. */
   readonly token?: () => string | Promise<string>;
+  /** Who publishes over this line, for channels with `echo: false`: 1–64 visible ASCII characters. Default: at random. */
+  readonly publisher?: string;
   /** Names the network that we are in, where a program knows, so that each has its own remembered wire. */
   readonly network?: () => string;
   /** Parts of the world to replace. */
@@ -72,7 +72,6 @@ export function withDefaults(options: ConnectOptions, environment: Environment):
   return {
     proveMs: 5_000,
     replyMs: 10_000,
-    heartbeatMs: 25_000,
     stableMs: 10_000,
     backoffMs: 1_000,
     backoffMaxMs: 30_000,
@@ -90,39 +89,32 @@ export function withDefaults(options: ConnectOptions, environment: Environment):
 
 /** The platform, with what the options replace. */
 export function environmentOf(replaced: Partial<Environment> = {}): Environment {
+  const page = typeof document === "undefined" ? null : document;
   return {
     WebSocket: globalThis.WebSocket,
     fetch: (url, init) => fetch(url, init),
     now: () => Date.now(),
-    after: (ms, run) => {
+    after(ms, run) {
       const timer = setTimeout(run, ms);
       return () => clearTimeout(timer);
     },
     random: () => crypto.getRandomValues(new Uint32Array(1))[0]! / 2 ** 32,
-    storage: localStorageOrNone(),
-    onWake: typeof addEventListener === "function" ? onPageWake : undefined,
+    storage: storageOf(page),
+    onWake(wake) {
+      const off = new AbortController();
+      globalThis.addEventListener?.("online", wake, off);
+      page?.addEventListener("visibilitychange", () => page.hidden || wake(), off);
+      return () => off.abort();
+    },
     ...replaced,
   };
 }
 
-function localStorageOrNone(): Storage | undefined {
+function storageOf(page: Document | null): Storage | undefined {
   // Reading the property throws where the page may not store anything; Node warns of it, so it is not asked.
   try {
-    return typeof document === "undefined" ? undefined : localStorage;
+    return page ? localStorage : undefined;
   } catch {
     return undefined;
   }
-}
-
-function onPageWake(wake: () => void): () => void {
-  const visible = () => {
-    if (document.visibilityState === "visible") wake();
-  };
-  const page = typeof document === "undefined" ? null : document;
-  addEventListener("online", wake);
-  page?.addEventListener("visibilitychange", visible);
-  return () => {
-    removeEventListener("online", wake);
-    page?.removeEventListener("visibilitychange", visible);
-  };
 }

@@ -1,97 +1,85 @@
 /**
  * One channel's part in a line: one union, and every transition of it.
  *
- *     off ─▶ joining ─▶ live ─▶ leaving ─▶ off        a lost line: ─▶ off        any ─▶ ended
+ *     off ─▶ on ─▶ leaving ─▶ left ─▶ on        a lost line: ─▶ off        any ─▶ ended
  *
- * The cursor survives them all. An entry at or before it was seen; so each entry is delivered once, and what cannot be
- * had is told as one gap.
+ * The cursor survives them all. An entry at or before it was seen; so each entry is delivered once.
  */
 import type { EverwireError } from "./error.js";
 
 /** Where a channel stands on the line. */
-export type Subscription = {
-  /** The offset after which reading goes on; `null` before the server told the first. */
-  readonly cursor: string | null;
-} & (
+type State =
   | { readonly state: "off" }
-  /** `subscribe` was sent. `told` if a gap, `taken` if an entry came before the reply. */
-  | { readonly state: "joining"; readonly told: boolean; readonly taken: boolean }
-  /** `owed` if the server could not resume, and the gap is still to be told. */
-  | { readonly state: "live"; readonly owed: boolean }
+  /** `subscribe` was sent. */
+  | { readonly state: "on" }
   /** `unsubscribe` was sent; what still comes is not ours, since it will be read again from the cursor. */
   | { readonly state: "leaving" }
+  /** It was answered; over HTTP a reply may overtake entries that were written before it. */
+  | { readonly state: "left" }
   /** Nothing follows. */
-  | { readonly state: "ended"; readonly error: EverwireError | null }
-);
+  | { readonly state: "ended"; readonly error: EverwireError | null };
 
-/** Entries that nobody can have any more: those between the cursor and `oldest`. */
-export interface Gap {
-  /** The offset before the oldest entry kept; reading goes on after it. */
-  readonly oldest: string;
-  /** The offset after the newest entry. */
-  readonly newest: string;
-}
+/** What has to be done. */
+export type SubscriptionAction = "subscribe" | "unsubscribe" | "renew" | null;
 
-export type SubscriptionEvent =
-  /** Whether entries are wanted may have changed, or the line was opened. */
-  | { readonly type: "settle"; readonly wanted: boolean; readonly open: boolean }
-  | { readonly type: "joined"; readonly offset: string | null; readonly recovered: boolean }
-  | { readonly type: "left" }
-  | { readonly type: "lost" }
-  | { readonly type: "entry"; readonly offset: string }
-  | { readonly type: "gap"; readonly gap: Gap }
-  /** A reader left before it took all: what it left is read again. */
-  | { readonly type: "rewind"; readonly cursor: string | null }
-  | { readonly type: "end"; readonly error: EverwireError | null };
+/** The line, as far as a subscription cares: not there, with a reply after all that was written before it, or without. */
+export type LineOrder = "closed" | "ordered" | "racing";
 
-export type SubscriptionEffect =
-  | { readonly do: "subscribe" | "unsubscribe" | "deliver" | "end" }
-  | { readonly do: "tell-gap"; readonly gap: Gap };
+export class Subscription {
+  /**
+   * The offset after which reading goes on; `null` before the server told the first. A gap moves it to the oldest entry
+   * kept, perhaps in an epoch with lower offsets; a reader that leaves early moves it back.
+   */
+  cursor: string | null = null;
+  state: State = { state: "off" };
 
-/** The next state, and what has to be done. */
-export function stepSubscription(now: Subscription, event: SubscriptionEvent): readonly [Subscription, readonly SubscriptionEffect[]] {
-  const { cursor } = now;
-  if (now.state === "ended") return [now, []];
-  switch (event.type) {
-    case "settle":
-      if (event.open && event.wanted && now.state === "off") {
-        return [{ state: "joining", cursor, told: false, taken: false }, [{ do: "subscribe" }]];
-      }
-      if (event.open && !event.wanted && (now.state === "joining" || now.state === "live")) {
-        return [{ state: "leaving", cursor }, [{ do: "unsubscribe" }]];
-      }
-      return [now, []];
-    case "joined": {
-      if (now.state !== "joining") return [now, []];
-      // Over HTTP the reply may come after the gap and the entries that it speaks of.
-      const owed = !event.recovered && cursor !== null && !now.told;
-      const start = now.told || now.taken ? cursor : cursor === null || owed ? event.offset : cursor;
-      return [{ state: "live", cursor: start ?? cursor, owed }, []];
+  /** Whether entries are wanted, or the line, may have changed. */
+  settle(wanted: boolean, line: LineOrder): SubscriptionAction {
+    const { state } = this.state;
+    if (line === "closed" || wanted === (state === "on")) return null;
+    if (state === "on") {
+      this.state = { state: "leaving" };
+      return "unsubscribe";
     }
-    case "left":
-      return [now.state === "leaving" ? { state: "off", cursor } : now, []];
-    case "lost":
-      return [{ state: "off", cursor }, []];
-    case "entry": {
-      if (now.state !== "joining" && now.state !== "live") return [now, []];
-      // Offsets of one channel sort as bytes, and are ASCII.
-      if (cursor !== null && event.offset <= cursor) return [now, []];
-      if (now.state === "joining") return [{ ...now, cursor: event.offset, taken: true }, [{ do: "deliver" }]];
-      const gap: Gap = { oldest: cursor ?? event.offset, newest: event.offset };
-      const effects: SubscriptionEffect[] = now.owed ? [{ do: "tell-gap", gap }, { do: "deliver" }] : [{ do: "deliver" }];
-      return [{ state: "live", cursor: event.offset, owed: false }, effects];
-    }
-    case "gap": {
-      if (now.state !== "joining" && now.state !== "live") return [now, []];
-      const next: Subscription =
-        now.state === "joining"
-          ? { ...now, cursor: event.gap.oldest, told: true }
-          : { state: "live", cursor: event.gap.oldest, owed: false };
-      return [next, [{ do: "tell-gap", gap: event.gap }]];
-    }
-    case "rewind":
-      return [{ ...now, cursor: event.cursor }, []];
-    case "end":
-      return [{ state: "ended", cursor, error: event.error }, [{ do: "end" }]];
+    // Late entries of the subscription before would push the cursor too far. A new session has no past.
+    if (state === "left" && line === "racing") return "renew";
+    if (state !== "off" && state !== "left") return null;
+    this.state = { state: "on" };
+    return "subscribe";
+  }
+
+  /** The reply to `subscribe` came. Over HTTP, entries that follow it may have come before, and then know better. */
+  joined(offset: string | undefined): void {
+    this.cursor ??= offset ?? null;
+  }
+
+  /** The reply to `unsubscribe` came. */
+  left(): void {
+    if (this.state.state === "leaving") this.state = { state: "left" };
+  }
+
+  /** The line is lost. */
+  lost(): void {
+    if (this.state.state !== "ended") this.state = { state: "off" };
+  }
+
+  /** Whether what comes is ours. */
+  get hears(): boolean {
+    return this.state.state === "on";
+  }
+
+  /** An entry came; returns whether it is new. */
+  entry(offset: string): boolean {
+    // Offsets of one channel sort as bytes, and are ASCII.
+    if (this.cursor !== null && offset <= this.cursor) return false;
+    this.cursor = offset;
+    return true;
+  }
+
+  /** Nothing follows; returns whether that is news. */
+  end(error: EverwireError | null): boolean {
+    if (this.state.state === "ended") return false;
+    this.state = { state: "ended", error };
+    return true;
   }
 }

@@ -2,7 +2,7 @@
 import type { Ending } from "./ending.js";
 import type { ServerMessage } from "./message.js";
 import type { Environment, WireName } from "./settings.js";
-import { HttpWire } from "./wire/http.js";
+import { openHttp } from "./wire/http.js";
 import { openWebSocket } from "./wire/websocket.js";
 
 /** An opened wire. */
@@ -10,15 +10,13 @@ export interface Wire {
   /** Sends commands, each a JSON object as text, in this order. */
   send(commands: readonly string[]): void;
   /** Ends the wire; nothing is told any more. */
-  close(code: number): void;
+  close(): void;
 }
 
-/** Who listens to a wire. */
+/** Who listens to a wire. It is called after `openWire` has returned. */
 export interface WireListener {
-  /** A message came. */
+  /** A message came; a heartbeat is a `ping`. */
   onMessage(message: ServerMessage): void;
-  /** Something came, be it a heartbeat. */
-  onHeard(): void;
   /** The wire ended, by itself. */
   onEnded(ending: Ending): void;
 }
@@ -27,13 +25,14 @@ export interface WireListener {
 export interface WireRequest {
   /** The address of sessions: `https://…/connect`. */
   readonly url: string;
-  readonly token: string | null;
-  /** How long the server may hold a long poll, in milliseconds. */
-  readonly pollMs: number;
+  /** What is added to it to open one: `?publisher=…`. */
+  readonly query: string;
+  /** Empty if there is none. */
+  readonly token: string;
   readonly environment: Environment;
 }
 
 /** Opens a wire. */
 export function openWire(name: WireName, request: WireRequest, listener: WireListener): Wire {
-  return name === "websocket" ? openWebSocket(request, listener) : new HttpWire(name, request, listener);
+  return name === "websocket" ? openWebSocket(request, listener) : openHttp(name, request, listener);
 }

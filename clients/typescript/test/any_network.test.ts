@@ -1,12 +1,12 @@
 /**
- * Whatever the network does, each entry comes once and in order, and each publication is appended once. Chance is drawn
- * from a seed, which a failure names.
+ * Whatever the network does, each entry comes once and in order, each publication is appended once, and who is there is
+ * known. Chance is drawn from a seed, which a failure names.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WIRES, type WireName } from "../src/settings.js";
 import type { Fault } from "./fake_network.js";
-import { World } from "./world.js";
+import { BUILDS, World } from "./world.js";
 
 /** Enough to meet each fault in most states, in two seconds; set `SEEDS` to look longer. */
 const SEEDS = Number(process.env.SEEDS ?? 12);
@@ -17,18 +17,21 @@ for (const [kind, wires] of [
   ["an event stream alone", ["event-stream"]],
   ["a long poll alone", ["long-poll"]],
 ] as [string, WireName[]][]) {
-  test(`over ${kind}, entries come once and in order, and publications are appended once`, async () => {
-    for (let seed = 1; seed <= SEEDS; seed += 1) await live(seed, wires);
-  });
+  for (const [build, connect] of BUILDS) {
+    test(`over ${kind}, entries come once and in order, and publications are appended once (${build})`, async () => {
+      for (let seed = 1; seed <= SEEDS; seed += 1) await live(seed, wires, new World(connect));
+    });
+  }
 }
 
-async function live(seed: number, wires: readonly WireName[]): Promise<void> {
+async function live(seed: number, wires: readonly WireName[], world: World): Promise<void> {
   const random = dice(seed);
   const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)]!;
-  const world = new World();
+  // Drawn anew each time: were it near 0 for long, the client would come back without end.
+  world.random = dice(-seed);
   world.connect({ wires, readerEntriesMax: 4 }, pick([null, 100_000]));
   // The listener takes at once; the loop is slow, and leaves and comes back.
-  world.subscribe("a", { offset: "-1" });
+  const there = world.subscribe("a", { offset: "-1", presence: { user: "me" } });
   const slow: unknown[] = [];
   const channel = world.line.channel("b", { offset: "-1" });
   let loop = channel[Symbol.asyncIterator]();
@@ -50,7 +53,6 @@ async function live(seed: number, wires: readonly WireName[]): Promise<void> {
     const fault = pick(faults);
     if (fault) world.network.faults.set(wire, fault);
     else world.network.faults.delete(wire);
-    world.roll = random();
     if (random() < 0.7) world.server.append("a", (appended += 1));
     if (random() < 0.7) for (let n = 0; n < 3; n += 1) world.server.append("b", `b${(appended += 1)}`);
     if (random() < 0.5) world.publish("c", (published += 1) as never);
@@ -58,6 +60,11 @@ async function live(seed: number, wires: readonly WireName[]): Promise<void> {
     if (random() < 0.1) world.server.restart(true);
     if (random() < 0.1) world.server.drain(random() * 5000);
     if (random() < 0.1) world.wake();
+    const presence = world.server.presence("a");
+    const lease = pick(LEASES);
+    if (random() < 0.5) presence.join(lease, lease.user, random() < 0.5);
+    else presence.part(lease);
+    if (random() < 0.1) presence.trim();
     if (random() < 0.5) await take(world, loop, slow, 10);
     if (random() < 0.2) {
       await loop.return?.();
@@ -79,8 +86,14 @@ async function live(seed: number, wires: readonly WireName[]): Promise<void> {
     Array.from({ length: published }, (_, n) => n + 1),
     `${where}: what was appended`,
   );
+  const { members } = world.server.presence("a").snapshot() as { members: { user: string; info: unknown }[] };
+  const known = [...there.members.values()].map(({ user, info }) => [user, info]);
+  assert.deepEqual(known.sort(), members.map(({ user, info }) => [user, info]).sort(), `${where}: members`);
   world.line.close();
 }
+
+/** Sessions of others. */
+const LEASES = ["ada", "ada", "bob", "eve"].map((user) => ({ user }));
 
 /** Takes one entry, if there is one within that time; else the taker stays and gets the next. */
 async function take(world: World, loop: AsyncIterator<{ data: unknown }>, into: unknown[], ms: number): Promise<boolean> {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EverwireError } from "../src/error.js";
+import { WIRES } from "../src/settings.js";
 import { World } from "./world.js";
 
 async function opened(): Promise<World> {
@@ -102,32 +103,78 @@ test("bytes go up and come down as base64", async () => {
   assert.deepEqual(seen, [Uint8Array.of(0, 127, 255)]);
 });
 
-test("members are told when a channel is joined, and who comes and leaves after that", async () => {
+test("a channel without echo leaves out what its own line published, also when it is read again", async () => {
   const world = await opened();
-  const seen: unknown[] = [];
-  const lobby = world.line.channel("lobby", { presence: true });
-  lobby.on("members", (members) => seen.push(members));
-  lobby.on("join", (member) => seen.push({ joined: member }));
-  lobby.on("leave", (member) => seen.push({ left: member }));
+  const seen: Record<string, unknown[]> = { with: [], without: [] };
+  world.line.channel("a").on("entry", ({ data }) => seen.with!.push(data));
+  const without = world.line.channel("b", { echo: false, offset: "-1" });
+  const off = without.on("entry", ({ data }) => seen.without!.push(data));
   await world.advance(1);
-  const [session] = world.server.sessions.values();
-  session!.sink.message({ ev: "join", channel: "lobby", offset: "1", user: "bob", info: { name: "Bob" } });
-  session!.sink.message({ ev: "leave", channel: "lobby", offset: "2", user: "ada" });
+  for (const name of ["a", "b"]) {
+    void world.line.channel(name).publish("mine");
+    world.server.append(name, "theirs", "somebody else");
+  }
   await world.advance(1);
-  assert.deepEqual(seen, [[{ user: "ada", count: 1 }], { joined: { user: "bob", info: { name: "Bob" } } }, { left: { user: "ada" } }]);
+  off();
+  await world.advance(1);
+  void without.publish("mine too");
+  await world.advance(1);
+  world.server.append("b", "theirs too");
+  without.on("entry", ({ data }) => seen.without!.push(data));
+  await world.advance(1);
+  assert.deepEqual(seen, { with: ["theirs", "mine"], without: ["theirs", "theirs too"] });
 });
 
-test("a message that is too large for the server is rejected, and not sent for ever", async () => {
-  const world = await opened();
-  world.server.messageCharsMax = 1_000;
-  const small = world.line.channel("a").publish("small");
-  const large = world.line.channel("a").publish("large".repeat(1_000));
-  const refused = assert.rejects(large, { code: "too-large" });
-  await world.advance(5_000);
-  await refused;
-  await small;
-  assert.deepEqual(world.log("a"), ["small"]);
+test("the publisher is random, unless the program names it", () => {
+  const world = new World();
+  assert.match(world.connect().publisher, /^[\x21-\x7e]{1,64}$/);
+  world.random = () => 0.7;
+  assert.notEqual(world.connect().publisher, world.connect({ publisher: "page" }).publisher);
+  assert.equal(world.line.publisher, "page");
 });
+
+test("history comes in pages, and tells where the next one starts", async () => {
+  const world = await opened();
+  for (let n = 1; n <= 5; n += 1) world.server.append("a", n);
+  const channel = world.line.channel<number>("a");
+  const ask = async (query: object) => {
+    const asked = channel.history(query);
+    await world.advance(1);
+    const { entries, offset, upToDate } = await asked;
+    return { page: entries.map(({ data }) => data), offset, upToDate };
+  };
+  const first = await ask({ limit: 3 });
+  assert.deepEqual([first.page, first.upToDate], [[1, 2, 3], false]);
+  const second = await ask({ limit: 3, offset: first.offset });
+  assert.deepEqual([second.page, second.upToDate], [[4, 5], true]);
+  assert.deepEqual((await ask({ last: 1 })).page, [5]);
+});
+
+test("a channel that was closed does not take the new one of its name with it", async () => {
+  const world = await opened();
+  const old = world.line.channel("a");
+  old.close();
+  const fresh = world.line.channel("a");
+  old.close();
+  assert.notEqual(fresh, old);
+  assert.equal(world.line.channel("a"), fresh);
+});
+
+for (const wire of WIRES) {
+  test(`over ${wire}, a message that is too large for the server is rejected, and not sent for ever`, async () => {
+    const world = new World();
+    world.connect({ wires: [wire] });
+    await world.advance(1);
+    world.server.messageCharsMax = 1_000;
+    const small = world.line.channel("a").publish("small");
+    const large = world.line.channel("a").publish("large".repeat(1_000));
+    const refused = assert.rejects(large, { code: "too-large" });
+    await world.advance(5_000);
+    await refused;
+    await small;
+    assert.deepEqual(world.log("a"), ["small"]);
+  });
+}
 
 test("a listener that throws does not harm the line or the other listeners", async () => {
   const world = await opened();

@@ -41,7 +41,9 @@ export class FakeNetwork {
   }
 
   readonly fetch: Environment["fetch"] = async (url, init) => {
-    const path = new URL(url).pathname.split("/").slice(2).join("/");
+    const { pathname, searchParams } = new URL(url);
+    const path = pathname.split("/").slice(2).join("/");
+    const publisher = searchParams.get("publisher");
     const headers = new Headers(init.headers);
     const token = headers.get("authorization")?.replace("Bearer ", "") ?? null;
     if (init.method === "POST") return this.#post(path, init);
@@ -49,14 +51,14 @@ export class FakeNetwork {
       this.server.sessions.get(path)?.drop();
       return new Response(null, { status: 204 });
     }
-    if (path !== "") return this.#poll(path, new URL(url).searchParams.get("ack"), init);
+    if (path !== "") return this.#poll(path, searchParams.get("ack"), init);
     const accept = headers.get("accept") ?? "";
     const wire = accept.includes("event-stream") ? "event-stream" : accept.includes("ndjson") ? "ndjson" : "long-poll";
     this.attempts.push(wire);
     await this.#delay(wire);
     const refused = await this.#refusal(wire, token, init);
     if (refused) return refused;
-    return wire === "long-poll" ? this.#firstPoll(token, init) : this.#stream(wire, accept, token, init);
+    return wire === "long-poll" ? this.#firstPoll(token, publisher, init) : this.#stream(wire, accept, token, publisher, init);
   };
 
   /** How many of `text`'s bytes pass before the line is cut, given what passed before. */
@@ -98,7 +100,7 @@ export class FakeNetwork {
     return this.server.accepts(token) ? null : problem(401, "unauthorized", {});
   }
 
-  #stream(wire: WireName, type: string, token: string | null, init: RequestInit): Response {
+  #stream(wire: WireName, type: string, token: string | null, publisher: string | null, init: RequestInit): Response {
     let session: Session | null = null;
     let over = false;
     let swallows = false;
@@ -131,14 +133,14 @@ export class FakeNetwork {
           },
           close: () => this.later(wire, cut, down),
         };
-        session = this.server.open(token, sink, true);
+        session = this.server.open(token, sink, true, publisher);
         this.#wireOf.set(session.id, wire);
       },
     });
     return new Response(body, { headers: { "content-type": type } });
   }
 
-  #firstPoll(token: string | null, init: RequestInit): Promise<Response> {
+  #firstPoll(token: string | null, publisher: string | null, init: RequestInit): Promise<Response> {
     const page: { numbered: { n: number; message: unknown }[]; wake: (() => void) | null; over: boolean } = { numbered: [], wake: null, over: false };
     let n = 0;
     const sink: Sink = {
@@ -151,7 +153,7 @@ export class FakeNetwork {
         page.wake?.();
       },
     };
-    const session = this.server.open(token, sink, true);
+    const session = this.server.open(token, sink, true, publisher);
     this.#pages.set(session.id, page);
     this.#wireOf.set(session.id, "long-poll");
     return this.#answerPoll(session.id, init);
@@ -187,6 +189,7 @@ export class FakeNetwork {
     const session = this.server.sessions.get(id);
     if (!session) return problem(404, "not-found", {});
     if (new Headers(init.headers).get("everwire-secret") !== `secret of ${id}`) return problem(403, "forbidden", {});
+    if (String(init.body).length > this.server.messageCharsMax) return problem(413, "too-large", {});
     const replies: unknown[] = [];
     for (const command of JSON.parse(String(init.body)) as Record<string, unknown>[]) {
       const done = session.command(command);
@@ -210,7 +213,7 @@ class FakeWebSocket {
   readonly #up: Lane = { until: 0 };
 
   constructor(
-    _url: string,
+    url: string,
     protocols: string[],
     readonly network: FakeNetwork,
   ) {
@@ -236,7 +239,7 @@ class FakeWebSocket {
         },
         close: (code, reason) => network.later("websocket", () => this.#swallowsDown || this.#end(code, reason), this.#down),
       };
-      this.#session = server.open(token, sink, false);
+      this.#session = server.open(token, sink, false, new URL(url).searchParams.get("publisher"));
     });
   }
 

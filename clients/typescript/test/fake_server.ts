@@ -1,11 +1,19 @@
 /** A server of sessions in memory: what the protocol promises, in the fewest words, and no wire. */
 import type { FakeClock } from "./fake_clock.js";
+import { FakePresence } from "./fake_presence.js";
 
-type Message = Record<string, unknown>;
+export type Message = Record<string, unknown>;
+
+interface LogEntry {
+  readonly offset: string;
+  readonly data: unknown;
+  readonly time: number;
+  readonly publisher: string | null;
+}
 
 interface Log {
   readonly epoch: number;
-  entries: { readonly offset: string; readonly data: unknown; readonly time: number }[];
+  entries: LogEntry[];
   length: number;
   oldest: string;
   closed: boolean;
@@ -28,18 +36,19 @@ export class FakeServer {
   tokensFrom = 0;
   wantsToken = false;
   up = true;
-  /** A longer message on a WebSocket closes it with 1009. */
+  /** A longer message on a WebSocket closes it with 1009; over HTTP it is refused with 413. */
   messageCharsMax = Infinity;
   #logs = new Map<string, Log>();
+  #presences = new Map<string, FakePresence>();
   #keys = new Map<string, Message>();
   #epoch = 1;
   #lastSession = 0;
 
   constructor(readonly clock: FakeClock) {}
 
-  open(token: string | null, sink: Sink, overHttp: boolean): Session {
+  open(token: string | null, sink: Sink, overHttp: boolean, publisher: string | null): Session {
     this.#lastSession += 1;
-    const session = new Session(this, `s${this.#lastSession}`, sink, token);
+    const session = new Session(this, `s${this.#lastSession}`, sink, token, publisher);
     this.sessions.set(session.id, session);
     const identity = overHttp ? { session: session.id, secret: `secret of ${session.id}` } : {};
     sink.message({ ev: "welcome", ...identity, heartbeat_ms: this.heartbeatMs });
@@ -61,16 +70,24 @@ export class FakeServer {
     return log;
   }
 
-  append(channel: string, data: unknown): string {
+  presence(channel: string): FakePresence {
+    const known = this.#presences.get(channel);
+    if (known) return known;
+    const presence = new FakePresence(channel, (sequence) => offsetOf(this.#epoch, sequence), this.clock);
+    this.#presences.set(channel, presence);
+    return presence;
+  }
+
+  append(channel: string, data: unknown, publisher: string | null = null): string {
     const log = this.log(channel);
     log.length += 1;
-    const entry = { offset: offsetOf(log.epoch, log.length), data, time: this.clock.now };
+    const entry = { offset: offsetOf(log.epoch, log.length), data, time: this.clock.now, publisher };
     log.entries.push(entry);
     for (const session of [...this.sessions.values()]) session.deliver(channel, entry);
     return entry.offset;
   }
 
-  publish(command: Message): Message {
+  publish(command: Message, publisher: string | null): Message {
     if (this.refusePublications > 0) {
       this.refusePublications -= 1;
       return { error: { type: "too-many", title: "too many appends", retry: true } };
@@ -80,7 +97,7 @@ export class FakeServer {
     const key = `${channel} ${String(command.key)}`;
     const known = this.#keys.get(key);
     if (known) return known;
-    const reply = { ok: { offset: this.append(channel, command.data ?? command.data64) } };
+    const reply = { ok: { offset: this.append(channel, command.data ?? command.data64, publisher) } };
     this.#keys.set(key, reply);
     return reply;
   }
@@ -104,6 +121,7 @@ export class FakeServer {
     if (keepLogs) return;
     this.#epoch += 1;
     this.#logs = new Map();
+    this.#presences = new Map();
     this.#keys = new Map();
   }
 
@@ -116,7 +134,8 @@ export class FakeServer {
 }
 
 export class Session {
-  readonly #channels = new Set<string>();
+  /** The channels that it reads, and whether its own entries come too. */
+  readonly #channels = new Map<string, { readonly echo: boolean }>();
   #stopBeat = () => {};
 
   constructor(
@@ -124,11 +143,12 @@ export class Session {
     readonly id: string,
     readonly sink: Sink,
     private token: string | null,
+    readonly publisher: string | null,
   ) {}
 
   /** The channels that it reads. */
   get channels(): string[] {
-    return [...this.#channels];
+    return [...this.#channels.keys()];
   }
 
   beat(): void {
@@ -139,12 +159,14 @@ export class Session {
     });
   }
 
-  deliver(channel: string, entry: { offset: string; data: unknown; time: number }): void {
-    if (this.#channels.has(channel)) this.sink.message({ ev: "entry", channel, ...entry });
+  deliver(channel: string, { publisher, ...entry }: LogEntry): void {
+    const read = this.#channels.get(channel);
+    if (!read || (!read.echo && publisher !== null && publisher === this.publisher)) return;
+    this.sink.message({ ev: "entry", channel, ...entry });
   }
 
   endChannel(channel: string, event: Message): void {
-    if (this.#channels.delete(channel)) this.sink.message(event);
+    if (this.#leave(channel)) this.sink.message(event);
   }
 
   end(code: number, reason: string): void {
@@ -154,6 +176,7 @@ export class Session {
 
   drop(): void {
     this.#stopBeat();
+    for (const channel of this.channels) this.#leave(channel);
     this.server.sessions.delete(this.id);
   }
 
@@ -167,10 +190,10 @@ export class Session {
       case "subscribe":
         return this.#subscribe(command, channel, reply);
       case "unsubscribe":
-        this.#channels.delete(channel);
+        this.#leave(channel);
         return reply({ ok: {} });
       case "publish": {
-        const answer = this.server.publish(command);
+        const answer = this.server.publish(command, this.publisher);
         if (this.server.loseReplies > 0) {
           this.server.loseReplies -= 1;
           this.end(1006, "");
@@ -179,9 +202,9 @@ export class Session {
         return reply(answer);
       }
       case "history":
-        return reply({ ok: { entries: this.server.log(channel).entries } });
+        return reply({ ok: this.#history(command, this.server.log(channel)) });
       case "presence":
-        return reply({ ok: { members: [{ user: "ada", count: 1 }] } });
+        return reply({ ok: this.server.presence(channel).snapshot() });
       case "authenticate":
         this.token = String(command.token);
         if (this.server.accepts(this.token)) return reply({ ok: {} });
@@ -196,15 +219,29 @@ export class Session {
     const log = this.server.log(channel);
     const tail = offsetOf(log.epoch, log.length);
     const asked = String(command.offset ?? "now");
-    this.#channels.add(channel);
+    this.#channels.set(channel, { echo: command.echo !== false });
     const sameLife = asked.startsWith(offsetOf(log.epoch, 0).slice(0, 4)) && asked <= tail;
     const recovered = asked === "now" || asked === "-1" || (sameLife && asked >= log.oldest);
     const from = asked === "now" ? tail : asked === "-1" || !recovered ? log.oldest : asked;
-    return reply({ ok: { offset: from, recovered } }, () => {
+    const presence = command.presence === undefined ? null : this.server.presence(channel).enter(this, command.presence as object);
+    return reply({ ok: { offset: from, recovered, ...(presence && { presence: presence.answer }) } }, () => {
       if (!recovered) this.sink.message({ ev: "gap", channel, oldest: log.oldest, newest: tail });
       for (const entry of log.entries) if (entry.offset > from && entry.offset <= tail) this.deliver(channel, entry);
       if (log.closed) this.endChannel(channel, { ev: "closed", channel });
+      presence?.then();
     });
+  }
+
+  #leave(channel: string): boolean {
+    this.server.presence(channel).leave(this);
+    return this.#channels.delete(channel);
+  }
+
+  #history({ offset, last, limit }: Message, log: Log): Message {
+    const after = log.entries.filter((entry) => offset === undefined || entry.offset > String(offset));
+    const entries = after.slice(last === undefined ? 0 : -Number(last)).slice(0, Number(limit ?? 100));
+    const end = entries.at(-1)?.offset ?? log.oldest;
+    return { entries: entries.map(({ publisher: _, ...entry }) => entry), offset: end, up_to_date: end === offsetOf(log.epoch, log.length) };
   }
 }
 

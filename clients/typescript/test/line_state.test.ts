@@ -1,69 +1,118 @@
 /** Rules of a line that need its state to be seen, and not only what its user sees. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { initial, type LineEvent, type LineState, step, wakeAt } from "../src/line_state.js";
+import { CUT } from "../src/ending.js";
+import { LineLife } from "../src/line_state.js";
 import { environmentOf, withDefaults } from "../src/settings.js";
+import type { Wire } from "../src/wire.js";
 import { World } from "./world.js";
 
-const settings = withDefaults({ wires: ["ndjson"] }, environmentOf());
+/** A life over one wire, of which the shell only remembers what was opened. */
+class Lonely {
+  now = 0;
+  readonly opened: Wire[] = [];
+  readonly life = new LineLife(
+    {
+      settings: withDefaults({ wires: ["ndjson"] }, environmentOf()),
+      now: () => this.now,
+      random: () => 0.5,
+      open: () => {
+        const wire = { send() {}, close() {} };
+        this.opened.push(wire);
+        return wire;
+      },
+      ping() {},
+      fetchToken() {},
+      authenticate() {},
+      suspend() {},
+      resume() {},
+      finish() {},
+    },
+    "ndjson",
+    false,
+  );
 
-function after(events: readonly (readonly [now: number, event: LineEvent])[]): LineState {
-  let state = initial("ndjson", false, settings.returnMs);
-  for (const [now, event] of events) [state] = step(state, event, { now, roll: 0.5, settings });
-  return state;
+  constructor() {
+    this.life.handle({ type: "start" });
+  }
+
+  get wire(): Wire {
+    return this.opened.at(-1)!;
+  }
+
+  /** Lets time pass until the life wants to be woken, and wakes it; returns how long that was. */
+  tick(): number {
+    const before = this.now;
+    this.now = this.life.wakeAt;
+    this.life.handle({ type: "tick" });
+    return this.now - before;
+  }
+
+  welcome(): void {
+    this.life.handle({ type: "welcome", from: this.wire, heartbeatMs: 20_000 });
+  }
+
+  cut(): void {
+    this.life.handle({ type: "ended", from: this.wire, ending: CUT });
+  }
 }
 
 test("a wire has more time to prove itself after each failed attempt, up to four times as much", () => {
+  const line = new Lonely();
   const granted: number[] = [];
-  let state = after([[0, { type: "start" }]]);
   for (let attempt = 0; attempt < 6; attempt += 1) {
-    const opened = state.state === "connecting" ? (wakeAt(state) ?? 0) : 0;
-    [state] = step(state, { type: "tick" }, { now: opened, roll: 0.5, settings });
-    const retryAt = wakeAt(state) ?? 0;
-    [state] = step(state, { type: "tick" }, { now: retryAt, roll: 0.5, settings });
-    granted.push((wakeAt(state) ?? 0) - retryAt);
+    granted.push(line.tick());
+    line.tick();
   }
-  assert.deepEqual(granted, [10_000, 15_000, 20_000, 20_000, 20_000, 20_000]);
+  assert.deepEqual(granted, [5_000, 10_000, 15_000, 20_000, 20_000, 20_000]);
 });
 
 test("a line that keeps being cut soon after it opened is come back to more and more slowly", () => {
-  let state = after([[0, { type: "start" }]]);
+  const line = new Lonely();
   const waits: number[] = [];
-  let now = 0;
-  for (let serial = 1; serial <= 4; serial += 1) {
-    [state] = step(state, { type: "welcome", serial, heartbeatMs: null }, { now, roll: 0.5, settings });
-    [state] = step(state, { type: "ended", serial, ending: { kind: "cut" } }, { now, roll: 0.5, settings });
-    waits.push((wakeAt(state) ?? 0) - now);
-    now = wakeAt(state) ?? 0;
-    [state] = step(state, { type: "tick" }, { now, roll: 0.5, settings });
+  for (let attempt = 0; attempt < 4; attempt += 1) {
+    line.welcome();
+    line.cut();
+    waits.push(line.tick());
   }
   assert.deepEqual(waits, [500, 1_000, 2_000, 4_000]);
 });
 
+test("a line that is idle is asked for a sign of life once the heartbeat is late, and given up after two", () => {
+  const line = new Lonely();
+  line.welcome();
+  assert.deepEqual([line.tick(), line.life.state.state], [30_000, "open"]);
+  assert.deepEqual([line.tick(), line.life.state.state], [10_000, "waiting"]);
+});
+
 test("what a wire says after it was given up changes nothing", () => {
-  const open = after([
-    [0, { type: "start" }],
-    [1, { type: "welcome", serial: 1, heartbeatMs: null }],
-  ]);
+  const line = new Lonely();
+  const from = line.wire;
+  line.cut();
+  line.tick();
+  line.welcome();
+  const before = JSON.stringify(line.life.state);
+  line.now += 1;
   for (const event of [
-    { type: "heard", serial: 9 },
-    { type: "answered", serial: 9, more: false },
-    { type: "drain", serial: 9, afterMs: 1 },
-    { type: "ended", serial: 9, ending: { kind: "cut" } },
+    { type: "welcome", from, heartbeatMs: 1 },
+    { type: "heard", from },
+    { type: "answered", from, more: false },
+    { type: "drain", from, afterMs: 1 },
+    { type: "ended", from, ending: CUT },
   ] as const) {
-    assert.equal(step(open, event, { now: 2, roll: 0.5, settings })[0], open, event.type);
+    line.life.handle(event);
+    assert.equal(JSON.stringify(line.life.state), before, event.type);
   }
 });
 
 test("nothing brings a closed line back", () => {
-  const closed = after([
-    [0, { type: "start" }],
-    [1, { type: "close" }],
-  ]);
+  const line = new Lonely();
+  line.life.handle({ type: "close" });
   for (const type of ["start", "tick", "wake", "renew"] as const) {
-    assert.deepEqual(step(closed, { type }, { now: 2, roll: 0.5, settings }), [closed, []], type);
+    line.life.handle({ type });
+    assert.deepEqual([line.life.state, line.opened.length], [{ state: "closed", error: null }, 1], type);
   }
-  assert.equal(wakeAt(closed), null);
+  assert.equal(line.life.wakeAt, Infinity);
 });
 
 test("a line without channels is proven too, so that a wire on which nothing goes up is left", async () => {

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { WIRES, type WireName } from "../src/settings.js";
 import type { Fault } from "./fake_network.js";
-import { World } from "./world.js";
+import { BUILDS, World } from "./world.js";
 
 interface Step {
   readonly do: string;
@@ -22,15 +22,17 @@ interface Table {
 const TABLE = new URL("../../../../testdata/client-scenarios.json", import.meta.url);
 const table = JSON.parse(readFileSync(TABLE, "utf8")) as Table;
 
-for (const { name, steps } of table.scenarios) {
-  test(name, async () => {
-    const world = new World();
-    for (const [at, step] of steps.entries()) {
-      assert.ok(step.do in table.steps, `step ${at} is described at the head of the table: ${step.do}`);
-      await carryOut(world, step, `step ${at}`);
-    }
-    world.line.close();
-  });
+for (const [build, connect] of BUILDS) {
+  for (const { name, steps } of table.scenarios) {
+    test(`${name} (${build})`, async () => {
+      const world = new World(connect);
+      for (const [at, step] of steps.entries()) {
+        assert.ok(step.do in table.steps, `step ${at} is described at the head of the table: ${step.do}`);
+        await carryOut(world, step, `step ${at}`);
+      }
+      world.line.close();
+    });
+  }
 }
 
 async function carryOut(world: World, step: Step, where: string): Promise<void> {

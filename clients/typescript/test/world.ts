@@ -1,12 +1,18 @@
 /** One client in a world of its own: fake server, network, clock and storage. */
-import { connect } from "../src/connect.js";
 import type { Line } from "../src/line.js";
 import type { Channel, ChannelOptions, Entry } from "../src/channel.js";
-import { EverwireError } from "../src/error.js";
+import type { EverwireError } from "../src/error.js";
+import * as source from "../src/index.js";
 import type { ConnectOptions } from "../src/settings.js";
 import { FakeClock, settled } from "./fake_clock.js";
 import { FakeNetwork } from "./fake_network.js";
 import { FakeServer, tokenOf } from "./fake_server.js";
+
+/** What is tested: the source, and the file that is shipped, in which names are shortened. */
+export const BUILDS: readonly (readonly [name: string, connect: typeof source.connect])[] = [
+  ["the source", source.connect],
+  ["the built file", ((await import(new URL("../../dist/index.js", import.meta.url).href)) as typeof source).connect],
+];
 
 export class World {
   readonly clock = new FakeClock();
@@ -18,12 +24,14 @@ export class World {
   readonly ended: Record<string, string> = {};
   readonly wires: string[] = [];
   readonly outcomes: string[] = [];
-  /** Chance, which is always the same. */
-  roll = 0.5;
+  /** Chance, which is always the same unless a test draws it. */
+  random = () => 0.5;
   tokens = 0;
   line!: Line;
   wake = () => {};
   readonly #off = new Map<string, () => void>();
+
+  constructor(readonly build: typeof source.connect = source.connect) {}
 
   connect(options: ConnectOptions = {}, tokenMs: number | null = null): Line {
     this.server.wantsToken = tokenMs !== null;
@@ -31,7 +39,7 @@ export class World {
       this.tokens += 1;
       return tokenOf(this.clock.now, (this.clock.now + tokenMs!) / 1000);
     };
-    this.line = connect("https://example.org", {
+    this.line = this.build("https://example.org", {
       ...(tokenMs !== null && { token }),
       ...options,
       environment: {
@@ -39,7 +47,7 @@ export class World {
         fetch: this.network.fetch,
         now: () => this.clock.now,
         after: this.clock.after,
-        random: () => this.roll,
+        random: () => this.random(),
         storage: { getItem: (key) => this.stored.get(key) ?? null, setItem: (key, value) => void this.stored.set(key, value) },
         onWake: (wake) => {
           this.wake = wake;
@@ -71,7 +79,7 @@ export class World {
       .publish(data)
       .then(
         () => this.outcomes.push("ok"),
-        (error: unknown) => this.outcomes.push(error instanceof EverwireError ? error.code : String(error)),
+        (error: EverwireError) => this.outcomes.push(error.code),
       );
   }
 

@@ -1,47 +1,46 @@
 /** The WebSocket wire: one text message is one message of the session (RFC 6455, subprotocol `everwire.v1`). */
-import { parseMessage } from "../message.js";
+import { FOREIGN } from "../ending.js";
+import { parseMessage, type ServerMessage } from "../message.js";
 import type { Wire, WireListener, WireRequest } from "../wire.js";
 
 /** The part of the platform's WebSocket that is used. */
 export type WebSocketLike = Pick<WebSocket, "onmessage" | "onclose" | "onerror" | "send" | "close">;
 
-/** Makes WebSockets: the platform's class, or one with the same manners. */
+/** Makes WebSockets: the platform's class, or one with the same manners, such as that of npm `ws`. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
-export function openWebSocket({ url, token, environment }: WireRequest, listener: WireListener): Wire {
+export function openWebSocket({ url, query, token, environment }: WireRequest, listener: WireListener): Wire {
   // A browser lets no field be set on a handshake, so the token travels as a subprotocol.
-  const protocols = token === null ? ["everwire.v1"] : ["everwire.v1", `bearer.${token}`];
+  const protocols = ["everwire.v1", ...(token ? [`bearer.${token}`] : [])];
   let socket: WebSocketLike;
   try {
-    socket = new environment.WebSocket!(url.replace(/^http/, "ws"), protocols);
+    socket = new environment.WebSocket!((url + query).replace(/^http/, "ws"), protocols);
   } catch (error) {
     // The page's policy forbids it, or the token cannot be a subprotocol.
-    queueMicrotask(() => listener.onEnded({ kind: "closed", code: 1006, reason: String(error) }));
+    queueMicrotask(() => listener.onEnded({ code: 1006, reason: String(error) }));
     return { send() {}, close() {} };
   }
-  const forget = () => {
-    socket.onmessage = socket.onclose = socket.onerror = null;
-  };
-  const close = (code: number) => {
-    forget();
-    // Pages may send 1000 and 3000–4999 only, and a close before the handshake's end throws in some platforms.
+  const close = () => {
+    socket.onmessage = socket.onclose = null;
+    // A close before the handshake's end throws on some platforms.
     try {
-      socket.close(code);
+      socket.close(1000);
     } catch {}
   };
+  // `onclose` follows and says more, but on some platforms an error that nobody hears ends the process.
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }) => {
-    forget();
-    listener.onEnded({ kind: "closed", code, reason });
+    close();
+    listener.onEnded({ code, reason: `closed with ${code} ${reason}`, afterMs: afterOf(reason) });
   };
   socket.onmessage = ({ data }) => {
-    const message = typeof data === "string" ? parseMessage(data) : null;
-    if (message === null) {
-      close(4400);
-      listener.onEnded({ kind: "foreign" });
-      return;
+    let message: ServerMessage;
+    try {
+      message = parseMessage(data);
+    } catch {
+      close();
+      return listener.onEnded(FOREIGN);
     }
-    listener.onHeard();
     listener.onMessage(message);
   };
   return {
@@ -50,4 +49,9 @@ export function openWebSocket({ url, token, environment }: WireRequest, listener
     },
     close,
   };
+}
+
+/** A server that stops says in the reason when to come back. */
+function afterOf(reason: string): number | undefined {
+  return Number(/after (\d+) ms/.exec(reason)?.[1]) || undefined;
 }
