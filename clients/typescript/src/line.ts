@@ -155,6 +155,8 @@ export class Line extends Emitter<LineEvents> {
 
   #finish(error: EverwireError | null): void {
     this.#offWake?.();
+    // A timer that is left over would keep Node from ending.
+    this.#cancelTimer?.();
     for (const channel of this.#channels.values()) channel.onEnd(error);
     this.#outbox.end(error ?? closedError());
   }

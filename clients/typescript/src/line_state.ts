@@ -375,7 +375,7 @@ export class LineLife {
       this.#shell.suspend();
       line.trial.link?.close();
     }
-    if ("link" in line) line.link.close();
+    if (line.state === "open" || line.state === "connecting") line.link.close();
   }
 }
 

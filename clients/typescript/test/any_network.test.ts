@@ -89,7 +89,7 @@ async function live(seed: number, wires: readonly WireName[], world: World): Pro
   const { members } = world.server.presence("a").snapshot() as { members: { user: string; info: unknown }[] };
   const known = [...there.members.values()].map(({ user, info }) => [user, info]);
   assert.deepEqual(known.sort(), members.map(({ user, info }) => [user, info]).sort(), `${where}: members`);
-  world.line.close();
+  await world.end();
 }
 
 /** Sessions of others. */

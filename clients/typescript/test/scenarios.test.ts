@@ -30,7 +30,7 @@ for (const [build, connect] of BUILDS) {
         assert.ok(step.do in table.steps, `step ${at} is described at the head of the table: ${step.do}`);
         await carryOut(world, step, `step ${at}`);
       }
-      world.line.close();
+      await world.end();
     });
   }
 }

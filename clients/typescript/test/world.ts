@@ -1,4 +1,5 @@
 /** One client in a world of its own: fake server, network, clock and storage. */
+import assert from "node:assert/strict";
 import type { Line } from "../src/line.js";
 import type { Channel, ChannelOptions, Entry } from "../src/channel.js";
 import type { EverwireError } from "../src/error.js";
@@ -34,6 +35,8 @@ export class World {
   constructor(readonly build: typeof source.connect = source.connect) {}
 
   connect(options: ConnectOptions = {}, tokenMs: number | null = null): Line {
+    // The next visit begins when the one before has ended.
+    this.line?.close();
     this.server.wantsToken = tokenMs !== null;
     const token = () => {
       this.tokens += 1;
@@ -85,6 +88,13 @@ export class World {
 
   log(name: string): unknown[] {
     return this.server.log(name).entries.map(({ data }) => data);
+  }
+
+  /** Closes the line, which leaves nothing behind. */
+  async end(): Promise<void> {
+    this.line.close();
+    await settled();
+    assert.equal(this.server.sessions.size, 0, "sessions that are left");
   }
 
   async advance(ms: number): Promise<void> {

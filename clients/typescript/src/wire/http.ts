@@ -105,8 +105,8 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
     posting = true;
     while (waiting.length > 0) {
       let chars = 0;
-      const full = waiting.findIndex((command) => (chars += command.length) > POST_CHARS);
-      const commands = waiting.splice(0, full < 0 ? waiting.length : full + 1);
+      const full = waiting.findIndex((command, at) => (chars += command.length) > POST_CHARS || at + 1 === POST_COMMANDS);
+      const commands = waiting.splice(0, full + 1 || waiting.length);
       const headers = { "Content-Type": TYPES["long-poll"] };
       const response = await request(session, TYPES["long-poll"], { method: "POST", headers, body: `[${commands.join()}]` });
       for (const reply of await response.json()) take(asMessage(reply));
@@ -132,5 +132,6 @@ function problemOf(problem: Problem): Problem {
 /** Far above what a server lets through; without it, a stream without line ends would fill the memory. */
 const LINE_CHARS_MAX = 16_777_216;
 
-/** A request ends with the command that reaches this size, far below what servers and proxies let through. */
+/** A request ends with the command that reaches this size or number, well below what servers and proxies let through. */
 const POST_CHARS = 65_536;
+const POST_COMMANDS = 50;
