@@ -73,6 +73,7 @@ export interface HistoryQuery {
 
 /** A page of entries. */
 export interface History<Data = Content> {
+  /** The entries, oldest first. */
   readonly entries: readonly Entry<Data>[];
   /** Where the next page starts. */
   readonly offset: string;
@@ -82,6 +83,7 @@ export interface History<Data = Content> {
 
 /** What a channel tells its listeners. Those of `entry`, `join`, `leave` and `presence` make it be read. */
 export interface ChannelEvents<Data = Content> {
+  /** An entry came. */
   entry: Entry<Data>;
   /** Some entries cannot be had; reading goes on after `oldest`. It may come before entries that still wait in a loop. */
   gap: Gap;
@@ -147,6 +149,7 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
     return this.#presence.members;
   }
 
+  /** Calls `listener` for each `name` from now on, which may make the channel be read. The function returned ends that. */
   override on<Name extends keyof ChannelEvents<Data>>(name: Name, listener: (value: ChannelEvents<Data>[Name]) => void): Off {
     const off = super.on(name, listener);
     this.#settle();
@@ -187,7 +190,8 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
    * @returns the entry's offset
    * @throws {EverwireError} `refused`, `queue-full`, `timed-out`, `too-large`, `bad-data` or `closed`
    */
-  async publish(data: Data, { event, key = this.#host.newKey() }: PublishOptions = {}): Promise<string> {
+  async publish(data: Data, options: PublishOptions = {}): Promise<string> {
+    const { event, key = this.#host.newKey() } = options;
     const [name, content] = data instanceof Uint8Array ? ["data64", toBase64(data)] : ["data", data];
     let json: string | undefined;
     try {

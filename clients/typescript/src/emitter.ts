@@ -17,11 +17,12 @@ export class Emitter<Events> {
     return () => void listeners.delete(entry);
   }
 
-  /** How many listen for `name`. */
+  /** @internal How many listen for `name`. */
   protected listening(name: keyof Events): number {
     return this.#listeners.get(name)?.size ?? 0;
   }
 
+  /** @internal */
   protected emit<Name extends keyof Events>(name: Name, value: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])] as ((value: Events[Name]) => void)[]) {
       try {

@@ -16,6 +16,7 @@ export type ErrorCode = "refused" | "unauthorized" | "queue-full" | "timed-out" 
 
 /** Everything that this library throws or rejects with. */
 export class EverwireError extends Error {
+  /** `"EverwireError"`. */
   override readonly name = "EverwireError";
 
   /** @internal */
