@@ -15,8 +15,8 @@ export const OWN = [
   // of wires
   ...["ending", "onEnded", "onMessage", "query"],
   // of channels, their subscriptions, readers and presence
-  ...["answer", "ask", "await", "before", "change", "command", "cursor", "forget", "hears", "joined", "left", "lost", "newKey"],
-  ...["onEnd", "onLeft", "onLost", "onOpen", "onTaken", "order", "renew", "settle", "settings", "waiting"],
+  ...["answer", "ask", "await", "before", "began", "change", "command", "cursor", "forget", "hears", "left", "lost", "newKey"],
+  ...["onEnd", "onLeft", "onLost", "onOpen", "onTaken", "refused", "settle", "settings", "waiting"],
   // of the outbox, and of emitters
   ...["attempt", "dropLongest", "expire", "flush", "sent", "what", "emit", "listening"],
 ];

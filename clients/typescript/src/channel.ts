@@ -5,8 +5,8 @@ import { EverwireError, refused } from "./error.js";
 import type { ChannelMessage, EntryMessage, Json, Ok, PresenceAnswer, Reply } from "./message.js";
 import { type Member, Presence } from "./presence.js";
 import { Reader } from "./reader.js";
-import type { Environment, Settings } from "./settings.js";
-import { type LineOrder, Subscription } from "./subscription.js";
+import type { Environment, Settings, WireName } from "./settings.js";
+import { Subscription } from "./subscription.js";
 
 /** What an entry can hold: JSON, the string of a text channel, or bytes. */
 export type Content = Json | Uint8Array;
@@ -101,13 +101,12 @@ export interface ChannelEvents<Data = Content> {
 export interface ChannelHost {
   readonly settings: Settings;
   readonly environment: Environment;
-  order(): LineOrder;
+  /** The wire in use; `null` while none is open. */
+  wire(): WireName | null;
   /** Sends a command on the open line; if that is lost before the reply, nothing more comes of it. */
   command(members: string, onReply: (reply: Reply) => void): void;
   /** Sends a command that has to be answered once. */
   ask(members: string, what: string): Promise<Ok>;
-  /** Replaces the session by a new one. */
-  renew(): void;
   newKey(): string;
   forget(name: string): void;
 }
@@ -252,6 +251,7 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
   onMessage(message: ChannelMessage): void {
     const subscription = this.#subscription;
     const { cursor } = subscription;
+    if (message.ev === "subscribed") return subscription.began(message.offset);
     if (!subscription.hears) return;
     switch (message.ev) {
       case "entry":
@@ -280,8 +280,8 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
   }
 
   #settle(wanted = this.#isWanted && !this.#full && !this.#cancelRetry): void {
-    const { command, order, renew } = this.#host;
-    switch (this.#subscription.settle(wanted, order())) {
+    const { command, wire } = this.#host;
+    switch (this.#subscription.settle(wanted, wire() !== null)) {
       case "subscribe":
         this.#presence.await();
         return command(this.#subscribeCommand(), (reply) => this.#onJoined(reply));
@@ -290,8 +290,6 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
           this.#subscription.left();
           this.#settle();
         });
-      case "renew":
-        return renew();
     }
   }
 
@@ -306,14 +304,15 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
   #onJoined(reply: Reply): void {
     if ("ok" in reply) {
       this.#refusals = 0;
-      this.#subscription.joined(reply.ok.offset);
+      // Elsewhere the reply comes by another way than what it lets begin, and `subscribed` says the same in its place.
+      if (this.#host.wire() === "websocket") this.#subscription.began(reply.ok.offset);
       return this.#onPresence(reply.ok.presence);
     }
     const { error } = reply;
     if (!error.retry) return this.onEnd(refused(`to let ${this.name} be read`, error));
     const { settings, environment } = this.#host;
     const jitter = backoffMs(environment.random(), this.#refusals++, settings.backoffMs, settings.backoffMaxMs);
-    this.#subscription.lost();
+    this.#subscription.refused();
     this.#cancelRetry = environment.after((error.after_ms ?? 0) + jitter, () => {
       this.#cancelRetry = null;
       this.#settle();

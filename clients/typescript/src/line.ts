@@ -58,10 +58,9 @@ export class Line extends Emitter<LineEvents> {
     this.#host = {
       settings,
       environment,
-      order: () => (this.wire ? (this.wire === "websocket" ? "ordered" : "racing") : "closed"),
+      wire: () => this.wire,
       command: (members, onReply) => this.#command(members, onReply),
       ask: (members, what) => this.#ask(members, what),
-      renew: () => this.#step({ type: "renew" }),
       newKey: () => `${keyPrefix}-${++this.#lastId}`,
       forget: (name) => void this.#channels.delete(name),
     };

@@ -70,7 +70,7 @@ type Trial = { readonly at: number; readonly link?: Wire; heartbeatMs?: number }
 
 /** What happens to a line. Those with `from` come from one wire; what others still say is not heard. */
 export type LineEvent =
-  | { readonly type: "start" | "tick" | "wake" | "renew" | "close" | "asked" | "token-refused" }
+  | { readonly type: "start" | "tick" | "wake" | "close" | "asked" | "token-refused" }
   | { readonly type: "token"; readonly expiresAt: number }
   | { readonly type: "token-failed"; readonly reason: string }
   | { readonly type: "welcome"; readonly from: Wire; readonly heartbeatMs: number }
@@ -210,8 +210,6 @@ export class LineLife {
         // Whether the line survived is not left to the next heartbeat.
         line.replyBy = Math.min(line.replyBy, now() + settings.proveMs);
         return this.#shell.ping(line.link);
-      case "renew":
-        return this.#connect(this.#plan(line.wire, 0), "a channel was joined again");
       case "drain":
         return this.#drained(event.afterMs);
       case "ended":

@@ -60,6 +60,8 @@ export interface MemberMessage {
 /** An event of a channel. */
 export type ChannelMessage =
   | ({ readonly ev: "entry"; readonly channel: string } & EntryMessage)
+  /** Over HTTP, where replies come by another way: what follows of this channel is what was asked for last. */
+  | { readonly ev: "subscribed"; readonly channel: string; readonly offset: string }
   | { readonly ev: "gap"; readonly channel: string; readonly oldest: string; readonly newest: string; readonly presence?: boolean }
   | ChangeMessage
   | { readonly ev: "closed"; readonly channel: string }

@@ -1,7 +1,7 @@
 /**
  * One channel's part in a line: one union, and every transition of it.
  *
- *     off ─▶ on ─▶ leaving ─▶ left ─▶ on        a lost line: ─▶ off        any ─▶ ended
+ *     off ─▶ joining ─▶ on ─▶ leaving ─▶ off        a lost line: ─▶ off        any ─▶ ended
  *
  * The cursor survives them all. An entry at or before it was seen; so each entry is delivered once.
  */
@@ -10,20 +10,14 @@ import type { EverwireError } from "./error.js";
 /** Where a channel stands on the line. */
 type State =
   | { readonly state: "off" }
-  /** `subscribe` was sent. */
+  /** `subscribe` was sent; what still comes is of an earlier subscription, and would push the cursor too far. */
+  | { readonly state: "joining" }
+  /** What comes is ours. */
   | { readonly state: "on" }
-  /** `unsubscribe` was sent; what still comes is not ours, since it will be read again from the cursor. */
+  /** `unsubscribe` was sent; what still comes will be read again from the cursor. */
   | { readonly state: "leaving" }
-  /** It was answered; over HTTP a reply may overtake entries that were written before it. */
-  | { readonly state: "left" }
   /** Nothing follows. */
   | { readonly state: "ended"; readonly error: EverwireError | null };
-
-/** What has to be done. */
-export type SubscriptionAction = "subscribe" | "unsubscribe" | "renew" | null;
-
-/** The line, as far as a subscription cares: not there, with a reply after all that was written before it, or without. */
-export type LineOrder = "closed" | "ordered" | "racing";
 
 export class Subscription {
   /**
@@ -32,40 +26,51 @@ export class Subscription {
    */
   cursor: string | null = null;
   state: State = { state: "off" };
-
-  /** Whether entries are wanted, or the line, may have changed. */
-  settle(wanted: boolean, line: LineOrder): SubscriptionAction {
-    const { state } = this.state;
-    if (line === "closed" || wanted === (state === "on")) return null;
-    if (state === "on") {
-      this.state = { state: "leaving" };
-      return "unsubscribe";
-    }
-    // Late entries of the subscription before would push the cursor too far. A new session has no past.
-    if (state === "left" && line === "racing") return "renew";
-    if (state !== "off" && state !== "left") return null;
-    this.state = { state: "on" };
-    return "subscribe";
-  }
-
-  /** The reply to `subscribe` came. Over HTTP, entries that follow it may have come before, and then know better. */
-  joined(offset: string | undefined): void {
-    this.cursor ??= offset ?? null;
-  }
-
-  /** The reply to `unsubscribe` came. */
-  left(): void {
-    if (this.state.state === "leaving") this.state = { state: "left" };
-  }
-
-  /** The line is lost. */
-  lost(): void {
-    if (this.state.state !== "ended") this.state = { state: "off" };
-  }
+  /** How many subscriptions were asked for on this line, and neither began nor were refused. */
+  #asked = 0;
 
   /** Whether what comes is ours. */
   get hears(): boolean {
     return this.state.state === "on";
+  }
+
+  /** Whether entries are wanted, or the line is open, may have changed; returns what to send. */
+  settle(wanted: boolean, open: boolean): "subscribe" | "unsubscribe" | null {
+    const { state } = this.state;
+    if (open && wanted && state === "off") {
+      this.#asked += 1;
+      this.state = { state: "joining" };
+      return "subscribe";
+    }
+    if (open && !wanted && (state === "joining" || state === "on")) {
+      this.state = { state: "leaving" };
+      return "unsubscribe";
+    }
+    return null;
+  }
+
+  /** A subscription began at `offset`. One that was left before that may begin late, and is not what is asked for now. */
+  began(offset: string | undefined): void {
+    if (--this.#asked > 0 || this.state.state !== "joining") return;
+    this.state = { state: "on" };
+    this.cursor ??= offset ?? null;
+  }
+
+  /** It was refused for now. */
+  refused(): void {
+    this.#asked -= 1;
+    this.left();
+  }
+
+  /** The reply to `unsubscribe` came. */
+  left(): void {
+    if (this.state.state !== "ended") this.state = { state: "off" };
+  }
+
+  /** The line is lost. */
+  lost(): void {
+    this.#asked = 0;
+    this.left();
   }
 
   /** An entry came; returns whether it is new. */

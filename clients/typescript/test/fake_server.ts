@@ -48,7 +48,7 @@ export class FakeServer {
 
   open(token: string | null, sink: Sink, overHttp: boolean, publisher: string | null): Session {
     this.#lastSession += 1;
-    const session = new Session(this, `s${this.#lastSession}`, sink, token, publisher);
+    const session = new Session(this, `s${this.#lastSession}`, sink, overHttp, token, publisher);
     this.sessions.set(session.id, session);
     const identity = overHttp ? { session: session.id, secret: `secret of ${session.id}` } : {};
     sink.message({ ev: "welcome", ...identity, heartbeat_ms: this.heartbeatMs });
@@ -142,6 +142,7 @@ export class Session {
     readonly server: FakeServer,
     readonly id: string,
     readonly sink: Sink,
+    readonly overHttp: boolean,
     private token: string | null,
     readonly publisher: string | null,
   ) {}
@@ -225,6 +226,7 @@ export class Session {
     const from = asked === "now" ? tail : asked === "-1" || !recovered ? log.oldest : asked;
     const presence = command.presence === undefined ? null : this.server.presence(channel).enter(this, command.presence as object);
     return reply({ ok: { offset: from, recovered, ...(presence && { presence: presence.answer }) } }, () => {
+      if (this.overHttp) this.sink.message({ ev: "subscribed", channel, offset: from, recovered });
       if (!recovered) this.sink.message({ ev: "gap", channel, oldest: log.oldest, newest: tail });
       for (const entry of log.entries) if (entry.offset > from && entry.offset <= tail) this.deliver(channel, entry);
       if (log.closed) this.endChannel(channel, { ev: "closed", channel });

@@ -108,7 +108,7 @@ test("what a wire says after it was given up changes nothing", () => {
 test("nothing brings a closed line back", () => {
   const line = new Lonely();
   line.life.handle({ type: "close" });
-  for (const type of ["start", "tick", "wake", "renew"] as const) {
+  for (const type of ["start", "tick", "wake"] as const) {
     line.life.handle({ type });
     assert.deepEqual([line.life.state, line.opened.length], [{ state: "closed", error: null }, 1], type);
   }
