@@ -111,6 +111,9 @@ impl<N: Net> Shard<N> {
         let name = &self.channel_name(key, channel)?;
         self.permit(Action::Read, name)?;
         let start = start_of(&from)?.unwrap_or(Start::Now);
+        // A browser sends a request again whose connection was lost, also when it was carried out. So to ask for a
+        // channel again is no fault: it begins anew.
+        let _ = self.unsubscribe(key, name);
         let channels_max = self.shared.config.sessions.channels_max;
         let count = self
             .session(key)
@@ -123,11 +126,6 @@ impl<N: Net> Shard<N> {
             return Err(Problem::new(ProblemKind::TooMany, detail).at_limit("channels_max"));
         }
         let channel = self.open_channel(name, Occasion::LiveRead)?;
-        if self.feed_of_session(key, &channel).is_some() {
-            return Err(bad(format!(
-                "this session reads {name} already; unsubscribe first to begin elsewhere"
-            )));
-        }
         let wish = Wish {
             skips_own: !echo,
             ..Wish::default()
