@@ -108,10 +108,11 @@ for (const wire of ["websocket", "event-stream", "ndjson", "long-poll"]) {
       assert.deepEqual([second.entries.map(({ data }) => data), second.upToDate], [[3], true]);
     });
 
-    test("a line that is cut misses and doubles nothing", async () => {
+    test("a line that is cut misses and doubles nothing", async (t) => {
       const channel = new Channel(server);
       await channel.publish(0);
       const proxy = await startProxy(server);
+      t.after(() => proxy.stop());
       const line = open(proxy);
       const inbox = await read(line, channel.name);
       const wanted = [];
@@ -124,11 +125,9 @@ for (const wire of ["websocket", "event-stream", "ndjson", "long-poll"]) {
       const seen = await inbox.take(60);
       assert.deepEqual([...seen].sort((a, b) => a - b), wanted);
       assert.deepEqual(seen, (await soon(line.channel(channel.name).history({ last: 60 }), "the log")).entries.map(({ data }) => data));
-      line.close();
-      await proxy.stop();
     });
 
-    test("a server that lost its logs is come back to, with one gap", async () => {
+    test("a server that lost its logs is come back to, with one gap", async (t) => {
       const first = await startServer();
       const line = open(first);
       const { name } = new Channel(first);
@@ -137,22 +136,22 @@ for (const wire of ["websocket", "event-stream", "ndjson", "long-poll"]) {
       assert.equal(await inbox.next(), 1);
       await first.stop("SIGKILL");
       const second = await restart(first);
+      t.after(() => second.stop("SIGKILL"));
       await soon(line.channel(name).publish(2), "the reply");
       assert.deepEqual(await inbox.take(2), ["a gap", 2]);
-      line.close();
-      await second.stop();
     });
 
-    test("a stopping server says when to come back, and is obeyed", async () => {
+    test("a stopping server says when to come back, and is obeyed", async (t) => {
       const first = await startServer({ config: "[stop]\nreconnect_ms_max = 100" });
       const line = open(first);
       await read(line, "a");
       await first.stop();
       const second = await restart(first);
-      assert.deepEqual((await line.states.until(({ state }) => state === "waiting")).at(-1).reason, "the server is going away");
+      t.after(() => second.stop("SIGKILL"));
+      const { reason } = (await line.states.until(({ state }) => state === "waiting")).at(-1);
+      // Between two polls nobody can be told.
+      if (wire !== "long-poll") assert.equal(reason, "the server is going away");
       await line.states.until(({ state }) => state === "open");
-      line.close();
-      await second.stop();
     });
 
     test("what is too large or not permitted is rejected, and the line goes on", async () => {

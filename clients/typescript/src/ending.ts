@@ -34,8 +34,9 @@ export function judge({ code, problem }: Ending): Blame {
   // A browser tells no more of a refused handshake than 1006, and proxies end what they do not speak in the same way.
   if (code === 200 || code === 1006) return "wire";
   if ([4400, 4402, 4403, 4410].includes(code)) return "stop";
-  // These statuses ask for patience. 413 is about one command, which is not sent again.
-  if (code < 400 || code >= 500 || [408, 413, 429].includes(code)) return "server";
+  // These statuses ask for patience. 409 tells a poll that a newer one came, which happens when a browser sends it twice;
+  // 413 is about one command, which is not sent again.
+  if (code < 400 || code >= 500 || [408, 409, 413, 429].includes(code)) return "server";
   // Only Everwire writes problem details; a bare 403 or 404 is a proxy that does not like this wire. 426 is ours, and
   // says that this address speaks another wire.
   return problem && code !== 426 ? "stop" : "wire";

@@ -32,6 +32,7 @@ test("an ending blames the wire, the server, the credential or us", () => {
     [403, null, "wire"],
     [403, "forbidden", "stop"],
     [408, null, "server"],
+    [409, "replaced", "server"],
     [413, "too-large", "server"],
     [426, "upgrade-required", "wire"],
     [429, "too-many", "server"],
