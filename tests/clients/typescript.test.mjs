@@ -14,6 +14,8 @@ const CONFIG = `
 [limits]
 message_bytes_max = ${MESSAGE_BYTES_MAX}
 content_bytes_max = ${MESSAGE_BYTES_MAX}
+[presence]
+linger_ms = 500
 `;
 
 let server;
@@ -96,6 +98,41 @@ for (const wire of ["websocket", "event-stream", "ndjson", "long-poll"]) {
       await soon(theirs.channel(name).publish("theirs"), "the reply");
       assert.equal(await inbox.next(), "theirs");
       assert.equal(await heard.next(), "mine");
+    });
+
+    test("who is there is known to each line, and who comes and goes", async (t) => {
+      const { name } = new Channel(server);
+      const proxy = await startProxy(server);
+      t.after(() => proxy.stop());
+      const attend = (line, presence) => {
+        const inbox = new Inbox();
+        const channel = line.channel(name, { presence });
+        channel.on("join", ({ user, info }) => inbox.put(["join", user, info]));
+        channel.on("leave", ({ user, info }) => inbox.put(["leave", user, info]));
+        channel.on("presence", (members) => inbox.put([...members.keys()]));
+        return inbox;
+      };
+      const info = { mood: "fine" };
+      const ada = open(proxy);
+      const heard = attend(ada, { user: "ada", info });
+      assert.deepEqual(await heard.next(), ["~ada"]);
+      const watcher = attend(open(), { join: false });
+      assert.deepEqual(await watcher.next(), ["~ada"]);
+      const bob = open();
+      assert.deepEqual(await attend(bob, { user: "bob" }).next(), ["~ada", "~bob"]);
+      for (const inbox of [heard, watcher]) assert.deepEqual(await inbox.take(2), [["join", "~bob", undefined], ["~ada", "~bob"]]);
+      assert.deepEqual(await soon(bob.channel(name).who(), "who is there"), {
+        total: 2,
+        members: [{ user: "~ada", info, count: 1 }, { user: "~bob", count: 1 }],
+      });
+      // A line that is cut comes back before it has left, and hears of what it missed.
+      proxy.cut();
+      const eve = open();
+      attend(eve, { user: "eve", info });
+      for (const inbox of [heard, watcher]) assert.deepEqual(await inbox.take(2), [["join", "~eve", info], ["~ada", "~bob", "~eve"]]);
+      eve.close();
+      for (const inbox of [heard, watcher]) assert.deepEqual(await inbox.take(2), [["leave", "~eve", info], ["~ada", "~bob"]]);
+      assert.deepEqual(ada.channel(name).members.get("~ada"), { user: "~ada", info });
     });
 
     test("history tells what was, page by page", async () => {

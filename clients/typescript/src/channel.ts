@@ -81,6 +81,14 @@ export interface History<Data = Content> {
   readonly upToDate: boolean;
 }
 
+/** Who was there when it was asked. */
+export interface Present {
+  /** How many members there are. */
+  readonly total: number;
+  /** The first of them by name, as many as the server lists (1,000 by default); `count` is how many sessions each has. */
+  readonly members: readonly (Member & { readonly count: number })[];
+}
+
 /** What a channel tells its listeners. Those of `entry`, `join`, `leave` and `presence` make it be read. */
 export interface ChannelEvents<Data = Content> {
   /** An entry came. */
@@ -143,7 +151,10 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
     return this.#subscription.cursor;
   }
 
-  /** Who is there, by user, as far as is known; empty without the option `presence`. It changes by itself. */
+  /**
+   * Who is there, by user; empty without the option `presence`. It changes by itself. Of more than the server lists
+   * (1,000 by default), it has only those and who came since.
+   */
   get members(): ReadonlyMap<string, Member> {
     return this.#presence.members;
   }
@@ -214,11 +225,11 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
   /**
    * Asks who is there, also without the option `presence`.
    *
-   * @returns each member, with the number of its sessions
    * @throws {EverwireError} as `publish` does
    */
-  async who(): Promise<readonly (Member & { readonly count: number })[]> {
-    return ((await this.#ask("presence", {})).members ?? []) as never;
+  async who(): Promise<Present> {
+    const { total = 0, members = [] } = await this.#ask("presence", {});
+    return { total, members };
   }
 
   /** Ends all loops and stops reading. The line makes a new channel for this name when asked. */

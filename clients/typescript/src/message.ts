@@ -30,6 +30,7 @@ export type Reply = { readonly re: number; readonly ok: Ok } | { readonly re: nu
 export interface Ok {
   readonly offset?: string;
   readonly presence?: PresenceAnswer;
+  readonly total?: number;
   readonly members?: readonly MemberMessage[];
   readonly entries?: readonly EntryMessage[];
   readonly up_to_date?: boolean;
@@ -54,7 +55,7 @@ export interface EntryMessage {
 export interface MemberMessage {
   readonly user: string;
   readonly info?: Json;
-  readonly count?: number;
+  readonly count: number;
 }
 
 /** An event of a channel. */
@@ -68,7 +69,7 @@ export type ChannelMessage =
   | { readonly ev: "revoked"; readonly channel: string };
 
 /** A member came, or brought other `info`, or left. */
-export interface ChangeMessage extends MemberMessage {
+export interface ChangeMessage extends Omit<MemberMessage, "count"> {
   readonly ev: "join" | "leave";
   readonly channel: string;
   /** The offset in the presence log. */

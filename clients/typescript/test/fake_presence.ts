@@ -36,7 +36,7 @@ export class FakePresence {
 
   snapshot(): Message {
     const members = [...this.#members].map(([user, { info, sessions }]) => ({ user, ...(info !== undefined && { info }), count: sessions.size }));
-    return { offset: this.offsetOf(this.#length), members };
+    return { offset: this.offsetOf(this.#length), total: members.length, members };
   }
 
   /** Lets a session watch, and be there unless it does not want to; `then` is what follows the answer. */
