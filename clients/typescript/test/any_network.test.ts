@@ -46,6 +46,7 @@ async function live(seed: number, wires: readonly WireName[], world: World): Pro
       { fault: "swallow" },
       { fault: "swallow-up" },
       { fault: "foreign" },
+      { fault: "twice" },
       { fault: "cut", bytes: Math.floor(random() * 900) },
       { fault: "delay", ms: random() * 3000 },
     ];

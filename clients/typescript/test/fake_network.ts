@@ -15,6 +15,8 @@ export type Fault =
   | { readonly fault: "foreign" }
   /** Every line is cut after so many bytes from the server. */
   | { readonly fault: "cut"; readonly bytes: number }
+  /** Each request that carries commands reaches the server twice, and the second answer comes back. */
+  | { readonly fault: "twice" }
   /** Each message takes so long. */
   | { readonly fault: "delay"; readonly ms: number };
 
@@ -190,12 +192,15 @@ export class FakeNetwork {
     if (!session) return problem(404, "not-found", {});
     if (new Headers(init.headers).get("everwire-secret") !== `secret of ${id}`) return problem(403, "forbidden", {});
     if (String(init.body).length > this.server.messageCharsMax) return problem(413, "too-large", {});
-    const replies: unknown[] = [];
-    for (const command of JSON.parse(String(init.body)) as Record<string, unknown>[]) {
-      const done = session.command(command);
-      if (done === null) throw new TypeError("terminated");
-      replies.push(done.reply);
-      done.then();
+    let replies: unknown[] = [];
+    for (let time = this.is(wire, "twice") ? 2 : 1; time > 0; time -= 1) {
+      replies = [];
+      for (const command of JSON.parse(String(init.body)) as Record<string, unknown>[]) {
+        const done = session.command(command);
+        if (done === null) throw new TypeError("terminated");
+        replies.push(done.reply);
+        done.then();
+      }
     }
     return new Response(JSON.stringify(replies), { headers: { "content-type": "application/json" } });
   }

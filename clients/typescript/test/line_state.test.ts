@@ -137,6 +137,23 @@ test("over HTTP commands keep their order, one request at a time, however slow i
   assert.deepEqual(world.log("a"), wanted);
 });
 
+test("a request that a browser sends twice, as it does after a reset, does no harm", async () => {
+  const world = new World();
+  for (const n of [1, 2]) world.server.append("a", n);
+  world.network.faults.set("ndjson", { fault: "twice" });
+  world.connect({ wires: ["ndjson"] });
+  world.subscribe("a", { offset: "-1", presence: { user: "me" } });
+  world.publish("a", "mine" as never);
+  await world.advance(10);
+  world.unsubscribe("a");
+  await world.advance(10);
+  world.server.append("a", 3);
+  world.subscribe("a");
+  await world.advance(10);
+  assert.deepEqual([world.entries.a, world.log("a"), world.network.attempts.length], [[1, 2, "mine", 3], [1, 2, "mine", 3], 1]);
+  assert.deepEqual([...world.line.channel("a").members.keys()], ["~me"]);
+});
+
 test("publications that waited go out in pieces, all of them, in order", async () => {
   const world = new World();
   world.server.up = false;
