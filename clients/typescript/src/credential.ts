@@ -7,7 +7,8 @@
 export function expiryOf(token: string, now: number): number {
   try {
     const payload = token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/");
-    const expiresAt = JSON.parse(atob(payload)).exp * 1000;
+    const { exp } = JSON.parse(atob(payload)) as { readonly exp: number };
+    const expiresAt = exp * 1000;
     return expiresAt > now ? expiresAt : Infinity;
   } catch {
     return Infinity;

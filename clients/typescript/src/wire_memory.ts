@@ -3,7 +3,7 @@ import type { Environment, WireName } from "./settings.js";
 
 export function recallWire({ storage, now }: Environment, key: string, rememberMs: number): WireName | null {
   try {
-    const [wire, at] = JSON.parse(storage!.getItem(key)!);
+    const [wire, at] = JSON.parse(storage!.getItem(key)!) as [WireName, number];
     return now() - at < rememberMs ? wire : null;
   } catch {
     return null;

@@ -17,11 +17,17 @@ import { framing } from "./framing.js";
 /** The type that each wire asks for, and gets. */
 const TYPES = { "event-stream": "text/event-stream", ndjson: "application/x-ndjson", "long-poll": "application/json" };
 
+/** What a poll is answered with. */
+interface Page {
+  readonly last: number;
+  readonly messages: readonly unknown[];
+}
+
 export function openHttp(name: keyof typeof TYPES, { url, query, token, environment }: WireRequest, { onMessage, onEnded }: WireListener): Wire {
   const abort = new AbortController();
   /** The session's address, once it is known. */
   let session = "";
-  /** The fields of each request; in time with what proves that the session is ours. */
+  /** The fields of each request: once the session is known, what proves that it is ours, and how long a poll may wait. */
   let fields: Record<string, string> = {};
   let waiting: string[] = [];
   let posting = false;
@@ -91,7 +97,7 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
     for (let response = await open(type); ; response = await request(`${session}?ack=${last}`, type)) {
       take(PING);
       if (response.status !== 204) {
-        const page = await response.json();
+        const page: Page = await response.json();
         for (const message of page.messages) take(asMessage(message));
         // What is not acknowledged comes again, so a page that got lost on the way is no loss.
         last = page.last;
@@ -109,7 +115,8 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
       const commands = waiting.splice(0, full + 1 || waiting.length);
       const headers = { "Content-Type": TYPES["long-poll"] };
       const response = await request(session, TYPES["long-poll"], { method: "POST", headers, body: `[${commands.join()}]` });
-      for (const reply of await response.json()) take(asMessage(reply));
+      const replies: readonly unknown[] = await response.json();
+      for (const reply of replies) take(asMessage(reply));
     }
     posting = false;
   };
