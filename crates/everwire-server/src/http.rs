@@ -7,7 +7,7 @@
 //!                     ├─ /publish           many entries to many channels
 //!                     ├─ /connect           sessions: many channels on one line
 //!                     ├─ /echo              for testing the path between
-//!                     └─ /healthz /readyz /metrics, and with `dev` the page at /
+//!                     └─ /healthz /readyz /metrics, and with `dev` the page at / and /examples/chat/
 //! ```
 //!
 //! There is no router: the addresses are few, and a channel's name is the rest of the path as it was sent,

@@ -1,4 +1,4 @@
-//! The page at `/`, under `dev`: embedded, so that the binary is all there is.
+//! The page at `/`, and the chat among the examples, under `dev`: embedded, so that the binary is all there is.
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
@@ -20,15 +20,24 @@ macro_rules! file {
     };
 }
 
+/// The same for a file of the chat, which is one of the examples; a link in `src/` leads there.
+macro_rules! chat {
+    ($path:literal, $kind:expr) => {
+        File(
+            concat!("/examples/chat/", $path),
+            $kind,
+            include_str!(concat!("../chat/", $path)),
+        )
+    };
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 const FILES: &[File] = &[
-    File(
-        "/",
-        "text/html; charset=utf-8",
-        include_str!("../page/index.html"),
-    ),
-    file!("style.css", "text/css; charset=utf-8"),
+    File("/", HTML, include_str!("../page/index.html")),
+    file!("style.css", STYLE),
     file!("favicon.svg", "image/svg+xml"),
     file!("app.js", SCRIPT),
     file!("channel.js", SCRIPT),
@@ -47,6 +56,12 @@ const FILES: &[File] = &[
     file!("wires/ndjson.js", SCRIPT),
     file!("wires/polling.js", SCRIPT),
     file!("wires/websocket.js", SCRIPT),
+    File("/examples/chat/", HTML, include_str!("../chat/index.html")),
+    chat!("style.css", STYLE),
+    chat!("chat.js", SCRIPT),
+    chat!("everwire.js", SCRIPT),
+    chat!("room.js", SCRIPT),
+    chat!("view.js", SCRIPT),
 ];
 
 /// Nothing but the page's own files runs on it.
@@ -88,24 +103,30 @@ mod tests {
     /// A script that imports a file which was not listed here would fail in the browser alone.
     #[test]
     fn every_file_of_the_page_is_served() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page");
-        let mut folders = vec![root.clone()];
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut count = 0;
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
+        for (root, index, below) in [
+            ("page", "/", "/page/"),
+            ("chat", "/examples/chat/", "/examples/chat/"),
+        ] {
+            let root = source.join(root);
+            let mut folders = vec![root.clone()];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        folders.push(path);
+                        continue;
+                    }
+                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                    let address = match name {
+                        "README.md" => continue,
+                        "index.html" => index.to_owned(),
+                        _ => format!("{below}{name}"),
+                    };
+                    assert!(serve(&address, true).is_ok(), "{address} is not served");
+                    count += 1;
                 }
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                let address = if name == "index.html" {
-                    "/".to_owned()
-                } else {
-                    format!("/page/{name}")
-                };
-                assert!(serve(&address, true).is_ok(), "{address} is not served");
-                count += 1;
             }
         }
         assert_eq!(count, FILES.len());

@@ -53,7 +53,9 @@ impl<'a> Target<'a> {
             "/readyz" => Ok(Self::Ready),
             "/metrics" => Ok(Self::Metrics),
             "/" => Ok(Self::Page("/")),
-            page if page.starts_with("/page/") => Ok(Self::Page(page)),
+            page if page.starts_with("/page/") || page.starts_with("/examples/") => {
+                Ok(Self::Page(page))
+            }
             _ => Err(Problem::new(
                 ProblemKind::NotFound,
                 "there is nothing at this address; channels are at /channels/{name}",
@@ -96,6 +98,7 @@ mod tests {
             ("/connect/0a", Ok(Target::Session("0a"))),
             ("/", Ok(Target::Page("/"))),
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),
+            ("/examples/chat/", Ok(Target::Page("/examples/chat/"))),
             ("/channels", Err(404)),
             ("/channels/", Err(400)),
             ("/presence", Err(404)),
