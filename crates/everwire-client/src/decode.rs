@@ -5,7 +5,7 @@
 //!                               ├─ ndjson         Entry · Gap · Closed · Drain · Alive
 //!                               ├─ page           Page, when all is there
 //!                               └─ problem        Refused, when all is there
-//!  WebSocket message ──────────── session         Opened · Entry · Gap · Closed · Drain · Alive
+//!  a message of a session ─────── session         Message
 //! ```
 //!
 //! However the bytes are cut into pieces, the signals are the same. What is cut before its end says
@@ -13,6 +13,7 @@
 
 pub(crate) mod envelope;
 pub(crate) mod event_stream;
+pub(crate) mod lines;
 pub(crate) mod ndjson;
 pub(crate) mod page;
 pub(crate) mod problem;

@@ -1,19 +1,20 @@
 //! One HTTP/1.1 connection, as thin as it can be.
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::ChannelUrl;
+use crate::url::HttpUrl;
 
-/// A connection that sends requests with bodies of type `B`. Dropped, it is gone at once.
+/// A connection that sends one request after the other. Dropped, it is gone at once.
 #[derive(Debug)]
-pub(crate) struct HttpConnection<B> {
-    sender: SendRequest<B>,
+pub(crate) struct HttpConnection {
+    sender: SendRequest<Full<Bytes>>,
     /// Moves the bytes; a set, since dropping one aborts what is in it.
     _driver: JoinSet<()>,
 }
@@ -27,13 +28,9 @@ pub(crate) enum NoResponse {
     Lost(String),
 }
 
-impl<B> HttpConnection<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
+impl HttpConnection {
     /// The connection of the last request, or a new one where the server has closed that meanwhile.
-    pub async fn reuse_or_open(idle: Option<Self>, url: &ChannelUrl) -> Result<Self, NoResponse> {
+    pub async fn reuse_or_open(idle: Option<Self>, url: &HttpUrl) -> Result<Self, NoResponse> {
         if let Some(mut idle) = idle
             && idle.sender.ready().await.is_ok()
         {
@@ -42,7 +39,7 @@ where
         Self::open(url).await
     }
 
-    async fn open(url: &ChannelUrl) -> Result<Self, NoResponse> {
+    async fn open(url: &HttpUrl) -> Result<Self, NoResponse> {
         let (host, port) = url.address();
         let unreachable = |error: &dyn std::error::Error| {
             NoResponse::Unreachable(format!("{host} port {port}: {error}"))
@@ -66,12 +63,22 @@ where
         })
     }
 
-    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, NoResponse> {
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, NoResponse> {
         self.sender
             .send_request(request)
             .await
             .map_err(|error| lost(&error))
     }
+}
+
+/// Whether a field names this media type, whatever its parameters.
+pub(crate) fn names(headers: &HeaderMap, field: &str, media_type: &str) -> bool {
+    let value = headers.get(field).map_or(&b""[..], HeaderValue::as_bytes);
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    (essence.trim_ascii()).eq_ignore_ascii_case(media_type.as_bytes())
 }
 
 /// Tells a failure of hyper with its cause, which names what the system said.

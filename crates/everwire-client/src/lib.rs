@@ -22,14 +22,23 @@ mod wire;
 mod backoff;
 mod decode;
 mod http;
+mod line;
+mod problem;
 mod publisher;
 mod random;
 mod reader;
 mod signal;
+mod websocket;
 
 pub use backoff::Backoff;
+pub use line::{
+    AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
+    Member, Presence, Publication, PublisherError, SubscribeError, SubscribeOptions, Subscription,
+    Update,
+};
 pub use offset::{Offset, OffsetError, Start};
+pub use problem::Problem;
 pub use publisher::{Message, PublishError, Publisher, PublisherOptions, Receipt};
 pub use reader::{Cause, Data, Entry, Gap, Item, ReadError, Reader, ReaderOptions};
-pub use url::{ChannelUrl, UrlError};
-pub use wire::{Wire, WireError};
+pub use url::{ChannelUrl, ServerUrl, UrlError};
+pub use wire::{LineWire, Wire, WireError};

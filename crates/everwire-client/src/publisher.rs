@@ -37,10 +37,8 @@ use attempts::{Attempts, Outcome, Verdict};
 pub struct Publisher {
     url: ChannelUrl,
     options: PublisherOptions,
-    connection: Option<Connection>,
+    connection: Option<HttpConnection>,
 }
-
-type Connection = HttpConnection<Full<Bytes>>;
 
 /// What is published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,7 +151,7 @@ impl Publisher {
     ///
     /// The message is not valid, the server refuses it, or no attempt succeeded in time.
     pub async fn publish(&mut self, message: Message) -> Result<Receipt, PublishError> {
-        let key = message.key.unwrap_or_else(random_key);
+        let key = message.key.unwrap_or_else(random::hex);
         let fields = fields(
             &self.url,
             message.content_type.as_deref(),
@@ -166,7 +164,7 @@ impl Publisher {
         loop {
             let mut request = Request::new(Full::new(message.data.clone()));
             *request.method_mut() = Method::POST;
-            *request.uri_mut() = self.url.target(&[]).into();
+            *request.uri_mut() = self.url.http().target(&[]).into();
             *request.headers_mut() = fields.clone();
             let deadline = Instant::now() + self.options.attempt_timeout;
             // Taken out: a connection on which something went wrong is not used again.
@@ -190,11 +188,11 @@ impl Publisher {
 }
 
 async fn attempt(
-    idle: Option<Connection>,
+    idle: Option<HttpConnection>,
     url: &ChannelUrl,
     request: Request<Full<Bytes>>,
-) -> Result<(Outcome, Connection), NoResponse> {
-    let mut connection = Connection::reuse_or_open(idle, url).await?;
+) -> Result<(Outcome, HttpConnection), NoResponse> {
+    let mut connection = HttpConnection::reuse_or_open(idle, url.http()).await?;
     let (head, mut body) = connection.send(request).await?.into_parts();
     let mut decoder = ProblemDecoder::new(head.status, &head.headers, SystemTime::now());
     while let Some(frame) = body.frame().await {
@@ -225,7 +223,7 @@ fn fields(
     key: &str,
 ) -> Result<HeaderMap, PublishError> {
     let mut fields = HeaderMap::new();
-    fields.insert(HOST, url.host());
+    fields.insert(HOST, url.http().host());
     let content_type = match content_type {
         Some(content_type) => value(content_type.parse::<ContentType>()?.as_str()),
         None => HeaderValue::from_static(TYPE_NOT_SAID),
@@ -243,11 +241,6 @@ fn fields(
 fn value(checked: &str) -> HeaderValue {
     HeaderValue::from_bytes(checked.as_bytes())
         .unwrap_or_else(|_| unreachable!("without control characters"))
-}
-
-/// 128 random bits.
-fn random_key() -> String {
-    format!("{:032x}", u128::from_ne_bytes(random::bytes()))
 }
 
 /// What curl sends if it is not told; servers take it for no type at all.
@@ -312,7 +305,7 @@ mod tests {
 
     #[test]
     fn each_message_has_a_key_of_its_own() {
-        assert_ne!(random_key(), random_key());
-        assert_eq!(random_key().len(), 32);
+        assert_ne!(random::hex(), random::hex());
+        assert_eq!(random::hex().len(), 32);
     }
 }

@@ -10,3 +10,8 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
+
+/// 128 random bits, as text.
+pub(crate) fn hex() -> String {
+    format!("{:032x}", u128::from_ne_bytes(bytes()))
+}

@@ -5,7 +5,6 @@ mod item;
 mod link;
 mod options;
 mod plan;
-mod websocket;
 
 pub use item::{Cause, Data, Entry, Gap, Item, ReadError};
 pub use options::ReaderOptions;

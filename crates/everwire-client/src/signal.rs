@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use everwire_websocket::{ConnectionEvent, Ending, Failure, MessageKind};
+
+use crate::decode::session::{self, LogKind, Message};
 use crate::{Cause, Entry, Gap, Offset, ReadError};
 
 /// Something that a line told.
@@ -31,6 +34,62 @@ pub(crate) enum Signal {
     Failed(ReadError),
 }
 
+impl From<ConnectionEvent> for Signal {
+    fn from(event: ConnectionEvent) -> Self {
+        match event {
+            ConnectionEvent::Message(MessageKind::Text, text) => {
+                session::decode(&text).map_or_else(Signal::from, Signal::from)
+            }
+            ConnectionEvent::Message(MessageKind::Binary, _) => Signal::Ended(Cause::Malformed(
+                "a session's messages are text, and this one is binary".into(),
+            )),
+            ConnectionEvent::Ping(_) | ConnectionEvent::Pong(_) => Signal::Alive,
+            ConnectionEvent::Ended(Ending::Closed(Some((code, reason)))) => {
+                let reason = reason.chars().filter(|char| !char.is_control()).collect();
+                Signal::Ended(Cause::Closed {
+                    code: code.as_u16(),
+                    reason,
+                })
+            }
+            ConnectionEvent::Ended(Ending::Closed(None)) => Signal::Ended(Cause::Ended),
+            ConnectionEvent::Ended(Ending::Failed(Failure::MessageTooBig { bytes_max })) => {
+                Signal::Failed(ReadError::TooLarge { bytes_max })
+            }
+            ConnectionEvent::Ended(Ending::Failed(failure)) => {
+                Signal::Ended(Cause::Malformed(failure.to_string()))
+            }
+            ConnectionEvent::Ended(Ending::Lost | Ending::TimedOut) => {
+                Signal::Ended(Cause::Lost("it ended without a close frame".into()))
+            }
+        }
+    }
+}
+
+impl From<Message> for Signal {
+    /// What a message says to who reads the one channel of this line.
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Welcome(welcome) => Self::Opened(welcome.offset),
+            Message::Entry { entry, .. } => Self::Entry(entry),
+            Message::Gap {
+                gap,
+                log: LogKind::Entries,
+                ..
+            } => Self::Gap(gap),
+            Message::Closed { .. } => Self::Closed,
+            Message::Drain(after) => Self::Drain(after),
+            Message::Gap {
+                log: LogKind::Presence,
+                ..
+            }
+            | Message::Reply(_)
+            | Message::Presence { .. }
+            | Message::Revoked { .. }
+            | Message::Ping => Self::Alive,
+        }
+    }
+}
+
 /// The whole answer to a poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Page {
@@ -58,6 +117,8 @@ pub(crate) struct Refusal {
     pub retry_after: Option<Duration>,
     /// What an answer of 410 says about the entries that are kept.
     pub gap: Option<Gap>,
+    /// The problem's name, where the server itself answered and nothing between.
+    pub problem: Option<String>,
 }
 
 impl Refusal {

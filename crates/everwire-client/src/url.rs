@@ -1,22 +1,27 @@
-//! Where a channel is: `http://host[:port]/channels/{name}`.
+//! Where servers and channels are.
+
+mod channel;
+mod server;
+
+pub use channel::ChannelUrl;
+pub use server::ServerUrl;
 
 use std::fmt;
-use std::str::FromStr;
 
-use everwire_channel::{ChannelName, NameError};
+use everwire_channel::NameError;
 use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Uri};
 
-/// The URL of a channel. Parsed with [`FromStr`]; a query is kept and sent along.
+/// What all URLs have in common that this client reaches.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ChannelUrl {
+pub(crate) struct HttpUrl {
     authority: Authority,
     port: u16,
     path: String,
     query: Option<String>,
 }
 
-/// Why a text is no URL of a channel that this client reaches.
+/// Why a text is no URL that this client reaches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -46,24 +51,7 @@ pub enum UrlError {
     Name(#[from] NameError),
 }
 
-impl ChannelUrl {
-    /// The channel of this name on a server, which is given by its URL, such as
-    /// `http://127.0.0.1:8080`. A path in that URL stands before `/channels/`.
-    ///
-    /// # Errors
-    ///
-    /// The server's URL or the name is not valid.
-    pub fn on_server(server: &str, name: &str) -> Result<Self, UrlError> {
-        let name = ChannelName::new(name)?;
-        let server = Self::parse(server)?;
-        let path = format!(
-            "{}/channels/{}",
-            server.path.trim_end_matches('/'),
-            name.to_path()
-        );
-        Ok(Self { path, ..server })
-    }
-
+impl HttpUrl {
     fn parse(url: &str) -> Result<Self, UrlError> {
         let malformed = |reason: &str| UrlError::Malformed {
             url: url.to_owned(),
@@ -126,10 +114,15 @@ impl ChannelUrl {
             .unwrap_or_else(|_| unreachable!("an authority is visible ASCII"))
     }
 
-    /// The request target with these parameters. Names and values are of characters that need no
+    /// The target of a request to this URL with these parameters. Names and values are of characters that need no
     /// percent-encoding.
     pub(crate) fn target(&self, parameters: &[(&str, String)]) -> PathAndQuery {
-        let mut target = self.path.clone();
+        self.target_below("", parameters)
+    }
+
+    /// The same, of what is below this URL. Below is said in characters that need no percent-encoding.
+    pub(crate) fn target_below(&self, below: &str, parameters: &[(&str, String)]) -> PathAndQuery {
+        let mut target = format!("{}{below}", self.path);
         let own = self.query.iter().cloned();
         let more = parameters
             .iter()
@@ -144,117 +137,12 @@ impl ChannelUrl {
     }
 }
 
-impl FromStr for ChannelUrl {
-    type Err = UrlError;
-
-    fn from_str(url: &str) -> Result<Self, UrlError> {
-        let parsed = Self::parse(url)?;
-        // A name is looked for only where we know where names begin: a proxy may map any path.
-        match parsed.path.split_once("/channels/") {
-            Some((_, name)) => drop(ChannelName::from_path(name)?),
-            None if parsed.path == "/" => return Err(UrlError::NoChannel(url.to_owned())),
-            None => {}
-        }
-        Ok(parsed)
-    }
-}
-
-impl fmt::Display for ChannelUrl {
+impl fmt::Display for HttpUrl {
     /// Without the query, which may hold a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}{}", self.authority, self.path)
     }
 }
 
-impl fmt::Debug for ChannelUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// The port of an `http` URL that names none (RFC 9110, section 4.2.1).
 const HTTP_PORT: u16 = 80;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_is_named_by_its_url() {
-        for (url, address, target) in [
-            (
-                "http://example.org/channels/news",
-                ("example.org", 80),
-                "/channels/news?offset=-1",
-            ),
-            (
-                "HTTP://h:8080/channels/a/b",
-                ("h", 8080),
-                "/channels/a/b?offset=-1",
-            ),
-            (
-                "ws://h/channels/a?token=x",
-                ("h", 80),
-                "/channels/a?token=x&offset=-1",
-            ),
-            (
-                "http://[::1]:9/channels/caf%C3%A9",
-                ("::1", 9),
-                "/channels/caf%C3%A9?offset=-1",
-            ),
-            ("http://h/v1/stream/a?", ("h", 80), "/v1/stream/a?offset=-1"),
-        ] {
-            let parsed: ChannelUrl = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
-            assert_eq!(parsed.address(), address, "{url}");
-            assert_eq!(parsed.target(&[("offset", "-1".into())]), target, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_channel_is_named_by_its_name_on_a_server() {
-        for (server, name, expected) in [
-            (
-                "http://h:8080",
-                "chat/lobby",
-                "http://h:8080/channels/chat/lobby",
-            ),
-            ("http://h/", "café", "http://h/channels/caf%C3%A9"),
-            (
-                "http://h/live/",
-                "q?x#y",
-                "http://h/live/channels/q%3Fx%23y",
-            ),
-        ] {
-            assert_eq!(
-                ChannelUrl::on_server(server, name).unwrap().to_string(),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_reached_is_refused_with_the_way_out() {
-        for (url, expected) in [
-            ("https://h/channels/a", "clear text only"),
-            ("wss://h/channels/a", "clear text only"),
-            ("news", "does not begin with http://"),
-            ("ftp://h/channels/a", "does not begin with http://"),
-            ("http://", "is no URL"),
-            ("http://h", "names no channel"),
-            ("http://me:secret@h/channels/a", "user name"),
-            ("http://h/channels/a//b", "empty segment"),
-            ("http://h/channels/a%00", "control character"),
-            ("http://h:99999/channels/a", "is no URL"),
-            ("http://h/channels/a b", "is no URL"),
-        ] {
-            let error = url.parse::<ChannelUrl>().expect_err(url).to_string();
-            assert!(error.contains(expected), "{url} gave {error:?}");
-        }
-    }
-
-    #[test]
-    fn a_credential_in_the_query_is_not_shown() {
-        let url: ChannelUrl = "http://h/channels/a?token=secret".parse().unwrap();
-        assert!(!format!("{url} {url:?}").contains("secret"));
-    }
-}

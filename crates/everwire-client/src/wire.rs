@@ -56,6 +56,51 @@ impl FromStr for Wire {
     }
 }
 
+/// A wire that carries a line: many channels, both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LineWire {
+    /// One WebSocket for everything.
+    WebSocket,
+    /// A stream of server-sent events down, requests up.
+    EventStream,
+    /// A stream of JSON objects down, one a line; requests up.
+    Ndjson,
+    /// Requests that wait for the next messages; requests up.
+    LongPoll,
+}
+
+impl LineWire {
+    /// Every wire, best first.
+    pub const ALL: [Self; 4] = [
+        Self::WebSocket,
+        Self::EventStream,
+        Self::Ndjson,
+        Self::LongPoll,
+    ];
+
+    /// The name, as on the command line.
+    pub fn as_str(self) -> &'static str {
+        Wire::from(self).as_str()
+    }
+}
+
+impl From<LineWire> for Wire {
+    fn from(wire: LineWire) -> Self {
+        match wire {
+            LineWire::WebSocket => Self::WebSocket,
+            LineWire::EventStream => Self::EventStream,
+            LineWire::Ndjson => Self::Ndjson,
+            LineWire::LongPoll => Self::LongPoll,
+        }
+    }
+}
+
+impl fmt::Display for LineWire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A text that names no wire.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no wire; choose websocket, event-stream, ndjson, long-poll or polling")]

@@ -1,33 +1,28 @@
-//! Event streams (WHATWG HTML, section 9.2.6).
+//! Event streams (WHATWG HTML, section 9.2.6) that carry a channel's entries.
 //!
 //! ```text
-//!  id: <offset>     \n, \r or \r\n ends a line, an empty line ends an event
-//!  event: <name>    ──────────────────────────────────────────────────────▶ Entry · Gap · Closed
+//!  id: <offset>     an event with data ────────────────────────────────────▶ Entry · Gap · Closed
+//!  event: <name>
 //!  data: <line>
 //!  retry: <ms>      ──────────────────────────────────────────────────────▶ Retry
 //!  : comment        ──────────────────────────────────────────────────────▶ Alive
 //! ```
 
+pub(crate) mod parser;
+
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Undecodable, append, envelope};
+use super::{Undecodable, envelope};
 use crate::{Data, Entry, Gap, Offset, signal::Signal};
+use parser::{Event, Parser, Part};
 
-/// Reads an event stream.
+/// Reads an event stream of entries.
 #[derive(Debug)]
 pub(crate) struct EventStreamDecoder {
     encoding: DataEncoding,
-    bytes_max: usize,
-    /// The line that has not ended yet.
-    line: Vec<u8>,
-    /// The last byte was CR: an LF now belongs to it.
-    after_cr: bool,
-    /// Before the end of the first line a byte order mark may stand.
-    at_start: bool,
-    event: Event,
+    parser: Parser,
 }
 
 /// How the `data` field holds an entry.
@@ -40,129 +35,59 @@ pub(crate) enum DataEncoding {
     Base64,
 }
 
-/// The event that has not ended yet. Each value of `data` ends with a line feed.
-#[derive(Debug, Default)]
-struct Event {
-    id: Option<Vec<u8>>,
-    name: Vec<u8>,
-    data: Vec<u8>,
-}
-
 impl EventStreamDecoder {
     /// `bytes_max` bounds a line and the data of an event.
     pub fn new(encoding: DataEncoding, bytes_max: usize) -> Self {
         Self {
             encoding,
-            bytes_max,
-            line: Vec::new(),
-            after_cr: false,
-            at_start: true,
-            event: Event::default(),
+            parser: Parser::new(bytes_max),
         }
     }
 
     pub fn decode(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         signals: &mut VecDeque<Signal>,
     ) -> Result<(), Undecodable> {
-        if std::mem::take(&mut self.after_cr) {
-            match bytes {
-                [] => self.after_cr = true,
-                [b'\n', rest @ ..] => bytes = rest,
-                [..] => {}
-            }
-        }
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            append(&mut self.line, &bytes[..end], self.bytes_max)?;
-            let line = std::mem::take(&mut self.line);
-            self.take_line(&line, signals)?;
-            bytes = match (bytes[end], &bytes[end + 1..]) {
-                (b'\r', [b'\n', rest @ ..]) => rest,
-                (b'\r', []) => {
-                    self.after_cr = true;
-                    &[]
-                }
-                (_, rest) => rest,
-            };
-        }
-        append(&mut self.line, bytes, self.bytes_max)
-    }
-
-    fn take_line(
-        &mut self,
-        line: &[u8],
-        signals: &mut VecDeque<Signal>,
-    ) -> Result<(), Undecodable> {
-        let line = match std::mem::take(&mut self.at_start) {
-            true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
-            false => line,
-        };
-        let (name, value) = match line.iter().position(|byte| *byte == b':') {
-            Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None => (line, &b""[..]),
-        };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match name {
-            b"" if line.is_empty() => {
-                if let Some(signal) = std::mem::take(&mut self.event).signal(self.encoding)? {
-                    signals.push_back(signal);
-                }
-            }
-            b"" => signals.push_back(Signal::Alive),
-            b"id" => self.event.id = Some(value.to_vec()),
-            b"event" => self.event.name = value.to_vec(),
-            b"data" => {
-                append(&mut self.event.data, value, self.bytes_max)?;
-                self.event.data.push(b'\n');
-            }
-            b"retry" => {
-                // Digits only, or the field is ignored.
-                if let Some(ms) = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|digits| digits.parse().ok())
-                {
-                    signals.push_back(Signal::Retry(Duration::from_millis(ms)));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
+        let Self { encoding, parser } = self;
+        parser.parse(bytes, |part| {
+            signals.push_back(match part {
+                Part::Event(event) => signal(event, *encoding)?,
+                Part::Retry(time) => Signal::Retry(time),
+                Part::Comment => Signal::Alive,
+            });
+            Ok(())
+        })
     }
 }
 
-impl Event {
-    /// What the event says; an event without data says nothing.
-    fn signal(self, encoding: DataEncoding) -> Result<Option<Signal>, Undecodable> {
-        let Self { id, name, mut data } = self;
-        if data.pop().is_none() {
-            return Ok(None);
-        }
-        let offset: Offset = id
-            .and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok())
-            .ok_or_else(|| Undecodable::malformed("an event has no offset as its `id`"))?;
-        if let Some(notice) = notice(&name, &data, &offset) {
-            return Ok(Some(notice));
-        }
-        let text = |bytes| {
-            String::from_utf8(bytes).map_err(|_| Undecodable::malformed("an event is not UTF-8"))
-        };
-        let event = match name.is_empty() {
-            true => None,
-            false => Some(text(name)?),
-        };
-        let data = match encoding {
-            DataEncoding::Text => Data::Text(text(data)?),
-            DataEncoding::Json => Data::Json(text(data)?),
-            DataEncoding::Base64 => Data::Binary(envelope::base64(data)?.into()),
-        };
-        Ok(Some(Signal::Entry(Entry {
-            offset: Some(offset),
-            time_ms: None,
-            event,
-            data,
-        })))
+/// What an event says.
+fn signal(event: Event, encoding: DataEncoding) -> Result<Signal, Undecodable> {
+    let Event { id, name, data } = event;
+    let offset: Offset = id
+        .and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok())
+        .ok_or_else(|| Undecodable::malformed("an event has no offset as its `id`"))?;
+    if let Some(notice) = notice(&name, &data, &offset) {
+        return Ok(notice);
     }
+    let text = |bytes| {
+        String::from_utf8(bytes).map_err(|_| Undecodable::malformed("an event is not UTF-8"))
+    };
+    let event = match name.is_empty() {
+        true => None,
+        false => Some(text(name)?),
+    };
+    let data = match encoding {
+        DataEncoding::Text => Data::Text(text(data)?),
+        DataEncoding::Json => Data::Json(text(data)?),
+        DataEncoding::Base64 => Data::Binary(envelope::base64(data)?.into()),
+    };
+    Ok(Signal::Entry(Entry {
+        offset: Some(offset),
+        time_ms: None,
+        event,
+        data,
+    }))
 }
 
 /// A notice is known by its name and by the offset of its id in its data: publishers may name their own
@@ -185,10 +110,10 @@ fn notice(name: &[u8], data: &[u8], id: &Offset) -> Option<Signal> {
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::decode::{Decoder, tests};
     use crate::{Cause, ReadError};

@@ -1,30 +1,21 @@
-//! HTTP streaming as newline-delimited JSON.
+//! HTTP streaming of a channel's entries as newline-delimited JSON.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{Undecodable, append, envelope};
-use crate::{Gap, Offset, signal::Signal};
+use super::{Undecodable, envelope::Envelope, lines::Lines};
+use crate::{Gap, signal::Signal};
 
 /// Reads one object a line.
 #[derive(Debug)]
-pub(crate) struct NdjsonDecoder {
-    /// The line that has not ended yet.
-    line: Vec<u8>,
-    bytes_max: usize,
-}
+pub(crate) struct NdjsonDecoder(Lines);
 
 impl NdjsonDecoder {
     /// `bytes_max` bounds a line.
     pub fn new(bytes_max: usize) -> Self {
-        Self {
-            line: Vec::new(),
-            bytes_max,
-        }
+        Self(Lines::new(bytes_max))
     }
 
     pub fn decode(
@@ -32,53 +23,34 @@ impl NdjsonDecoder {
         bytes: &[u8],
         signals: &mut VecDeque<Signal>,
     ) -> Result<(), Undecodable> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            append(&mut self.line, piece, self.bytes_max)?;
-            if piece.ends_with(b"\n") {
-                signals.push_back(signal(&self.line)?);
-                self.line.clear();
-            }
-        }
-        Ok(())
+        self.0.cut(bytes, |line| {
+            signals.push_back(signal(line)?);
+            Ok(())
+        })
     }
 }
 
 fn signal(line: &[u8]) -> Result<Signal, Undecodable> {
-    let line: Line<'_> = serde_json::from_slice(line)?;
-    match line {
-        Line { gap: Some(gap), .. } => Ok(Signal::Gap(gap)),
-        Line {
-            closed: Some(true), ..
-        } => Ok(Signal::Closed),
-        Line {
-            drain: Some(drain), ..
-        } => Ok(Signal::Drain(Duration::from_millis(drain.after_ms))),
-        // A heartbeat, or something that a later server says.
-        Line {
-            data: None,
-            data64: None,
-            ..
-        } => Ok(Signal::Alive),
-        Line {
-            offset,
-            time,
-            event,
-            data,
-            data64,
-            ..
-        } => envelope::entry(offset, time, event, data, data64.as_deref()).map(Signal::Entry),
+    let envelope: Envelope<'_> = serde_json::from_slice(line)?;
+    if envelope.has_data() {
+        return envelope.entry().map(Signal::Entry);
     }
+    Ok(match serde_json::from_slice(line)? {
+        Notice { gap: Some(gap), .. } => Signal::Gap(gap),
+        Notice {
+            closed: Some(true), ..
+        } => Signal::Closed,
+        Notice {
+            drain: Some(drain), ..
+        } => Signal::Drain(Duration::from_millis(drain.after_ms)),
+        // A heartbeat, or something that a later server says.
+        Notice { .. } => Signal::Alive,
+    })
 }
 
+/// What stands between the entries.
 #[derive(Deserialize)]
-struct Line<'a> {
-    offset: Option<Offset>,
-    time: Option<u64>,
-    event: Option<String>,
-    #[serde(borrow, default, deserialize_with = "envelope::present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data64: Option<Cow<'a, str>>,
+struct Notice {
     gap: Option<Gap>,
     closed: Option<bool>,
     drain: Option<Drain>,

@@ -2,17 +2,29 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use crate::{Gap, Offset, backoff::ASKED_WAIT_MAX, signal::Refusal};
+
+/// A text that a server says: it goes to a terminal, so it stays on its line.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).collect()
+}
+
+/// The name of a problem: its type, or the last segment of a type that is an address.
+pub(crate) fn name(kind: &str) -> String {
+    harmless(kind.rsplit('/').next().unwrap_or_default())
+}
 
 /// Collects the body of one error response.
 #[derive(Debug)]
 pub(crate) struct ProblemDecoder {
     /// What the head told.
     refusal: Refusal,
+    /// The content is a problem, and no page of something between.
+    is_problem: bool,
     body: Vec<u8>,
 }
 
@@ -38,7 +50,10 @@ impl ProblemDecoder {
                 detail,
                 retry_after,
                 gap: None,
+                problem: None,
             },
+            is_problem: text(CONTENT_TYPE)
+                .is_some_and(|media_type| media_type.starts_with("application/problem+json")),
             body: Vec::new(),
         }
     }
@@ -50,14 +65,18 @@ impl ProblemDecoder {
     }
 
     pub fn finish(self) -> Refusal {
-        let Self { mut refusal, body } = self;
+        let Self {
+            mut refusal,
+            is_problem,
+            body,
+        } = self;
         let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
             return refusal;
         };
         if let Some(detail) = problem.detail.or(problem.title) {
-            // What a server says goes to a terminal, so it stays on its line.
-            refusal.detail = detail.chars().filter(|char| !char.is_control()).collect();
+            refusal.detail = harmless(&detail);
         }
+        refusal.problem = is_problem.then(|| name(problem.r#type.as_deref().unwrap_or("unknown")));
         refusal.gap = match (problem.oldest, problem.newest) {
             (Some(oldest), Some(newest)) if refusal.status == 410 => Some(Gap { oldest, newest }),
             _ => None,
@@ -68,6 +87,7 @@ impl ProblemDecoder {
 
 #[derive(Deserialize)]
 struct Problem {
+    r#type: Option<String>,
     title: Option<String>,
     detail: Option<String>,
     oldest: Option<Offset>,
@@ -143,6 +163,18 @@ mod tests {
         assert_eq!(refusal(410, &[], body).gap, Some(gap));
         assert_eq!(refusal(404, &[], body).gap, None);
         assert_eq!(refusal(410, &[], r#"{"detail":"deleted"}"#).gap, None);
+    }
+
+    #[test]
+    fn a_problem_is_known_by_its_media_type_and_named_by_the_end_of_its_type() {
+        let body = r#"{"type":"https://everwire.dev/problems/forbidden"}"#;
+        for (media_type, expected) in [
+            ("application/problem+json", Some("forbidden")),
+            ("application/json", None),
+        ] {
+            let refusal = refusal(403, &[("content-type", media_type)], body);
+            assert_eq!(refusal.problem.as_deref(), expected, "{media_type}");
+        }
     }
 
     #[test]

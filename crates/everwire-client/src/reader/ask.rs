@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::Empty;
+use http_body_util::Full;
 
 use crate::decode::event_stream::DataEncoding;
 use crate::decode::{Decoder, EventStreamDecoder, NdjsonDecoder, PageDecoder, ProblemDecoder};
+use crate::http::names;
 use crate::signal::Signal;
 use crate::{Cause, ChannelUrl, Offset, Start};
 
@@ -35,11 +36,11 @@ pub(crate) enum Form {
 }
 
 impl Ask {
-    /// The request. For a WebSocket, `handshake` holds the fields of the opening handshake.
-    pub fn request(&self, url: &ChannelUrl, handshake: HeaderMap) -> Request<Empty<bytes::Bytes>> {
+    /// The request; for a WebSocket without the fields of the opening handshake.
+    pub fn request(&self, url: &ChannelUrl) -> Request<Full<bytes::Bytes>> {
         let mut parameters = vec![self.start.parameter()];
-        let mut fields = handshake;
-        fields.insert(HOST, url.host());
+        let mut fields = HeaderMap::new();
+        fields.insert(HOST, url.http().host());
         match &self.form {
             Form::WebSocket => {}
             Form::EventStream => {
@@ -59,8 +60,8 @@ impl Ask {
                 fields.extend(etag.map(|etag| (IF_NONE_MATCH, etag)));
             }
         }
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = url.target(&parameters).into();
+        let mut request = Request::default();
+        *request.uri_mut() = url.http().target(&parameters).into();
         *request.headers_mut() = fields;
         request
     }
@@ -74,7 +75,7 @@ impl Ask {
         now: SystemTime,
     ) -> Result<Decoder, Signal> {
         let stream =
-            |media_type: &str, decoder| match is(media_type, CONTENT_TYPE.as_str(), headers) {
+            |media_type: &str, decoder| match names(headers, CONTENT_TYPE.as_str(), media_type) {
                 true => Ok(decoder),
                 false => Err(Signal::Ended(Cause::Malformed(format!(
                     "the content is not {media_type}"
@@ -87,7 +88,7 @@ impl Ask {
                     .is_some_and(|value| value == "base64");
                 let encoding = match base64 {
                     true => DataEncoding::Base64,
-                    false if is("application/json", ENTRY_TYPE, headers) => DataEncoding::Json,
+                    false if names(headers, ENTRY_TYPE, "application/json") => DataEncoding::Json,
                     false => DataEncoding::Text,
                 };
                 stream(
@@ -106,15 +107,6 @@ impl Ask {
             _ => Ok(Decoder::Problem(ProblemDecoder::new(status, headers, now))),
         }
     }
-}
-
-/// Whether a field names this media type, whatever its parameters.
-fn is(media_type: &str, field: &str, headers: &HeaderMap) -> bool {
-    let value = headers.get(field).map_or(&b""[..], HeaderValue::as_bytes);
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence
-        .trim_ascii()
-        .eq_ignore_ascii_case(media_type.as_bytes())
 }
 
 /// Where a stream starts, if its head tells.
@@ -178,7 +170,7 @@ mod tests {
                 None,
             ),
         ] {
-            let request = Ask { start, form }.request(&url, HeaderMap::new());
+            let request = Ask { start, form }.request(&url);
             assert_eq!(
                 request.uri().to_string(),
                 format!("/channels/a?token=x&{target}")

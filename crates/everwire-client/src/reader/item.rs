@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::http::NoResponse;
 use crate::{Offset, Wire};
 
 /// What happened on a channel, or on the way to it.
@@ -120,6 +121,15 @@ impl Data {
     /// It is no JSON, or not of this type.
     pub fn to_json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(self.as_bytes())
+    }
+}
+
+impl From<NoResponse> for Cause {
+    fn from(no_response: NoResponse) -> Self {
+        match no_response {
+            NoResponse::Unreachable(error) => Self::Unreachable(error),
+            NoResponse::Lost(error) => Self::Lost(error),
+        }
     }
 }
 

@@ -5,17 +5,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::ask::{Ask, Form, stream_start};
-use super::websocket::WebSocket;
 use crate::decode::Decoder;
 use crate::http::{HttpConnection, NoResponse, describe};
-use crate::random;
 use crate::signal::Signal;
+use crate::websocket::{Opened, WebSocket};
 use crate::{Cause, ChannelUrl};
 
 /// The reader's line. Whatever is dropped is cut at once.
@@ -26,14 +23,12 @@ pub(crate) struct Link {
     signals: VecDeque<Signal>,
 }
 
-type Connection = HttpConnection<Empty<Bytes>>;
-
 #[derive(Default)]
 enum State {
     #[default]
     Down,
     /// Between two polls.
-    Idle(Connection),
+    Idle(HttpConnection),
     Opening(Pin<Box<dyn Future<Output = Result<Line, Signal>> + Send>>),
     Open(Line),
 }
@@ -48,7 +43,7 @@ enum Line {
 struct Content {
     body: Incoming,
     decoder: Decoder,
-    connection: Connection,
+    connection: HttpConnection,
     /// What the head told, to be handed over first.
     head: Option<Signal>,
 }
@@ -93,7 +88,12 @@ impl Link {
                         Err(signal) => return signal,
                     }
                 }
-                State::Open(Line::WebSocket(websocket)) => websocket.turn(&mut self.signals).await,
+                State::Open(Line::WebSocket(websocket)) => {
+                    websocket.turn().await;
+                    while let Some(event) = websocket.poll_event() {
+                        self.signals.push_back(event.into());
+                    }
+                }
                 State::Open(Line::Body(content)) => match content.turn(&mut self.signals).await {
                     Turn::More => {}
                     Turn::Broken(signal) => {
@@ -147,28 +147,26 @@ impl Content {
 async fn open(
     ask: Ask,
     url: ChannelUrl,
-    idle: Option<Connection>,
+    idle: Option<HttpConnection>,
     bytes_max: usize,
 ) -> Result<Line, Signal> {
-    let mut connection = Connection::reuse_or_open(idle, &url).await?;
+    let request = ask.request(&url);
     if ask.form == Form::WebSocket {
-        let nonce = random::bytes();
-        let offer = WebSocket::offer(nonce);
-        let response = connection.send(ask.request(&url, offer.headers())).await?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let websocket = WebSocket::establish(&offer, response, bytes_max).await?;
-            return Ok(Line::WebSocket(Box::new(websocket)));
-        }
-        return body(&ask, response, connection, bytes_max);
+        let opened = WebSocket::open(url.http(), request, bytes_max).await;
+        return match opened.map_err(Signal::Ended)? {
+            Opened::WebSocket(websocket) => Ok(Line::WebSocket(websocket)),
+            Opened::Refused(response, connection) => body(&ask, response, connection, bytes_max),
+        };
     }
-    let response = connection.send(ask.request(&url, HeaderMap::new())).await?;
+    let mut connection = HttpConnection::reuse_or_open(idle, url.http()).await?;
+    let response = connection.send(request).await?;
     body(&ask, response, connection, bytes_max)
 }
 
 fn body(
     ask: &Ask,
     response: http::Response<Incoming>,
-    connection: Connection,
+    connection: HttpConnection,
     bytes_max: usize,
 ) -> Result<Line, Signal> {
     let (head, body) = response.into_parts();
@@ -189,10 +187,7 @@ fn body(
 
 impl From<NoResponse> for Signal {
     fn from(no_response: NoResponse) -> Self {
-        Self::Ended(match no_response {
-            NoResponse::Unreachable(error) => Cause::Unreachable(error),
-            NoResponse::Lost(error) => Cause::Lost(error),
-        })
+        Self::Ended(no_response.into())
     }
 }
 

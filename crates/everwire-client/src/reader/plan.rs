@@ -328,6 +328,7 @@ impl Plan {
             detail,
             retry_after,
             gap,
+            problem: _,
         } = refusal;
         match (status, gap, &asked.form, &asked.start) {
             (_, Some(gap), ..) => {
@@ -402,9 +403,9 @@ impl Plan {
         }
         let retry_in = match wait {
             Wait::Exactly(time) => time,
-            Wait::Jitter => self.options.backoff.wait(self.failed, &mut self.rng),
+            Wait::Jitter => self.options.backoff.wait(self.failed, self.rng.f64()),
             // Whoever is told the same time must not come in the same moment.
-            Wait::AtLeast(time) => time + self.options.backoff.wait(0, &mut self.rng),
+            Wait::AtLeast(time) => time + self.options.backoff.wait(0, self.rng.f64()),
         };
         self.failed = self.failed.saturating_add(1);
         self.leave();

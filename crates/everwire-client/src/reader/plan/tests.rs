@@ -125,6 +125,7 @@ fn refused(status: u16, retry_after: Option<u64>) -> Signal {
         detail: "no".into(),
         retry_after,
         gap: None,
+        problem: None,
     })
 }
 
@@ -347,6 +348,7 @@ fn a_gap_over_polls_is_told_and_read_on() {
             detail: "gone".into(),
             retry_after: None,
             gap: Some(gap(oldest, "a9")),
+            problem: None,
         })
     };
     course.hear(gone("a7"));

@@ -1,0 +1,348 @@
+//! A channel's part in a line, event by event.
+
+use super::*;
+use crate::decode::session::Movement;
+
+fn offset(token: &str) -> Offset {
+    token.parse().unwrap()
+}
+
+fn gap(oldest: &str) -> Gap {
+    Gap {
+        oldest: offset(oldest),
+        newest: offset("9"),
+    }
+}
+
+/// Events in short: `join`, `unwant`, `joined 4`, `gapped 2` (joined without what was asked for), `entry 5`,
+/// `gap 2`, `lost`, `end`; of presence `snapshot p1 ada,bob`, `resumed p1`, `+p2 ada`, `-p3 ada`, `hole`,
+/// `members p4 ada`, `silence`.
+fn event(text: &str) -> Event {
+    let mut words = text.split(' ');
+    let (what, at) = (words.next().unwrap(), words.next());
+    let at = || offset(at.unwrap());
+    let members = |names: Option<&str>| {
+        let names = names
+            .unwrap_or("")
+            .split(',')
+            .filter(|name| !name.is_empty());
+        let member = |name: &str| serde_json::from_str(&format!(r#"{{"user":"{name}"}}"#)).unwrap();
+        names.map(member).collect::<Vec<Member>>()
+    };
+    let joined = |recovered, presence| {
+        Event::Joined(Subscribed {
+            offset: match &presence {
+                Some(_) => offset("4"),
+                None => at(),
+            },
+            recovered,
+            presence,
+        })
+    };
+    let change = |position: &str, movement, user: Option<&str>| {
+        Event::Change(Change {
+            offset: offset(position),
+            user: user.unwrap().to_owned(),
+            movement,
+        })
+    };
+    match what {
+        "join" => Event::Settle {
+            wanted: true,
+            open: true,
+        },
+        "unwant" => Event::Settle {
+            wanted: false,
+            open: true,
+        },
+        "offline" => Event::Settle {
+            wanted: true,
+            open: false,
+        },
+        "joined" => joined(true, None),
+        "gapped" => joined(false, None),
+        "entry" => Event::Entry(at()),
+        "gap" => Event::Gap(gap(at().as_str()), LogKind::Entries),
+        "lost" => Event::Lost,
+        "end" => Event::End,
+        "snapshot" => {
+            let members = Some(members(words.next()));
+            joined(
+                true,
+                Some(Snapshot {
+                    offset: at(),
+                    members,
+                }),
+            )
+        }
+        "resumed" => {
+            let members = None;
+            joined(
+                true,
+                Some(Snapshot {
+                    offset: at(),
+                    members,
+                }),
+            )
+        }
+        "hole" => Event::Gap(gap("p9"), LogKind::Presence),
+        "members" => {
+            let members = Some(members(words.next()));
+            Event::Roster(Some(Snapshot {
+                offset: at(),
+                members,
+            }))
+        }
+        "silence" => Event::Roster(None),
+        _ => match what.split_at(1) {
+            ("+", position) => change(
+                position,
+                Movement::Join { info: None },
+                text.split(' ').nth(1),
+            ),
+            ("-", position) => change(position, Movement::Leave, text.split(' ').nth(1)),
+            _ => panic!("`{text}` is no event"),
+        },
+    }
+}
+
+/// What is done about these events, in short, and where reading goes on after them.
+fn told(start: &str, with_presence: bool, events: &[&str]) -> (Vec<String>, String) {
+    let start = match start {
+        "now" => Start::Now,
+        cursor => Start::After(offset(cursor)),
+    };
+    let mut reading = Reading::new(start, with_presence);
+    let mut done = Vec::new();
+    for text in events {
+        let (next, effects) = reading.step(event(text));
+        reading = next;
+        done.extend(effects.into_iter().map(|effect| match effect {
+            Effect::Subscribe => match reading.presence_after() {
+                Some(after) => format!("subscribe, presence after {after}"),
+                None => "subscribe".into(),
+            },
+            Effect::Unsubscribe => "unsubscribe".into(),
+            Effect::Deliver => (*text).to_owned(),
+            Effect::TellGap(gap) => format!("gap {}", gap.oldest),
+            Effect::TellMembers(members) => {
+                let users: Vec<_> = members.iter().map(|member| &*member.user).collect();
+                format!("members {}", users.join(","))
+            }
+            Effect::TellChange(change) => match change.movement {
+                Movement::Join { .. } => format!("+{}", change.user),
+                Movement::Leave => format!("-{}", change.user),
+            },
+            Effect::AskMembers => "ask".into(),
+        }));
+    }
+    let cursor = match reading.start {
+        Start::After(offset) => offset.to_string(),
+        start => format!("{start:?}"),
+    };
+    (done, cursor)
+}
+
+#[test]
+fn each_entry_is_told_once_and_what_cannot_be_had_as_one_gap() {
+    for (rule, start, events, expected, cursor) in [
+        (
+            "the first reply tells where reading starts",
+            "now",
+            &["join", "joined 4"][..],
+            &["subscribe"][..],
+            "4",
+        ),
+        (
+            "an entry that was seen is not told again",
+            "4",
+            &[
+                "join", "joined 4", "entry 4", "entry 3", "entry 5", "entry 5",
+            ],
+            &["subscribe", "entry 5"],
+            "5",
+        ),
+        (
+            "entries may come before the reply",
+            "4",
+            &["join", "entry 5", "joined 4", "entry 6"],
+            &["subscribe", "entry 5", "entry 6"],
+            "6",
+        ),
+        (
+            "a first reply that comes late does not turn back",
+            "now",
+            &["join", "entry 5", "joined 4", "entry 5"],
+            &["subscribe", "entry 5"],
+            "5",
+        ),
+        (
+            "a gap goes on at the oldest, also in an epoch with lower offsets",
+            "7",
+            &["join", "gapped 2", "gap 2", "entry 3"],
+            &["subscribe", "gap 2", "entry 3"],
+            "3",
+        ),
+        (
+            "a gap that came before its reply is told once",
+            "7",
+            &["join", "gap 2", "entry 3", "gapped 2", "entry 4"],
+            &["subscribe", "gap 2", "entry 3", "entry 4"],
+            "4",
+        ),
+        (
+            "a gap of which only the reply speaks is told before the next entry",
+            "7",
+            &["join", "gapped 2", "entry 3"],
+            &["subscribe", "gap 2", "entry 3"],
+            "3",
+        ),
+        (
+            "a first subscription has nothing to miss",
+            "now",
+            &["join", "gapped 2", "entry 3"],
+            &["subscribe", "entry 3"],
+            "3",
+        ),
+        (
+            "what comes after leaving is read again later",
+            "4",
+            &["join", "joined 4", "unwant", "entry 5", "join"],
+            &["subscribe", "unsubscribe", "subscribe"],
+            "4",
+        ),
+        (
+            "a lost line keeps the cursor",
+            "4",
+            &[
+                "join", "joined 4", "entry 5", "lost", "entry 6", "offline", "join",
+            ],
+            &["subscribe", "entry 5", "subscribe"],
+            "5",
+        ),
+        (
+            "nothing follows the end",
+            "4",
+            &["join", "end", "entry 5", "join", "joined 4"],
+            &["subscribe"],
+            "4",
+        ),
+    ] {
+        let told = told(start, false, events);
+        assert_eq!(told, (strings(expected), cursor.to_owned()), "{rule}");
+    }
+}
+
+#[test]
+fn who_is_there_is_told_by_a_snapshot_and_then_by_each_change_once() {
+    for (rule, events, expected) in [
+        (
+            "a snapshot comes first, changes follow",
+            &["join", "snapshot p2 ada", "+p3 bob", "-p4 ada"][..],
+            &["subscribe", "members ada", "+bob", "-ada"][..],
+        ),
+        (
+            "changes that overtake the snapshot wait for it, and those that it knows of are left out",
+            &["join", "+p2 ada", "+p3 bob", "snapshot p2 ada", "+p3 bob"],
+            &["subscribe", "members ada", "+bob"],
+        ),
+        (
+            "after a lost line the log is resumed where it was left",
+            &[
+                "join",
+                "snapshot p2 ada",
+                "+p3 bob",
+                "lost",
+                "join",
+                "resumed p3",
+                "-p4 bob",
+            ],
+            &[
+                "subscribe",
+                "members ada",
+                "+bob",
+                "subscribe, presence after p3",
+                "-bob",
+            ],
+        ),
+        (
+            "changes that overtake the reply to resuming are told once",
+            &[
+                "join",
+                "snapshot p2 ada",
+                "lost",
+                "join",
+                "+p3 bob",
+                "resumed p2",
+                "+p3 bob",
+            ],
+            &[
+                "subscribe",
+                "members ada",
+                "subscribe, presence after p2",
+                "+bob",
+            ],
+        ),
+        (
+            "a log that cannot be resumed is told by a fresh snapshot",
+            &["join", "snapshot p2 ada", "lost", "join", "snapshot p8 eve"],
+            &[
+                "subscribe",
+                "members ada",
+                "subscribe, presence after p2",
+                "members eve",
+            ],
+        ),
+        (
+            "a hole in the log leads to a fresh snapshot, and what came meanwhile follows it",
+            &[
+                "join",
+                "snapshot p2 ada",
+                "hole",
+                "+p8 bob",
+                "-p9 ada",
+                "members p8 ada,bob",
+            ],
+            &["subscribe", "members ada", "ask", "members ada,bob", "-ada"],
+        ),
+        (
+            "a question that fails holds nothing back",
+            &[
+                "join",
+                "snapshot p2 ada",
+                "hole",
+                "+p8 bob",
+                "silence",
+                "+p9 eve",
+            ],
+            &["subscribe", "members ada", "ask", "+bob", "+eve"],
+        ),
+        (
+            "a hole before the reply to resuming does not leave the past standing",
+            &[
+                "join",
+                "snapshot p2 ada",
+                "lost",
+                "join",
+                "hole",
+                "resumed p2",
+                "members p9 eve",
+            ],
+            &[
+                "subscribe",
+                "members ada",
+                "subscribe, presence after p2",
+                "ask",
+                "members eve",
+            ],
+        ),
+    ] {
+        assert_eq!(told("4", true, events).0, strings(expected), "{rule}");
+    }
+    let unwanted = told("4", false, &["join", "snapshot p2 ada", "+p3 bob", "hole"]);
+    assert_eq!(unwanted.0, ["subscribe"], "nobody asked for presence");
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,62 @@
+//! The URL of a server: `http://host[:port]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{HttpUrl, UrlError};
+
+/// The URL of a server. Parsed with [`FromStr`]; a path in it stands before those of the server, and a query
+/// is kept and sent along.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(pub(super) HttpUrl);
+
+impl ServerUrl {
+    pub(crate) fn http(&self) -> &HttpUrl {
+        &self.0
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = UrlError;
+
+    fn from_str(url: &str) -> Result<Self, UrlError> {
+        let parsed = HttpUrl::parse(url)?;
+        let path = parsed.path.trim_end_matches('/').to_owned();
+        Ok(Self(HttpUrl { path, ..parsed }))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    /// Without the query, which may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_offers_is_below_its_url() {
+        for (url, target) in [
+            ("http://h:8080", "/connect?publisher=p"),
+            ("http://h/", "/connect?publisher=p"),
+            ("ws://h/live/?token=x", "/live/connect?token=x&publisher=p"),
+        ] {
+            let parsed: ServerUrl = url.parse().unwrap();
+            let parameters = [("publisher", "p".to_owned())];
+            assert_eq!(
+                parsed.http().target_below("/connect", &parameters),
+                target,
+                "{url}"
+            );
+        }
+    }
+}
