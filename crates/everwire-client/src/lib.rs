@@ -33,8 +33,7 @@ mod websocket;
 pub use backoff::Backoff;
 pub use line::{
     AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
-    Member, Presence, Publication, PublisherError, SubscribeError, SubscribeOptions, Subscription,
-    Update,
+    Member, Presence, Publication, SubscribeError, SubscribeOptions, Subscription, Update,
 };
 pub use offset::{Offset, OffsetError, Start};
 pub use problem::Problem;

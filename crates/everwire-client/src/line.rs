@@ -33,7 +33,7 @@ mod wire;
 pub use self::core::Update;
 pub use channel::Channel;
 pub use command::{History, Member};
-pub use error::{AlreadySubscribed, AskError, LineError, PublisherError, SubscribeError};
+pub use error::{AlreadySubscribed, AskError, LineError, SubscribeError};
 pub use options::{LineOptions, Presence, SubscribeOptions};
 pub use publication::Publication;
 pub use status::LineStatus;
@@ -42,7 +42,7 @@ pub use subscription::Subscription;
 use std::error::Error;
 use std::sync::Arc;
 
-use everwire_channel::{ChannelName, NameError};
+use everwire_channel::{ChannelName, LabelError, NameError, PublisherId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ impl Line {
     /// # Errors
     ///
     /// [`LineOptions::publisher`] is not valid.
-    pub fn connect(server: ServerUrl, options: LineOptions) -> Result<Self, PublisherError> {
+    pub fn connect(server: ServerUrl, options: LineOptions) -> Result<Self, LabelError> {
         Self::start(server, options, None)
     }
 
@@ -100,7 +100,7 @@ impl Line {
         server: ServerUrl,
         options: LineOptions,
         fetch: F,
-    ) -> Result<Self, PublisherError>
+    ) -> Result<Self, LabelError>
     where
         F: Fn() -> T + Send + Sync + 'static,
         T: Future<Output = Result<String, E>> + Send + 'static,
@@ -117,11 +117,9 @@ impl Line {
         server: ServerUrl,
         options: LineOptions,
         fetch: Option<FetchToken>,
-    ) -> Result<Self, PublisherError> {
-        let publisher = match options.publisher.clone() {
-            Some(publisher) => error::check_publisher(publisher)?,
-            None => random::hex(),
-        };
+    ) -> Result<Self, LabelError> {
+        let publisher = options.publisher.clone().unwrap_or_else(random::hex);
+        let publisher = PublisherId::new(&publisher)?;
         let bytes_max = options.message_bytes_max;
         let mut rng = fastrand::Rng::with_seed(u64::from_ne_bytes(random::bytes()));
         let core = Core::new(

@@ -134,9 +134,17 @@ impl Command {
 
     /// Asks for at most `limit` entries.
     pub fn history(channel: &str, start: &Start, limit: u32) -> Self {
+        // Without a place, history begins at the beginning.
+        let place = match start {
+            Start::Now => Place {
+                offset: Some("now"),
+                last: None,
+            },
+            start => start.into(),
+        };
         Self::new(&Members::History {
             channel,
-            place: start.into(),
+            place,
             limit,
         })
     }

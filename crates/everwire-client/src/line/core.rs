@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use everwire_channel::PublisherId;
 use http::Request;
 
 pub(crate) use self::channels::Taken;
@@ -33,7 +34,7 @@ use crate::{LineOptions, LineWire, Problem, ServerUrl};
 pub(crate) struct Core {
     options: LineOptions,
     url: ServerUrl,
-    publisher: String,
+    publisher: PublisherId,
     /// How chance falls, from 0 up to 1.
     chance: Chance,
     key_prefix: String,
@@ -109,7 +110,7 @@ impl Core {
         url: ServerUrl,
         mut options: LineOptions,
         with_token: bool,
-        publisher: String,
+        publisher: PublisherId,
         key_prefix: String,
         chance: Chance,
         now: Instant,

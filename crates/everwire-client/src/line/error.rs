@@ -113,17 +113,3 @@ fn sent(was_sent: bool) -> &'static str {
         false => "was never sent; try again",
     }
 }
-
-/// The id of a publisher breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no id of a publisher; use 1 to 64 visible ASCII characters")]
-pub struct PublisherError(String);
-
-/// The id, if it is one. It is sent in a request target, so what has a meaning there is left out.
-pub(super) fn check_publisher(id: String) -> Result<String, PublisherError> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$'()*,;:@/?".contains(&byte);
-    match (1..=64).contains(&id.len()) && id.bytes().all(is_plain) {
-        true => Ok(id),
-        false => Err(PublisherError(id)),
-    }
-}

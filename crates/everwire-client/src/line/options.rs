@@ -14,8 +14,8 @@ pub struct LineOptions {
     /// The wire to try first, as [`Line::status`](crate::Line::status) told it when the program ran last.
     /// Default: the best.
     pub first_wire: Option<LineWire>,
-    /// Who this line is as a publisher: 1 to 64 visible ASCII characters. Lines of the same publisher leave
-    /// each other's entries out where [`SubscribeOptions::echo`] is false. Default: random.
+    /// Who this line is as a publisher, at most 255 bytes. Lines of the same publisher leave each other's
+    /// entries out where [`SubscribeOptions::echo`] is false. Default: random.
     pub publisher: Option<String>,
     /// How long a wire may take to prove that it carries messages both ways. It grows to four times as much
     /// with failed attempts, since a slow network is none that swallows. Default: 5 s.

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
+use everwire_channel::PublisherId;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::http::HttpWire;
 use self::websocket::WebSocketWire;
@@ -31,7 +33,7 @@ pub(crate) enum Carrier {
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub url: ServerUrl,
-    pub publisher: String,
+    pub publisher: PublisherId,
     pub token: Option<String>,
     /// How long the server may hold a long poll, if its welcome does not say.
     pub poll: Duration,
@@ -152,6 +154,6 @@ fn request(
 
 /// The first request of a wire.
 fn first_request(opening: &Opening) -> Request<Bytes> {
-    let publisher = [("publisher", opening.publisher.clone())];
-    request(opening, "/connect", &publisher)
+    let publisher = utf8_percent_encode(opening.publisher.as_str(), NON_ALPHANUMERIC).to_string();
+    request(opening, "/connect", &[("publisher", publisher)])
 }

@@ -323,17 +323,19 @@ impl HttpWire {
         if !matches!(self.up, Response::Idle) || self.waiting.is_empty() {
             return None;
         }
-        let mut body = "[".to_owned();
-        while let Some(command) = self.waiting.front()
-            && (body.len() == 1 || body.len() + command.len() < POST_BYTES_MAX)
-        {
-            if body.len() > 1 {
-                body.push(',');
+        let mut body = String::new();
+        for _ in 0..POST_COMMANDS_MAX {
+            match self.waiting.front() {
+                Some(next) if body.is_empty() => body.push_str(next),
+                Some(next) if body.len() + next.len() < POST_BYTES_MAX => {
+                    body.push(',');
+                    body.push_str(next);
+                }
+                Some(_) | None => break,
             }
-            body.push_str(command);
             self.waiting.pop_front();
         }
-        body.push(']');
+        let body = format!("[{body}]");
         let mut request = self.request(Method::POST, session, &[]);
         let fields = request.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -393,3 +395,6 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// Commands share a request up to this size; a larger one has a request of its own.
 const POST_BYTES_MAX: usize = 64 * 1024;
+
+/// So many commands share a request at most: half of what servers take by default.
+const POST_COMMANDS_MAX: usize = 50;

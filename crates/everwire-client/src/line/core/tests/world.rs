@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use everwire_channel::PublisherId;
 use serde_json::Value;
 
 use super::network::Network;
@@ -85,7 +86,7 @@ impl World {
             "http://h".parse().unwrap(),
             options,
             token_life.is_some(),
-            publisher.clone(),
+            PublisherId::new(&publisher).unwrap(),
             publisher,
             Box::new(|| 0.5),
             now,
