@@ -58,14 +58,23 @@ impl Ending {
         match self {
             Self::Closed { code, reason } => judge_close(code, &reason),
             Self::Refused { refusal, wire } => judge_refusal(refusal, wire),
-            Self::Cut(reason) | Self::Foreign(reason) => Verdict::Wire { reason },
+            Self::Cut(error) => Verdict::Wire {
+                reason: format!("the connection broke: {error}"),
+            },
+            Self::Foreign(reason) => Verdict::Wire { reason },
             // Something between ends what it does not speak in this way.
             Self::NoResponse {
                 error,
                 wire: LineWire::WebSocket,
-            } => Verdict::Wire { reason: error },
-            Self::NoResponse { error, .. } | Self::Unreachable(error) => Verdict::Server {
-                reason: error,
+            } => Verdict::Wire {
+                reason: format!("no response came: {error}"),
+            },
+            Self::NoResponse { error, .. } => Verdict::Server {
+                reason: format!("no response came: {error}"),
+                after: None,
+            },
+            Self::Unreachable(error) => Verdict::Server {
+                reason: format!("the server cannot be reached: {error}"),
                 after: None,
             },
             // A server that restarted takes a new session at once.

@@ -166,7 +166,7 @@ impl HttpWire {
         match (status.as_u16(), lane) {
             (200, _) if !names(headers, CONTENT_TYPE.as_str(), expected) => {
                 Err(Ending::Foreign(format!(
-                    "something between spoke in the server's place: the content is not {expected}"
+                    "something between spoke in the server's place, and its content is not {expected}"
                 )))
             }
             (200, Lane::Up) => Ok(Response::Whole(Vec::new())),
@@ -398,3 +398,6 @@ const POST_BYTES_MAX: usize = 64 * 1024;
 
 /// So many commands share a request at most: half of what servers take by default.
 const POST_COMMANDS_MAX: usize = 50;
+
+#[cfg(test)]
+mod tests;
