@@ -1,17 +1,11 @@
 //! Which channel a command is about.
 
 use anyhow::{Context, bail};
-use everwire_client::ChannelUrl;
+use everwire_client::{ChannelUrl, ServerUrl};
 
-/// A channel, by its URL or by its name on a server.
+/// Where channels are that are given by name.
 #[derive(Debug, clap::Args)]
 pub struct Address {
-    /// The channel: its name, such as chat/lobby, or its whole URL.
-    ///
-    /// A name is taken on the server that --server names; a URL, such as
-    /// http://127.0.0.1:8080/channels/chat/lobby, stands for itself.
-    channel: String,
-
     /// The server, where only a name is given.
     #[arg(
         long,
@@ -23,13 +17,13 @@ pub struct Address {
 }
 
 impl Address {
-    /// The channel's URL.
+    /// The URL of a channel, which is given by its name or by its whole URL.
     ///
     /// # Errors
     ///
     /// The name or a URL is not valid.
-    pub fn url(&self) -> anyhow::Result<ChannelUrl> {
-        let Self { channel, server } = self;
+    pub fn url(&self, channel: &str) -> anyhow::Result<ChannelUrl> {
+        let server = &self.server;
         if channel.contains("://") {
             return Ok(channel.parse()?);
         }
@@ -43,18 +37,46 @@ impl Address {
     }
 }
 
+/// The one server that all these channels are on, and their names there.
+///
+/// # Errors
+///
+/// They are on several servers, or a URL does not tell the server from the channel.
+pub fn one_server(urls: &[ChannelUrl]) -> anyhow::Result<(ServerUrl, Vec<String>)> {
+    let mut names = Vec::new();
+    let mut servers = Vec::new();
+    for url in urls {
+        let Some((server, name)) = url.server_and_name() else {
+            bail!(
+                "{url} is not below /channels/, so its server is not known; add --wire websocket to read this URL itself"
+            );
+        };
+        names.push(name);
+        servers.push(server);
+    }
+    match &servers[..] {
+        [server, others @ ..] => match others.iter().find(|other| *other != server) {
+            None => Ok((server.clone(), names)),
+            Some(other) => bail!(
+                "one line reads channels of one server, and these are on {server} and {other}; run a command for each"
+            ),
+        },
+        [] => bail!("no channel is named"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn url(channel: &str) -> Result<String, String> {
+    fn address() -> Address {
         let server = "http://h:8080".to_owned();
-        let address = Address {
-            channel: channel.to_owned(),
-            server,
-        };
-        address
-            .url()
+        Address { server }
+    }
+
+    fn url(channel: &str) -> Result<String, String> {
+        address()
+            .url(channel)
             .map(|url| url.to_string())
             .map_err(|error| format!("{error:#}"))
     }
@@ -83,6 +105,32 @@ mod tests {
         ] {
             let error = url(channel).unwrap_err();
             assert!(error.contains(expected), "{channel} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn channels_on_one_line_are_on_one_server() {
+        let server = |channels: &[&str]| {
+            let urls: Vec<_> = (channels.iter())
+                .map(|channel| address().url(channel).unwrap())
+                .collect();
+            one_server(&urls)
+                .map(|(server, names)| (server.to_string(), names.join(" ")))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            server(&["news", "http://h:8080/channels/chat/a"]),
+            Ok(("http://h:8080".into(), "news chat/a".into()))
+        );
+        for (channels, expected) in [
+            (
+                &["news", "http://other/channels/a"][..],
+                "http://h:8080 and http://other",
+            ),
+            (&["http://h/v1/stream/a"], "add --wire websocket"),
+        ] {
+            let error = server(channels).unwrap_err();
+            assert!(error.contains(expected), "{channels:?} gave {error:?}");
         }
     }
 }

@@ -13,6 +13,12 @@ use crate::address::Address;
 /// What to publish, and where.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The channel: its name, such as chat/lobby, or its whole URL.
+    ///
+    /// A name is taken on the server that --server names; a URL, such as
+    /// http://127.0.0.1:8080/channels/chat/lobby, stands for itself.
+    channel: String,
+
     #[command(flatten)]
     address: Address,
 
@@ -64,7 +70,7 @@ pub fn command() -> Command {
 /// Publishes, and prints an offset for each message.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = Args::from_arg_matches(matches)?;
-    let url = args.address.url()?;
+    let url = args.address.url(&args.channel)?;
     let patience = Duration::from_secs(args.retry_for);
     let options = PublisherOptions {
         patience,

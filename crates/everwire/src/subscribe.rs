@@ -1,46 +1,66 @@
 //! `everwire subscribe`
 
 mod print;
+mod source;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches};
-use everwire_client::{Item, Offset, Reader, Start, Wire};
+use everwire_client::{ChannelUrl, Member, Offset, Presence, Start, SubscribeOptions, Wire};
 
-use crate::address::Address;
+use crate::address::{Address, one_server};
 use print::Printer;
+use source::{News, Source, Told};
 
 /// What to read, and how.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The channels: their names, such as chat/lobby, or their whole URLs.
+    ///
+    /// A name is taken on the server that --server names; a URL, such as
+    /// http://127.0.0.1:8080/channels/chat/lobby, stands for itself.
+    #[arg(value_name = "CHANNEL", required = true)]
+    channels: Vec<String>,
+
     #[command(flatten)]
     address: Address,
 
-    /// How to read: all wires give the same entries.
+    /// Read each channel at its own URL, over this wire and no other: all give the same entries.
+    ///
+    /// Without it, one line carries all channels, over the best wire that gets through.
     #[arg(
         long,
-        default_value = Wire::default().as_str(),
         value_parser = PossibleValuesParser::new(Wire::ALL.map(Wire::as_str)).try_map(|name| name.parse::<Wire>()),
     )]
-    wire: Wire,
+    wire: Option<Wire>,
 
     /// Where to start: now, beginning, or an offset that was printed before.
     #[arg(long, value_name = "PLACE", default_value = "now", value_parser = place)]
     from: Start,
 
-    /// Start with the last N entries.
+    /// Start with the last N entries of each channel.
     #[arg(long, value_name = "N", conflicts_with = "from")]
     last: Option<u64>,
 
-    /// Stop after N entries.
+    /// Stop after N entries in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
+    /// Show who is there, who comes and who goes.
+    #[arg(long, conflicts_with = "wire")]
+    presence: bool,
+
+    /// Be there by this name, for others to see; shows them too.
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "wire")]
+    user: Option<String>,
+
     /// Print each entry whole, as a JSON object on a line of its own: offset, time in Unix
-    /// milliseconds, event, and data, or data64 for bytes.
+    /// milliseconds, event, and data, or data64 for bytes; with several channels also channel.
+    /// Joins and leaves are objects too.
     #[arg(long)]
     json: bool,
 
@@ -52,38 +72,30 @@ pub struct Args {
 /// `everwire subscribe`
 pub fn command() -> Command {
     Args::augment_args(Command::new("subscribe"))
-        .about("Read a channel, live, through any disconnection")
+        .about("Read channels, live, through any disconnection")
         .after_help(
-            "Entries go to standard output, one line for each; notices (connected, reconnecting, a gap) go to \
-             standard error. Ends when the channel is closed.\n\n\
+            "Entries go to standard output, one line for each, which begins with the channel and a tab where there \
+             are several; notices (connected, reconnecting, a gap, who comes and goes) go to standard error. Ends \
+             when all channels are closed.\n\n\
              Examples:\n  \
              everwire subscribe news\n  \
-             everwire subscribe chat/lobby --last 20 --json\n  \
+             everwire subscribe chat/lobby chat/help --last 20 --json\n  \
+             everwire subscribe chat/lobby --as ada\n  \
              everwire subscribe news --wire long-poll --from beginning --count 100",
         )
 }
 
-/// Reads until the channel is closed, or enough is read.
+/// Reads until the channels are closed, or enough is read.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = Args::from_arg_matches(matches)?;
-    let url = args.address.url()?;
+    let urls = (args.channels.iter())
+        .map(|channel| args.address.url(channel))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let stdout = io::stdout();
-    let printer = Printer::new(args.json, stdout.is_terminal());
-    let start = args.last.map_or(args.from, Start::Last);
-    let mut subscription = Subscription {
-        reader: Reader::new(url.clone(), args.wire, start),
-        printer,
-        left: args.count,
-        notices: if args.quiet {
-            Notices::Silent
-        } else {
-            Notices::OnStandardError
-        },
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    match runtime.block_on(subscription.run(&mut stdout.lock())) {
+    match runtime.block_on(read(&args, &urls, &mut stdout.lock())) {
         // Whoever read our output has enough, as in `everwire subscribe news | head -1`.
         Err(error)
             if error
@@ -92,18 +104,76 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         {
             Ok(())
         }
-        outcome => {
-            outcome.with_context(|| format!("cannot go on reading {url} over {}", args.wire))
-        }
+        outcome => outcome,
     }
 }
 
-struct Subscription {
-    reader: Reader,
-    printer: Printer,
-    /// How many entries are still wanted; `None`: all.
-    left: Option<u64>,
-    notices: Notices,
+async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyhow::Result<()> {
+    let start = args.last.map_or(args.from.clone(), Start::Last);
+    if let (Start::After(_), [_, _, ..]) = (&start, urls) {
+        bail!("an offset belongs to one channel; name one, or use --last or --from beginning");
+    }
+    let (mut source, names) = match args.wire {
+        Some(wire) => (Source::readers(urls, wire, &start), args.channels.clone()),
+        None => {
+            let (server, names) = one_server(urls)?;
+            let options = SubscribeOptions {
+                start,
+                presence: args.presence_options(),
+                ..SubscribeOptions::default()
+            };
+            (Source::line(server, &names, &options)?, names)
+        }
+    };
+    let printer = Printer::new(args.json, io::stdout().is_terminal());
+    let notices = match args.quiet {
+        true => Notices::Silent,
+        false => Notices::OnStandardError,
+    };
+    let mut open = names.len();
+    let mut left = args.count;
+    while left != Some(0) && open > 0 {
+        let (index, told) = match source.next().await {
+            News::Told(index, told) => (index, told),
+            News::Notice(notice) => {
+                notices.tell(None, format_args!("{notice}"));
+                continue;
+            }
+            News::Failed(error) => return Err(error),
+        };
+        // One channel needs no name.
+        let channel = (names.len() > 1).then(|| &*names[index]);
+        printer.tell(channel, &told, output)?;
+        match &told {
+            Told::Entry(_) => left = left.map(|left| left - 1),
+            Told::Gap(gap) => notices.tell(
+                channel,
+                format_args!("gap: entries are gone; going on after {}", gap.oldest),
+            ),
+            Told::Members(members) => {
+                notices.tell(channel, format_args!("here: {}", Users(members)));
+            }
+            Told::Join { user, .. } => notices.tell(channel, format_args!("{user} came")),
+            Told::Leave { user } => notices.tell(channel, format_args!("{user} left")),
+            Told::Closed => {
+                open -= 1;
+                notices.tell(channel, format_args!("the channel is closed"));
+            }
+        }
+    }
+    source.close().await;
+    Ok(())
+}
+
+impl Args {
+    fn presence_options(&self) -> Option<Presence> {
+        let wants = self.presence || self.user.is_some();
+        wants.then(|| Presence {
+            user: self.user.clone(),
+            info: None,
+            join: self.user.is_some(),
+        })
+    }
 }
 
 enum Notices {
@@ -111,43 +181,42 @@ enum Notices {
     Silent,
 }
 
-impl Subscription {
-    async fn run(&mut self, output: &mut impl Write) -> anyhow::Result<()> {
-        while self.left != Some(0)
-            && let Some(item) = self.reader.next().await?
-        {
-            match &item {
-                Item::Entry(entry) => {
-                    self.printer.entry(entry, output)?;
-                    self.left = self.left.map(|left| left - 1);
-                }
-                Item::Gap(gap) => {
-                    self.printer.gap(gap, output)?;
-                    self.notice(format_args!(
-                        "gap: entries are gone; going on after {}",
-                        gap.oldest
-                    ));
-                }
-                Item::Closed => self.notice(format_args!("the channel is closed")),
-                Item::Connected(wire) => self.notice(format_args!("connected over {wire}")),
-                Item::Disconnected { cause, retry_in } => {
-                    self.notice(format_args!(
-                        "{cause}; reconnecting in {}",
-                        seconds(*retry_in)
-                    ));
-                }
-                item => self.notice(format_args!("{item:?}")),
+impl Notices {
+    fn tell(&self, channel: Option<&str>, notice: fmt::Arguments<'_>) {
+        let notice = match channel {
+            Some(channel) => format!("{channel}: {notice}"),
+            None => notice.to_string(),
+        };
+        match self {
+            // What others call themselves is in it too. That nobody reads notices is no reason to stop reading.
+            Self::OnStandardError => {
+                drop(writeln!(
+                    io::stderr(),
+                    "everwire: {}",
+                    print::harmless(&notice)
+                ));
+            }
+            Self::Silent => {}
+        }
+    }
+}
+
+/// Members by their names, and how often each is there.
+struct Users<'a>(&'a [Member]);
+
+impl fmt::Display for Users<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nobody");
+        }
+        for (index, Member { user, count, .. }) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{user}")?;
+            if *count > 1 {
+                write!(f, " ({count} times)")?;
             }
         }
         Ok(())
-    }
-
-    fn notice(&self, notice: std::fmt::Arguments<'_>) {
-        match self.notices {
-            // That nobody reads notices is no reason to stop reading.
-            Notices::OnStandardError => drop(writeln!(io::stderr(), "everwire: {notice}")),
-            Notices::Silent => {}
-        }
     }
 }
 
@@ -199,6 +268,10 @@ mod tests {
                 "cannot be used with",
             ),
             (&["news", "--count", "0"], "1.."),
+            (
+                &["news", "--wire", "polling", "--presence"],
+                "cannot be used with",
+            ),
             (&[], "<CHANNEL>"),
         ] {
             let error = parse(args).unwrap_err();
@@ -211,7 +284,7 @@ mod tests {
         for wire in Wire::ALL {
             assert_eq!(
                 parse(&["news", "--wire", wire.as_str()]).unwrap().wire,
-                wire
+                Some(wire)
             );
         }
     }

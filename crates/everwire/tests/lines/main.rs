@@ -71,14 +71,10 @@ fn from_the_beginning() -> SubscribeOptions {
 
 /// The data of the next entry.
 async fn next(subscription: &mut Subscription) -> String {
-    loop {
-        match subscription.next().await.expect("the channel is read") {
-            Some(Update::Entry(entry)) => {
-                return String::from_utf8(entry.data.as_bytes().to_vec()).unwrap();
-            }
-            Some(update) => panic!("{update:?} came, and no entry"),
-            None => panic!("the channel ended"),
-        }
+    match subscription.next().await.expect("the channel is read") {
+        Some(Update::Entry(entry)) => String::from_utf8(entry.data.as_bytes().to_vec()).unwrap(),
+        Some(update) => panic!("{update:?} came, and no entry"),
+        None => panic!("the channel ended"),
     }
 }
 
