@@ -30,6 +30,10 @@ mod reader;
 mod signal;
 mod websocket;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use backoff::Backoff;
 pub use line::{
     AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
