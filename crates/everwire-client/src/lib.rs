@@ -37,7 +37,7 @@ pub mod fuzz;
 pub use backoff::Backoff;
 pub use line::{
     AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
-    Member, Presence, Publication, SubscribeError, SubscribeOptions, Subscription, Update,
+    Member, Members, Presence, Publication, SubscribeError, SubscribeOptions, Subscription, Update,
 };
 pub use offset::{Offset, OffsetError, Start};
 pub use problem::Problem;

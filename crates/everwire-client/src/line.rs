@@ -32,7 +32,7 @@ mod wire;
 
 pub use self::core::Update;
 pub use channel::Channel;
-pub use command::{History, Member};
+pub use command::{History, Member, Members};
 pub use error::{AlreadySubscribed, AskError, LineError, SubscribeError};
 pub use options::{LineOptions, Presence, SubscribeOptions};
 pub use publication::Publication;

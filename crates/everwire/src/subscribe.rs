@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches};
-use everwire_client::{ChannelUrl, Member, Offset, Presence, Start, SubscribeOptions, Wire};
+use everwire_client::{
+    ChannelUrl, Member, Members, Offset, Presence, Start, SubscribeOptions, Wire,
+};
 
 use crate::address::{Address, one_server};
 use print::Printer;
@@ -202,21 +204,25 @@ impl Notices {
 }
 
 /// Members by their names, and how often each is there.
-struct Users<'a>(&'a [Member]);
+struct Users<'a>(&'a Members);
 
 impl fmt::Display for Users<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        let Members { total, listed, .. } = self.0;
+        if listed.is_empty() {
             return f.write_str("nobody");
         }
-        for (index, Member { user, count, .. }) in self.0.iter().enumerate() {
+        for (index, Member { user, count, .. }) in listed.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{user}")?;
             if *count > 1 {
                 write!(f, " ({count} times)")?;
             }
         }
-        Ok(())
+        match total.saturating_sub(listed.len() as u64) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use everwire_channel::{EventName, IdempotencyKey};
 
-use super::command::{Command, History, Member, Snapshot};
+use super::command::{Command, History, Members, Snapshot};
 use super::shared::Handle;
 use super::{AlreadySubscribed, AskError, Publication, SubscribeOptions, Subscription};
 use crate::{Offset, Receipt, Start};
@@ -74,12 +74,12 @@ impl Channel {
         History::parse(&ok).map_err(|error| AskError::Unreadable(format!("{error:?}")))
     }
 
-    /// Asks who is there.
+    /// Asks who is there. Needs no subscription.
     ///
     /// # Errors
     ///
     /// The server refuses, too much waits already, or no answer came in time.
-    pub async fn members(&self) -> Result<Vec<Member>, AskError> {
+    pub async fn members(&self) -> Result<Members, AskError> {
         let ok = self.ask(Command::members(&self.name)).await?;
         let snapshot: Snapshot = serde_json::from_str(&ok).map_err(|error| unreadable(&error))?;
         Ok(snapshot.members.unwrap_or_default())

@@ -21,7 +21,7 @@ pub(crate) struct Command(String);
 
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-enum Members<'a> {
+enum CommandMembers<'a> {
     Subscribe {
         channel: &'a str,
         #[serde(flatten)]
@@ -93,7 +93,7 @@ impl Command {
             offset: presence_after.map(Offset::as_str),
             join: presence.join,
         });
-        Self::new(&Members::Subscribe {
+        Self::new(&CommandMembers::Subscribe {
             channel,
             place: start.into(),
             echo: options.echo,
@@ -102,7 +102,7 @@ impl Command {
     }
 
     pub fn unsubscribe(channel: &str) -> Self {
-        Self::new(&Members::Unsubscribe { channel })
+        Self::new(&CommandMembers::Unsubscribe { channel })
     }
 
     /// Publishes under this key.
@@ -123,7 +123,7 @@ impl Command {
             }
             Data::Binary(bytes) => (None, Some(BASE64_STANDARD.encode(bytes))),
         };
-        Ok(Self::new(&Members::Publish {
+        Ok(Self::new(&CommandMembers::Publish {
             channel,
             data: data.as_deref(),
             data64,
@@ -142,7 +142,7 @@ impl Command {
             },
             start => start.into(),
         };
-        Self::new(&Members::History {
+        Self::new(&CommandMembers::History {
             channel,
             place,
             limit,
@@ -150,18 +150,18 @@ impl Command {
     }
 
     pub fn members(channel: &str) -> Self {
-        Self::new(&Members::Presence { channel })
+        Self::new(&CommandMembers::Presence { channel })
     }
 
     pub fn authenticate(token: &str) -> Self {
-        Self::new(&Members::Authenticate { token })
+        Self::new(&CommandMembers::Authenticate { token })
     }
 
     pub fn ping() -> Self {
         Self(r#""op":"ping"}"#.to_owned())
     }
 
-    fn new(members: &Members<'_>) -> Self {
+    fn new(members: &CommandMembers<'_>) -> Self {
         let mut text = serde_json::to_string(members)
             .unwrap_or_else(|_| unreachable!("members are strings, numbers and JSON"));
         text.remove(0);
@@ -204,13 +204,45 @@ pub(crate) struct Subscribed {
     pub presence: Option<Snapshot>,
 }
 
-/// Who is there.
+/// Where a channel's presence stands.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "SnapshotMembers")]
 pub(crate) struct Snapshot {
     /// Where the presence log goes on.
     pub offset: Offset,
     /// None where the presence log was resumed: then joins and leaves follow.
-    pub members: Option<Vec<Member>>,
+    pub members: Option<Members>,
+}
+
+#[derive(Deserialize)]
+struct SnapshotMembers {
+    offset: Offset,
+    total: Option<u64>,
+    members: Option<Vec<Member>>,
+}
+
+impl From<SnapshotMembers> for Snapshot {
+    fn from(snapshot: SnapshotMembers) -> Self {
+        let total = snapshot.total;
+        let members = snapshot.members.map(|listed| Members {
+            total: total.unwrap_or(listed.len() as u64),
+            listed,
+        });
+        Self {
+            offset: snapshot.offset,
+            members,
+        }
+    }
+}
+
+/// Who is in a channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Members {
+    /// How many are there.
+    pub total: u64,
+    /// Those that the server lists, in the order of their names; of very many not all.
+    pub listed: Vec<Member>,
 }
 
 /// One user who is in a channel, over one session or several.
@@ -221,7 +253,8 @@ pub struct Member {
     pub user: String,
     /// What the user tells about itself.
     pub info: Option<Value>,
-    /// How many sessions of this user are in the channel.
+    /// How many sessions of this user are in the channel; 0 for a moment after the last one is gone, since it may
+    /// come back.
     #[serde(default = "one")]
     pub count: u64,
 }
@@ -249,14 +282,14 @@ pub struct History {
 impl History {
     pub(crate) fn parse(ok: &str) -> Result<Self, Undecodable> {
         #[derive(Deserialize)]
-        struct Members<'a> {
+        struct HistoryMembers<'a> {
             #[serde(borrow)]
             entries: Vec<Envelope<'a>>,
             offset: Offset,
             #[serde(default)]
             up_to_date: bool,
         }
-        let members: Members<'_> = serde_json::from_str(ok)?;
+        let members: HistoryMembers<'_> = serde_json::from_str(ok)?;
         Ok(Self {
             entries: (members.entries.into_iter())
                 .map(Envelope::entry)

@@ -11,7 +11,7 @@
 use crate::decode::session::{Change, LogKind};
 use crate::{Gap, Offset, Start};
 
-use super::command::{Member, Snapshot, Subscribed};
+use super::command::{Members, Snapshot, Subscribed};
 
 /// Where a channel stands on the line.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,7 @@ pub(crate) enum Effect {
     /// Hand the entry over that came.
     Deliver,
     TellGap(Gap),
-    TellMembers(Vec<Member>),
+    TellMembers(Members),
     TellChange(Change),
     AskMembers,
 }

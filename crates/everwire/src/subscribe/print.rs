@@ -96,7 +96,8 @@ fn object(told: &Told) -> Option<String> {
             gap.oldest, gap.newest
         ),
         Told::Members(members) => {
-            let members: Vec<_> = members
+            let listed: Vec<_> = members
+                .listed
                 .iter()
                 .map(|member| {
                     let mut object = user(&member.user, member.info.as_ref());
@@ -104,7 +105,11 @@ fn object(told: &Told) -> Option<String> {
                     object
                 })
                 .collect();
-            format!("\"members\":{}", Value::from(members))
+            format!(
+                "\"total\":{},\"members\":{}",
+                members.total,
+                Value::from(listed)
+            )
         }
         Told::Join { user: name, info } => format!("\"join\":{}", user(name, info.as_ref())),
         Told::Leave { user: name } => format!("\"leave\":{}", user(name, None)),
@@ -143,7 +148,7 @@ fn entry_members(entry: &Entry) -> String {
 
 #[cfg(test)]
 mod tests {
-    use everwire_client::Gap;
+    use everwire_client::{Gap, Members};
 
     use super::*;
 
@@ -222,7 +227,10 @@ mod tests {
                 Told::Gap(gap),
                 r#"{"channel":"a","gap":{"oldest":"a3","newest":"a9"}}"#,
             ),
-            (Told::Members(vec![]), r#"{"channel":"a","members":[]}"#),
+            (
+                Told::Members(Members::default()),
+                r#"{"channel":"a","total":0,"members":[]}"#,
+            ),
             (
                 join,
                 r#"{"channel":"a","join":{"info":{"admin":false},"user":"~ada"}}"#,

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use everwire_client::{
-    ChannelUrl, Entry, Gap, Item, Line, LineOptions, LineStatus, LineWire, Member, Reader,
+    ChannelUrl, Entry, Gap, Item, Line, LineOptions, LineStatus, LineWire, Members, Reader,
     ServerUrl, Start, SubscribeOptions, Subscription, Update, Wire,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub enum Told {
     Entry(Entry),
     Gap(Gap),
-    Members(Vec<Member>),
+    Members(Members),
     Join {
         user: String,
         info: Option<Value>,

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use everwire_client::{
-    AskError, Backoff, Line, LineOptions, LineStatus, LineWire, Publication, ServerUrl, Start,
-    SubscribeOptions, Subscription, Update,
+    AskError, Backoff, Line, LineOptions, LineStatus, LineWire, Presence, Publication, ServerUrl,
+    Start, SubscribeOptions, Subscription, Update,
 };
 use everwire_server::{Config, Server};
 use fastrand::Rng;
 use proxy::Proxy;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// A server, stopped when it is dropped.
@@ -42,6 +43,7 @@ fn start() -> Running {
     };
     config.listen.set_port(0);
     config.stop.drain_ms = 1;
+    config.presence.linger_ms = 1000;
     Running(Some(
         Server::start(config).expect("the server starts on a free port"),
     ))
@@ -150,6 +152,82 @@ async fn a_line_leaves_out_its_own_entries_where_it_wants_no_echo() {
             .unwrap();
         assert_eq!(next(&mut entries).await, "another's", "{wire}");
     }
+}
+
+/// Who is there and how that changes, in short.
+async fn presence(subscription: &mut Subscription) -> String {
+    match subscription.next().await.expect("the channel is read") {
+        Some(Update::Members(members)) => {
+            let users: Vec<_> = members.listed.iter().map(|member| &*member.user).collect();
+            format!("here: {}", users.join(" "))
+        }
+        Some(Update::Join { user, info }) => match info {
+            Some(info) => format!("{user} came with {info}"),
+            None => format!("{user} came"),
+        },
+        Some(Update::Leave { user }) => format!("{user} left"),
+        update => panic!("{update:?} came, and nothing about presence"),
+    }
+}
+
+#[tokio::test]
+async fn two_lines_see_each_other_come_and_go_and_who_watches_is_not_seen() {
+    let server = start();
+    // Together, since who leaves is seen a second later.
+    let mut wires = JoinSet::new();
+    for wire in LineWire::ALL {
+        wires.spawn(come_and_go(server.address(), wire));
+    }
+    while let Some(end) = wires.join_next().await {
+        end.unwrap();
+    }
+}
+
+async fn come_and_go(server: SocketAddr, wire: LineWire) {
+    let proxy = Proxy::start(server).await;
+    let name = format!("lobby/{wire}");
+    let present = |user: Option<&str>, info: Option<Value>| SubscribeOptions {
+        presence: Some(Presence {
+            user: user.map(str::to_owned),
+            info,
+            join: user.is_some(),
+        }),
+        ..SubscribeOptions::default()
+    };
+    let connect = |address| Line::connect(url(address), options(&[wire])).unwrap();
+    let watcher = connect(server).channel(&name).unwrap();
+    let mut watched = watcher.subscribe(present(None, None)).unwrap();
+    assert_eq!(presence(&mut watched).await, "here: ", "{wire}");
+
+    let mood = Some(json!({"mood": "fine"}));
+    let ada = connect(proxy.address);
+    let ada_there = ada
+        .channel(&name)
+        .unwrap()
+        .subscribe(present(Some("ada"), mood))
+        .unwrap();
+    assert_eq!(
+        presence(&mut watched).await,
+        r#"~ada came with {"mood":"fine"}"#,
+        "{wire}"
+    );
+
+    let bob = connect(server);
+    let mut bob_there = bob
+        .channel(&name)
+        .unwrap()
+        .subscribe(present(Some("bob"), None))
+        .unwrap();
+    assert_eq!(presence(&mut bob_there).await, "here: ~ada ~bob", "{wire}");
+    assert_eq!(presence(&mut watched).await, "~bob came", "{wire}");
+    assert_eq!(watcher.members().await.unwrap().total, 2, "{wire}");
+
+    // A line that is cut comes back within the time that is given it, and nobody sees that.
+    proxy.cut();
+    bob.close().await;
+    assert_eq!(presence(&mut watched).await, "~bob left", "{wire}");
+    drop(ada_there);
+    assert_eq!(presence(&mut watched).await, "~ada left", "{wire}");
 }
 
 /// Every connection is cut after so many bytes; each next one lives longer, so that the line gets on.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::follow::Follow;
 use super::{Asked, Core, ReadingId};
 use crate::decode::session::{Change, Movement};
-use crate::line::command::{Command, Member};
+use crate::line::command::{Command, Members};
 use crate::line::course::{Event, Stage};
 use crate::line::reading::{self, Reading};
 use crate::line::{AlreadySubscribed, SubscribeError};
@@ -21,9 +21,9 @@ pub enum Update {
     Entry(Entry),
     /// Entries that this subscription still needed are gone; the next entry is the oldest one kept.
     Gap(Gap),
-    /// Who is there: all of them, in place of what was known. The first word about presence, and told anew
+    /// Who is there, in place of what was known. The first word about presence, and told anew
     /// where joins and leaves were missed.
-    Members(Vec<Member>),
+    Members(Members),
     /// A user came, or brings other info.
     Join {
         /// The user's name.

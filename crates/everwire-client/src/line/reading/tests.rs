@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decode::session::Movement;
+use crate::line::command::Member;
 
 fn offset(token: &str) -> Offset {
     token.parse().unwrap()
@@ -27,7 +28,11 @@ fn event(text: &str) -> Event {
             .split(',')
             .filter(|name| !name.is_empty());
         let member = |name: &str| serde_json::from_str(&format!(r#"{{"user":"{name}"}}"#)).unwrap();
-        names.map(member).collect::<Vec<Member>>()
+        let listed: Vec<Member> = names.map(member).collect();
+        Members {
+            total: listed.len() as u64,
+            listed,
+        }
     };
     let joined = |recovered, presence| {
         Event::Joined(Subscribed {
@@ -126,7 +131,7 @@ fn told(start: &str, with_presence: bool, events: &[&str]) -> (Vec<String>, Stri
             Effect::Deliver => (*text).to_owned(),
             Effect::TellGap(gap) => format!("gap {}", gap.oldest),
             Effect::TellMembers(members) => {
-                let users: Vec<_> = members.iter().map(|member| &*member.user).collect();
+                let users: Vec<_> = members.listed.iter().map(|member| &*member.user).collect();
                 format!("members {}", users.join(","))
             }
             Effect::TellChange(change) => match change.movement {

@@ -283,6 +283,7 @@ impl Seen {
                     Update::Gap(_) => self.gaps += 1,
                     Update::Members(members) => {
                         let users: Vec<_> = members
+                            .listed
                             .iter()
                             .map(|member| format!("{}×{}", member.user, member.count))
                             .collect();
