@@ -59,6 +59,8 @@ pub(crate) struct Core {
     left: HashSet<String>,
     acts: VecDeque<Act>,
     ready: VecDeque<ReadingId>,
+    /// A reading is not pressed any more, and the shell does not know.
+    relieved: bool,
 }
 
 pub(crate) type Chance = Box<dyn FnMut() -> f64 + Send>;
@@ -140,6 +142,7 @@ impl Core {
             left: HashSet::new(),
             acts: VecDeque::new(),
             ready: VecDeque::new(),
+            relieved: false,
         };
         core.step(Event::Start, now);
         core
@@ -244,9 +247,16 @@ impl Core {
         self.acts.pop_front()
     }
 
-    /// Whether there is something to do.
-    pub fn has_acts(&self) -> bool {
-        !self.acts.is_empty() || !self.outgoing.is_empty()
+    /// Whether the shell has something to do.
+    pub fn has_news(&self) -> bool {
+        !self.acts.is_empty() || !self.outgoing.is_empty() || self.relieved
+    }
+
+    /// Whether much waits to be taken somewhere. If the shell brings no more for a moment, who takes it may
+    /// catch up, and the channel need not be left.
+    pub fn poll_pressed(&mut self) -> bool {
+        self.relieved = false;
+        self.follows.values().any(Follow::is_pressed)
     }
 
     /// The next answer: the `ok` of a reply as JSON.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -63,11 +63,13 @@ impl Driver {
     }
 
     async fn run(mut self, mut reported: mpsc::Receiver<Report>) {
-        let mut reports = Vec::with_capacity(REPORTS_MAX);
+        let mut reports = Vec::with_capacity(TURN_REPORTS);
+        let mut pressed_since = None;
         loop {
             let Todo {
                 acts,
                 wake_at,
+                is_pressed,
                 is_closed,
             } = self.shared.todo();
             for act in acts {
@@ -76,13 +78,23 @@ impl Driver {
             if is_closed && self.farewells.is_empty() {
                 return;
             }
-            let wake_at = wake_at.map(Instant::from_std);
+            let now = Instant::now();
+            pressed_since = is_pressed.then(|| pressed_since.unwrap_or(now));
+            let patient_until = pressed_since.map(|since| since + PATIENCE);
+            let waits_for = patient_until.filter(|until| now < *until);
+            let wake_at = wake_at
+                .map(Instant::from_std)
+                .into_iter()
+                .chain(waits_for)
+                .min();
             tokio::select! {
-                _ = reported.recv_many(&mut reports, REPORTS_MAX) => self.shared.with(|core, now| {
-                    for (serial, happened) in reports.drain(..) {
-                        core.handle(serial, happened, now);
-                    }
-                }),
+                _ = reported.recv_many(&mut reports, TURN_REPORTS), if waits_for.is_none() => {
+                    self.shared.with(|core, now| {
+                        for (serial, happened) in reports.drain(..) {
+                            core.handle(serial, happened, now);
+                        }
+                    });
+                }
                 () = self.shared.nudged() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                     self.shared.with(Core::handle_timeout);
@@ -163,3 +175,10 @@ async fn fetched(fetching: &mut Option<Pin<Box<dyn Future<Output = Token> + Send
 
 /// Reports of transports that wait for the core; beyond that the sockets wait.
 const REPORTS_MAX: usize = 64;
+
+/// Reports that the core hears in one turn: with pieces of 4 KiB, fewer small entries than may wait for a reader.
+const TURN_REPORTS: usize = 16;
+
+/// How long a line waits for a reader of whom much waits, before it brings more and may have to leave the channel. A
+/// reader that takes nothing delays the others by this, once.
+const PATIENCE: Duration = Duration::from_millis(100);

@@ -42,6 +42,8 @@ pub(super) type Answer = Result<String, AskError>;
 pub(super) struct Todo {
     pub acts: Vec<Act>,
     pub wake_at: Option<Instant>,
+    /// Much waits to be taken somewhere.
+    pub is_pressed: bool,
     pub is_closed: bool,
 }
 
@@ -91,12 +93,12 @@ impl Shared {
     pub fn poll_take(&self, id: ReadingId, context: &Context<'_>) -> Poll<Taken> {
         let mut state = self.lock();
         let taken = state.core.take(id, now());
-        let has_acts = state.core.has_acts();
+        let has_news = state.core.has_news();
         if taken == Taken::Pending {
             state.wakers.insert(id, context.waker().clone());
         }
         drop(state);
-        if has_acts {
+        if has_news {
             self.nudge.notify_one();
         }
         match taken {
@@ -123,6 +125,7 @@ impl Shared {
         Todo {
             acts,
             wake_at,
+            is_pressed: state.core.poll_pressed(),
             is_closed: matches!(state.core.status(), LineStatus::Closed(_)),
         }
     }

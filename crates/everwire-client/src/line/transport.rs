@@ -169,7 +169,9 @@ async fn content(lane: Lane, response: Response<Incoming>, reporter: &Reporter) 
     loop {
         match body.frame().await {
             Some(Ok(frame)) => {
-                if let Ok(bytes) = frame.into_data() {
+                let mut bytes = frame.into_data().unwrap_or_default();
+                while !bytes.is_empty() {
+                    let bytes = bytes.split_to(bytes.len().min(PIECE_BYTES_MAX));
                     reporter.report(Happened::Piece { lane, bytes }).await;
                 }
             }
@@ -262,6 +264,9 @@ impl From<ConnectionEvent> for Happened {
 
 /// How a Close frame without a code is told (RFC 6455, section 7.1.5).
 const NO_CODE: u16 = 1005;
+
+/// A piece that is larger is reported in parts.
+const PIECE_BYTES_MAX: usize = 4096;
 
 /// How long the server may take to hear that a wire is let go of.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -3,6 +3,8 @@
 mod proxy;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use everwire_client::{
@@ -152,6 +154,28 @@ async fn a_line_leaves_out_its_own_entries_where_it_wants_no_echo() {
             .unwrap();
         assert_eq!(next(&mut entries).await, "another's", "{wire}");
     }
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_until_it_can_be_had_and_shown() {
+    let server = start();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = asked.clone();
+    let fetch = move || {
+        let asked = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match asked {
+                0 => Err("the wallet is locked"),
+                _ => Ok("an opaque token".to_owned()),
+            }
+        }
+    };
+    let line = Line::connect_with_token(url(server.address()), options(&[]), fetch).unwrap();
+    let mut status = line.watch();
+    // The server of this version takes whatever token it is shown.
+    let is_open = |status: &LineStatus| matches!(status, LineStatus::Open { .. });
+    status.wait_for(is_open).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 /// Who is there and how that changes, in short.

@@ -86,7 +86,9 @@ impl Core {
         let Some(follow) = self.follows.get_mut(&id) else {
             return Taken::Ended(None);
         };
+        let was_pressed = follow.is_pressed();
         let taken = follow.take();
+        self.relieved |= was_pressed && !follow.is_pressed();
         if follow.judge_fullness() {
             self.settle(id, now);
         }

@@ -50,6 +50,11 @@ impl Follow {
         !self.full && self.retry_at.is_none()
     }
 
+    /// More waits than half of what may; a little patience may spare leaving the channel.
+    pub fn is_pressed(&self) -> bool {
+        !self.full && self.queue.len() > self.options.waiting_max / 2
+    }
+
     /// Whether the queue became full, or empty enough.
     pub fn judge_fullness(&mut self) -> bool {
         let most = self.options.waiting_max.max(1);

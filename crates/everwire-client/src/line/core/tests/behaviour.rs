@@ -76,6 +76,29 @@ fn a_slow_reader_has_its_channel_left_instead_of_filling_the_memory_and_misses_n
 }
 
 #[test]
+fn a_reader_of_whom_much_waits_is_told_so_that_it_can_be_waited_for() {
+    let mut world = opened(&LineWire::ALL);
+    let options = SubscribeOptions {
+        waiting_max: 10,
+        ..from_the_beginning()
+    };
+    world.hold("a", options);
+    world.advance(A_MOMENT);
+    for (append, expected) in [(5, false), (1, true), (3, true), (1, false)] {
+        for _ in 0..append {
+            world.serve(|server| server.append("a", json!(1), None));
+        }
+        world.advance(A_MOMENT);
+        let is_pressed = world.with(|line, _| line.poll_pressed());
+        assert_eq!(is_pressed, expected, "{append} more");
+    }
+    // Full, its channel was left, and nobody waits for it.
+    while world.take("a").is_some() {
+        assert!(!world.with(|line, _| line.poll_pressed()));
+    }
+}
+
+#[test]
 fn two_lines_see_each_other_come_and_go_over_every_wire() {
     for wire in LineWire::ALL {
         let mut world = opened(&[wire]);
