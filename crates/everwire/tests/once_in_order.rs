@@ -7,7 +7,8 @@
 use std::{env, time::Duration};
 
 use everwire_client::{
-    Backoff, ChannelUrl, Item, Message, Publisher, Reader, ReaderOptions, Start, Wire,
+    Backoff, ChannelUrl, Item, Line, LineOptions, LineWire, Message, Publisher, Reader,
+    ReaderOptions, Start, SubscribeOptions, Update, Wire,
 };
 use everwire_server::{Config, Server};
 use fastrand::Rng;
@@ -116,6 +117,49 @@ async fn read(url: ChannelUrl, mut rng: Rng) -> Vec<Seen> {
     seen
 }
 
+/// Reads to the end of the channel on one line after the other, each over a wire of its own and with little patience
+/// for a reader that makes trouble.
+async fn read_on_lines(url: ChannelUrl, mut rng: Rng) -> Vec<Seen> {
+    let (server, name) = url.server_and_name().expect("it is below /channels/");
+    let mut start = Start::Beginning;
+    let mut seen = Vec::new();
+    loop {
+        let options = LineOptions {
+            wires: vec![LineWire::ALL[rng.usize(..LineWire::ALL.len())]],
+            ..LineOptions::default()
+        };
+        let line = Line::connect(server.clone(), options).expect("options are valid");
+        let options = SubscribeOptions {
+            start: start.clone(),
+            waiting_max: rng.usize(8..100),
+            ..SubscribeOptions::default()
+        };
+        let channel = line.channel(&name).expect("a channel's name");
+        let mut updates = channel.subscribe(options).expect("read once");
+        // Others that a line reads must not get in each other's way.
+        let besides = line.channel(&format!("{name}/besides")).expect("a name");
+        let _besides = besides.subscribe(SubscribeOptions::default());
+        loop {
+            match updates.next().await.expect("the subscription goes on") {
+                Some(Update::Entry(entry)) => {
+                    let value: serde_json::Value = entry.data.to_json().expect("an entry is JSON");
+                    let id = value["id"].as_u64().expect("an entry has its number");
+                    seen.push(Seen::Entry(id));
+                }
+                Some(Update::Gap(_)) => seen.push(Seen::Gap),
+                Some(_) => {}
+                None => return seen,
+            }
+            match rng.u8(..) {
+                0..6 => break,
+                12..14 => tokio::time::sleep(Duration::from_millis(rng.u64(..30))).await,
+                _ => {}
+            }
+        }
+        start = updates.resume().unwrap_or(start);
+    }
+}
+
 /// Closes the channel: readers end when they have read everything.
 async fn close(url: &ChannelUrl) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -165,6 +209,9 @@ async fn every_reader_sees_every_entry_once_and_in_order() {
         for _ in 0..10 {
             readers.spawn(read(url.clone(), rng.fork()));
         }
+        for _ in 0..4 {
+            readers.spawn(read_on_lines(url.clone(), rng.fork()));
+        }
         publishers.join_all().await;
         close(&url).await;
         let log = log_of(&url).await;
@@ -202,6 +249,9 @@ async fn a_reader_that_is_too_late_is_told_of_each_gap() {
     let mut readers = JoinSet::new();
     for _ in 0..10 {
         readers.spawn(read(url.clone(), rng.fork()));
+    }
+    for _ in 0..4 {
+        readers.spawn(read_on_lines(url.clone(), rng.fork()));
     }
     // One publisher, so that the numbers tell what is missing.
     publish(url.clone(), 0, 1_500, rng.fork()).await;

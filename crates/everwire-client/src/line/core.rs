@@ -59,7 +59,9 @@ pub(crate) struct Core {
     left: HashSet<String>,
     acts: VecDeque<Act>,
     ready: VecDeque<ReadingId>,
-    /// A reading is not pressed any more, and the shell does not know.
+    /// Readings of which much waits to be taken.
+    pressed: HashSet<ReadingId>,
+    /// There are none of these any more, and the shell does not know.
     relieved: bool,
 }
 
@@ -142,6 +144,7 @@ impl Core {
             left: HashSet::new(),
             acts: VecDeque::new(),
             ready: VecDeque::new(),
+            pressed: HashSet::new(),
             relieved: false,
         };
         core.step(Event::Start, now);
@@ -237,6 +240,7 @@ impl Core {
 
     /// The next thing to do.
     pub fn poll_act(&mut self) -> Option<Act> {
+        self.relieved = false;
         if self.acts.is_empty()
             && !self.outgoing.is_empty()
             && let Stage::Open(open) = &self.course.stage
@@ -254,9 +258,8 @@ impl Core {
 
     /// Whether much waits to be taken somewhere. If the shell brings no more for a moment, who takes it may
     /// catch up, and the channel need not be left.
-    pub fn poll_pressed(&mut self) -> bool {
-        self.relieved = false;
-        self.follows.values().any(Follow::is_pressed)
+    pub fn is_pressed(&self) -> bool {
+        !self.pressed.is_empty()
     }
 
     /// The next answer: the `ok` of a reply as JSON.

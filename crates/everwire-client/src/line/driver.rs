@@ -63,7 +63,6 @@ impl Driver {
     }
 
     async fn run(mut self, mut reported: mpsc::Receiver<Report>) {
-        let mut reports = Vec::with_capacity(TURN_REPORTS);
         let mut pressed_since = None;
         loop {
             let Todo {
@@ -88,9 +87,17 @@ impl Driver {
                 .chain(waits_for)
                 .min();
             tokio::select! {
-                _ = reported.recv_many(&mut reports, TURN_REPORTS), if waits_for.is_none() => {
+                Some(first) = reported.recv(), if waits_for.is_none() => {
                     self.shared.with(|core, now| {
-                        for (serial, happened) in reports.drain(..) {
+                        let (serial, happened) = first;
+                        core.handle(serial, happened, now);
+                        for _ in 1..TURN_REPORTS {
+                            if core.is_pressed() {
+                                break;
+                            }
+                            let Ok((serial, happened)) = reported.try_recv() else {
+                                break;
+                            };
                             core.handle(serial, happened, now);
                         }
                     });
@@ -176,7 +183,7 @@ async fn fetched(fetching: &mut Option<Pin<Box<dyn Future<Output = Token> + Send
 /// Reports of transports that wait for the core; beyond that the sockets wait.
 const REPORTS_MAX: usize = 64;
 
-/// Reports that the core hears in one turn: with pieces of 4 KiB, fewer small entries than may wait for a reader.
+/// Reports that the core hears in one turn, so that others who want the core have a turn too.
 const TURN_REPORTS: usize = 16;
 
 /// How long a line waits for a reader of whom much waits, before it brings more and may have to leave the channel. A

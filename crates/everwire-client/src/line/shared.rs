@@ -125,7 +125,7 @@ impl Shared {
         Todo {
             acts,
             wake_at,
-            is_pressed: state.core.poll_pressed(),
+            is_pressed: state.core.is_pressed(),
             is_closed: matches!(state.core.status(), LineStatus::Closed(_)),
         }
     }

@@ -78,6 +78,7 @@ impl Core {
         let wanted = false;
         self.read(id, reading::Event::Settle { wanted, open }, now);
         self.end(id, None);
+        self.relieve(id);
         self.follows.remove(&id);
     }
 
@@ -86,12 +87,8 @@ impl Core {
         let Some(follow) = self.follows.get_mut(&id) else {
             return Taken::Ended(None);
         };
-        let was_pressed = follow.is_pressed();
         let taken = follow.take();
-        self.relieved |= was_pressed && !follow.is_pressed();
-        if follow.judge_fullness() {
-            self.settle(id, now);
-        }
+        self.judge_fullness(id, now);
         taken
     }
 
@@ -179,9 +176,15 @@ impl Core {
 
     /// A full queue makes the channel be left, not the memory grow: the log keeps what will be read later.
     fn judge_fullness(&mut self, id: ReadingId, now: Instant) {
-        if let Some(follow) = self.follows.get_mut(&id)
-            && follow.judge_fullness()
-        {
+        let Some(follow) = self.follows.get_mut(&id) else {
+            return;
+        };
+        let is_news = follow.judge_fullness();
+        match follow.is_pressed() {
+            true => drop(self.pressed.insert(id)),
+            false => self.relieve(id),
+        }
+        if is_news {
             self.settle(id, now);
         }
     }
@@ -197,6 +200,10 @@ impl Core {
                 self.carry_out_reading(id, effect, now);
             }
         }
+    }
+
+    fn relieve(&mut self, id: ReadingId) {
+        self.relieved |= self.pressed.remove(&id) && self.pressed.is_empty();
     }
 
     fn join(&mut self, id: ReadingId, now: Instant) {

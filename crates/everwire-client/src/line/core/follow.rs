@@ -52,7 +52,7 @@ impl Follow {
 
     /// More waits than half of what may; a little patience may spare leaving the channel.
     pub fn is_pressed(&self) -> bool {
-        !self.full && self.queue.len() > self.options.waiting_max / 2
+        !self.full && !self.reading.is_ended() && self.queue.len() > self.options.waiting_max / 2
     }
 
     /// Whether the queue became full, or empty enough.

@@ -89,12 +89,12 @@ fn a_reader_of_whom_much_waits_is_told_so_that_it_can_be_waited_for() {
             world.serve(|server| server.append("a", json!(1), None));
         }
         world.advance(A_MOMENT);
-        let is_pressed = world.with(|line, _| line.poll_pressed());
+        let is_pressed = world.with(|line, _| line.is_pressed());
         assert_eq!(is_pressed, expected, "{append} more");
     }
     // Full, its channel was left, and nobody waits for it.
     while world.take("a").is_some() {
-        assert!(!world.with(|line, _| line.poll_pressed()));
+        assert!(!world.with(|line, _| line.is_pressed()));
     }
 }
 
