@@ -83,6 +83,7 @@ impl From<Message> for Signal {
                 ..
             }
             | Message::Reply(_)
+            | Message::Subscribed { .. }
             | Message::Presence { .. }
             | Message::Revoked { .. }
             | Message::Ping => Self::Alive,

@@ -27,6 +27,11 @@ pub(crate) enum Message {
         channel: String,
         entry: Entry,
     },
+    /// Where replies come by another way: what follows of this channel is what was asked for last.
+    Subscribed {
+        channel: String,
+        offset: Offset,
+    },
     Gap {
         channel: String,
         gap: Gap,
@@ -122,6 +127,13 @@ pub(crate) fn decode(text: &[u8]) -> Result<Message, Undecodable> {
             Message::Entry {
                 channel: channel()?,
                 entry,
+            }
+        }
+        Some("subscribed") => {
+            let Began { offset } = members("subscribed", text)?;
+            Message::Subscribed {
+                channel: channel()?,
+                offset,
             }
         }
         Some("welcome") => Message::Welcome(members("welcome", text)?),
@@ -229,6 +241,11 @@ struct Revoked {
 }
 
 #[derive(Deserialize)]
+struct Began {
+    offset: Offset,
+}
+
+#[derive(Deserialize)]
 struct Drain {
     after_ms: u64,
 }
@@ -280,6 +297,10 @@ mod tests {
             (
                 r#"{"ev":"entry","channel":"c","offset":"a1","time":17,"event":"said","data":{"text":"hi"}}"#,
                 r#"Entry { channel: "c", entry: Entry { offset: Some(a1), time_ms: Some(17), event: Some("said"), data: Json("{\"text\":\"hi\"}") } }"#,
+            ),
+            (
+                r#"{"ev":"subscribed","channel":"c","offset":"a0"}"#,
+                r#"Subscribed { channel: "c", offset: a0 }"#,
             ),
             (
                 r#"{"ev":"gap","channel":"c","oldest":"a3","newest":"a9"}"#,

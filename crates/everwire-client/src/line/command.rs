@@ -198,9 +198,8 @@ fn is_true(value: &bool) -> bool {
 /// The reply to `subscribe`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Subscribed {
+    /// Where reading begins.
     pub offset: Offset,
-    #[serde(default = "yes")]
-    pub recovered: bool,
     pub presence: Option<Snapshot>,
 }
 
@@ -257,10 +256,6 @@ pub struct Member {
     /// come back.
     #[serde(default = "one")]
     pub count: u64,
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn one() -> u64 {

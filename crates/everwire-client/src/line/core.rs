@@ -13,7 +13,7 @@ use http::Request;
 pub(crate) use self::channels::Taken;
 pub use self::channels::Update;
 use self::follow::Follow;
-use super::command::{Command, Snapshot, Subscribed};
+use super::command::{Command, Snapshot};
 use super::course::{Course, Effect, Event, Moment, Stage, WireEvent};
 use super::ending::Ending;
 use super::outbox::{Outbox, Ticket};
@@ -21,7 +21,7 @@ use super::reading;
 use super::wire::{Carrier, Happened, Lane, Opening, Told};
 use super::{AskError, LineStatus, Publication, SubscribeError};
 use crate::decode::session::{Message, Reply};
-use crate::{LineOptions, LineWire, Problem, ServerUrl};
+use crate::{LineOptions, LineWire, ServerUrl};
 
 /// One line, as a program sees it and as its transports do.
 ///
@@ -53,10 +53,8 @@ pub(crate) struct Core {
     last_id: u64,
     /// Commands that go out together, since over HTTP each sending is a request.
     outgoing: Vec<String>,
-    /// Channels that were left, and the server has not confirmed it.
-    departing: HashSet<String>,
-    /// Channels that were left on this session.
-    left: HashSet<String>,
+    /// How many subscriptions of a channel were asked for on this line, and neither began nor were refused.
+    unbegun: HashMap<String, u32>,
     acts: VecDeque<Act>,
     ready: VecDeque<ReadingId>,
     /// Readings of which much waits to be taken.
@@ -102,8 +100,8 @@ pub(crate) struct ReadingId(u64);
 #[derive(Debug)]
 enum Asked {
     Ticket(Ticket),
-    Subscribe(ReadingId),
-    Unsubscribe(String),
+    Subscribe(ReadingId, String),
+    Unsubscribe,
     Members(ReadingId),
     Authenticate,
 }
@@ -140,8 +138,7 @@ impl Core {
             asked: HashMap::new(),
             last_id: 0,
             outgoing: Vec::new(),
-            departing: HashSet::new(),
-            left: HashSet::new(),
+            unbegun: HashMap::new(),
             acts: VecDeque::new(),
             ready: VecDeque::new(),
             pressed: HashSet::new(),
@@ -347,14 +344,13 @@ impl Core {
             Effect::Suspend => {
                 self.outgoing.clear();
                 self.asked.clear();
-                self.departing.clear();
+                self.unbegun.clear();
                 self.outbox.suspend();
                 for id in self.all_readings() {
                     self.read(id, reading::Event::Lost, now);
                 }
             }
             Effect::Resume => {
-                self.left.clear();
                 for id in self.all_readings() {
                     self.settle(id, now);
                 }
@@ -435,6 +431,12 @@ impl Core {
                 }
                 return;
             }
+            Message::Subscribed { channel, offset } => {
+                if is_current {
+                    self.on_subscribed(&channel, offset, now);
+                }
+                return;
+            }
             Message::Gap { channel, gap, log } => (channel, reading::Event::Gap(gap, log)),
             Message::Presence { channel, change } => (channel, reading::Event::Change(change)),
             Message::Closed { channel } => {
@@ -466,43 +468,8 @@ impl Core {
                 // The reply may have made room in the window.
                 self.flush(now);
             }
-            (Some(Asked::Subscribe(id)), Ok(ok)) => match serde_json::from_str::<Subscribed>(&ok) {
-                Ok(subscribed) => {
-                    if let Some(follow) = self.follows.get_mut(&id) {
-                        follow.refusals = 0;
-                    }
-                    self.read(id, reading::Event::Joined(subscribed), now);
-                }
-                Err(error) => {
-                    let problem = Problem {
-                        kind: "unreadable".into(),
-                        detail: format!("its reply cannot be read: {error}"),
-                    };
-                    self.end(id, Some(SubscribeError::Refused(problem)));
-                }
-            },
-            (Some(Asked::Subscribe(id)), Err(refused)) => match refused.again_after {
-                Some(after) => {
-                    let roll = (self.chance)();
-                    self.read(id, reading::Event::Lost, now);
-                    if let Some(follow) = self.follows.get_mut(&id) {
-                        let wait = self.options.backoff.wait(follow.refusals, roll);
-                        follow.refusals += 1;
-                        let at = now + after + wait;
-                        follow.retry_at = Some(at);
-                        self.retries.insert((at, id));
-                    }
-                }
-                None => {
-                    let error = SubscribeError::Refused(refused.problem);
-                    self.end(id, Some(error));
-                }
-            },
-            (Some(Asked::Unsubscribe(name)), _) => {
-                self.departing.remove(&name);
-                if let Some(id) = self.by_name.get(&name).copied() {
-                    self.settle(id, now);
-                }
+            (Some(Asked::Subscribe(id, channel)), outcome) => {
+                self.on_joined((id, &channel), re, outcome, now);
             }
             (Some(Asked::Members(id)), outcome) => {
                 let snapshot = outcome
@@ -514,7 +481,7 @@ impl Core {
                 let reason = format!("the fresh token was refused: {}", refused.problem);
                 self.step(Event::TokenRefused { reason }, now);
             }
-            (Some(Asked::Authenticate), Ok(_)) | (None, _) => {}
+            (Some(Asked::Authenticate), Ok(_)) | (Some(Asked::Unsubscribe) | None, _) => {}
         }
     }
 
@@ -526,10 +493,13 @@ impl Core {
         }
     }
 
-    fn ask_for(&mut self, asked: Asked, command: &Command, now: Instant) {
+    /// Sends a command whose reply is about this; returns its number.
+    fn ask_for(&mut self, asked: Asked, command: &Command, now: Instant) -> u64 {
         self.last_id += 1;
-        self.asked.insert(self.last_id, asked);
-        self.command(command.numbered(self.last_id), now);
+        let id = self.last_id;
+        self.asked.insert(id, asked);
+        self.command(command.numbered(id), now);
+        id
     }
 
     fn command(&mut self, text: String, now: Instant) {

@@ -59,8 +59,6 @@ pub(crate) enum Event {
     Tick,
     /// The platform tells that the network came back.
     Wake,
-    /// A new session is needed, on the same wire.
-    Renew,
     /// The program ends the line.
     Close,
     /// A token was fetched, and lives that long if that is known.

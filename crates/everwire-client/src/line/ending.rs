@@ -127,7 +127,8 @@ fn judge_refusal(refusal: Refusal, wire: LineWire) -> Verdict {
         (401, _) => Verdict::Credential { reason },
         // A proxy that cannot pass an upgrade on says so in many ways, while requests pass.
         (_, None) if wire == LineWire::WebSocket => Verdict::Wire { reason },
-        (408 | 425 | 429 | 500.., _) => Verdict::Server {
+        // 409 tells a poll that a newer one came, which happens when something between sends it twice.
+        (408 | 409 | 425 | 429 | 500.., _) => Verdict::Server {
             reason,
             after: retry_after,
         },
@@ -200,6 +201,11 @@ mod tests {
                 refused(LongPoll, 429, Some("too-many"), Some(3)),
                 "Server",
                 Some(3000),
+            ),
+            (
+                refused(LongPoll, 409, Some("replaced"), None),
+                "Server",
+                None,
             ),
             (refused(EventStream, 502, None, None), "Server", None),
             (refused(WebSocket, 502, None, None), "Wire", None),

@@ -11,7 +11,7 @@
 use crate::decode::session::{Change, LogKind};
 use crate::{Gap, Offset, Start};
 
-use super::command::{Members, Snapshot, Subscribed};
+use super::command::{Members, Snapshot};
 
 /// Where a channel stands on the line.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,15 +25,10 @@ pub(crate) struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Off,
-    /// `subscribe` was sent. `told` if a gap, `taken` if an entry came before the reply.
-    Joining {
-        told: bool,
-        taken: bool,
-    },
-    /// `owed` if the server could not resume, and the gap is still to be told.
-    Live {
-        owed: bool,
-    },
+    /// `subscribe` was sent; what still comes is of an earlier subscription.
+    Joining,
+    /// What comes is ours.
+    Live,
     /// Nothing follows.
     Ended,
 }
@@ -60,15 +55,15 @@ pub(crate) enum Event {
         wanted: bool,
         open: bool,
     },
-    /// The reply to `subscribe`.
-    Joined(Subscribed),
+    /// The subscription begins after this offset.
+    Began(Offset),
     Lost,
     /// An entry came, with this offset.
     Entry(Offset),
     Gap(Gap, LogKind),
     /// A member came or went.
     Change(Change),
-    /// The reply to the question for members; without one the question failed.
+    /// The server told who is there; nothing if it refused to.
     Roster(Option<Snapshot>),
     End,
 }
@@ -115,17 +110,11 @@ impl Reading {
             }
             (_, Event::Settle { open: false, .. }) => vec![],
             (Standing::Off, Event::Settle { wanted: true, .. }) => {
-                self.standing = Standing::Joining {
-                    told: false,
-                    taken: false,
-                };
+                self.standing = Standing::Joining;
                 self.roster = self.roster.awaited();
                 vec![Effect::Subscribe]
             }
-            (
-                Standing::Joining { .. } | Standing::Live { .. },
-                Event::Settle { wanted: false, .. },
-            ) => {
+            (Standing::Joining | Standing::Live, Event::Settle { wanted: false, .. }) => {
                 self.standing = Standing::Off;
                 vec![Effect::Unsubscribe]
             }
@@ -134,24 +123,22 @@ impl Reading {
                 self.standing = Standing::Off;
                 vec![]
             }
-            // What comes after leaving is read again from the cursor.
-            (Standing::Off, _) => vec![],
-            (Standing::Joining { told, taken }, Event::Joined(reply)) => {
-                self.joined(reply, told, taken)
+            (Standing::Joining, Event::Began(offset)) => {
+                self.standing = Standing::Live;
+                if !matches!(self.start, Start::After(_)) {
+                    self.start = Start::After(offset);
+                }
+                vec![]
             }
-            (Standing::Live { .. }, Event::Joined(_)) => vec![],
-            (standing, Event::Entry(offset)) => self.entry(standing, offset),
-            (standing, Event::Gap(gap, LogKind::Entries)) => {
+            (Standing::Joining | Standing::Live, Event::Roster(snapshot)) => self.roster(snapshot),
+            // What comes before a subscription began, or after it was left, is read again from the cursor.
+            (Standing::Off | Standing::Joining, _) | (Standing::Live, Event::Began(_)) => vec![],
+            (Standing::Live, Event::Entry(offset)) => self.entry(offset),
+            (Standing::Live, Event::Gap(gap, LogKind::Entries)) => {
                 self.start = Start::After(gap.oldest.clone());
-                self.standing = match standing {
-                    Standing::Joining { taken, .. } => Standing::Joining { told: true, taken },
-                    Standing::Off | Standing::Live { .. } | Standing::Ended => {
-                        Standing::Live { owed: false }
-                    }
-                };
                 vec![Effect::TellGap(gap)]
             }
-            (_, Event::Gap(_, LogKind::Presence)) => match self.roster {
+            (Standing::Live, Event::Gap(_, LogKind::Presence)) => match self.roster {
                 Roster::Unwanted => vec![],
                 Roster::Awaited { .. } | Roster::Known { .. } => {
                     self.roster = Roster::Awaited {
@@ -161,8 +148,7 @@ impl Reading {
                     vec![Effect::AskMembers]
                 }
             },
-            (_, Event::Change(change)) => self.change(change),
-            (_, Event::Roster(snapshot)) => self.roster(snapshot),
+            (Standing::Live, Event::Change(change)) => self.change(change),
         };
         (self, effects)
     }
@@ -184,47 +170,22 @@ impl Reading {
         }
     }
 
+    /// Whether what comes is ours.
+    pub fn is_live(&self) -> bool {
+        self.standing == Standing::Live
+    }
+
     pub fn is_ended(&self) -> bool {
         self.standing == Standing::Ended
     }
 
-    fn joined(&mut self, reply: Subscribed, told: bool, taken: bool) -> Vec<Effect> {
-        let Subscribed {
-            offset,
-            recovered,
-            presence,
-        } = reply;
-        // Over HTTP the reply may come after the gap and the entries that it speaks of.
-        let has_cursor = matches!(self.start, Start::After(_));
-        let owed = !recovered && has_cursor && !told;
-        if !told && !taken && (owed || !has_cursor) {
-            self.start = Start::After(offset);
-        }
-        self.standing = Standing::Live { owed };
-        match presence {
-            Some(snapshot) => self.roster(Some(snapshot)),
-            None => vec![],
-        }
-    }
-
-    fn entry(&mut self, standing: Standing, offset: Offset) -> Vec<Effect> {
+    fn entry(&mut self, offset: Offset) -> Vec<Effect> {
         // Offsets of one channel sort in log order.
         if matches!(&self.start, Start::After(cursor) if offset <= *cursor) {
             return vec![];
         }
-        let before = std::mem::replace(&mut self.start, Start::After(offset.clone()));
-        match (standing, before) {
-            (Standing::Joining { told, .. }, _) => {
-                self.standing = Standing::Joining { told, taken: true };
-                vec![Effect::Deliver]
-            }
-            (Standing::Live { owed: true }, Start::After(oldest)) => {
-                self.standing = Standing::Live { owed: false };
-                let newest = offset;
-                vec![Effect::TellGap(Gap { oldest, newest }), Effect::Deliver]
-            }
-            (Standing::Live { .. } | Standing::Off | Standing::Ended, _) => vec![Effect::Deliver],
-        }
+        self.start = Start::After(offset);
+        vec![Effect::Deliver]
     }
 
     fn change(&mut self, change: Change) -> Vec<Effect> {

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::follow::Follow;
 use super::{Asked, Core, ReadingId};
-use crate::decode::session::{Change, Movement};
-use crate::line::command::{Command, Members};
-use crate::line::course::{Event, Stage};
+use crate::decode::session::{Change, Movement, Refused};
+use crate::line::command::{Command, Members, Subscribed};
+use crate::line::course::Stage;
 use crate::line::reading::{self, Reading};
 use crate::line::{AlreadySubscribed, SubscribeError};
-use crate::{Entry, Gap, LineWire, Start, SubscribeOptions};
+use crate::{Entry, Gap, LineWire, Offset, Problem, Start, SubscribeOptions};
 
 /// What a subscription yields.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,12 +92,10 @@ impl Core {
         taken
     }
 
-    /// The reading that an end of this channel is about: not one that waits for its turn after another was left.
+    /// The reading that an end of this channel is about: not one that another was left for, and that has not begun.
     pub(super) fn live(&self, channel: &str, is_current: bool) -> Option<ReadingId> {
-        let is_ours = is_current && !self.departing.contains(channel);
-        is_ours
-            .then(|| self.by_name.get(channel).copied())
-            .flatten()
+        let id = self.by_name.get(channel).copied().filter(|_| is_current)?;
+        self.follows[&id].reading.is_live().then_some(id)
     }
 
     /// An entry came on the open line.
@@ -194,8 +192,7 @@ impl Core {
         let is_open = matches!(self.course.stage, Stage::Open(_));
         if let Some(follow) = self.follows.get(&id) {
             let wanted = follow.is_wanted();
-            // The entries of who left before must not be taken for ours.
-            let open = is_open && !(wanted && self.departing.contains(&follow.name));
+            let open = is_open;
             for effect in self.step_reading(id, reading::Event::Settle { wanted, open }) {
                 self.carry_out_reading(id, effect, now);
             }
@@ -207,16 +204,9 @@ impl Core {
     }
 
     fn join(&mut self, id: ReadingId, now: Instant) {
-        let Some(follow) = self.follows.get(&id) else {
+        let Some(follow) = self.follows.get_mut(&id) else {
             return;
         };
-        // Over HTTP a reply may overtake entries of the subscription before, which would push the cursor too far.
-        // A new session has no past.
-        let is_websocket =
-            matches!(&self.course.stage, Stage::Open(open) if open.wire == LineWire::WebSocket);
-        if self.left.contains(&follow.name) && !is_websocket {
-            return self.step(Event::Renew, now);
-        }
         let reading = &follow.reading;
         let command = Command::subscribe(
             &follow.name,
@@ -224,18 +214,101 @@ impl Core {
             &follow.options,
             reading.presence_after(),
         );
-        self.ask_for(Asked::Subscribe(id), &command, now);
+        *self.unbegun.entry(follow.name.clone()).or_default() += 1;
+        let about = Asked::Subscribe(id, follow.name.clone());
+        let asked = self.ask_for(about, &command, now);
+        if let Some(follow) = self.follows.get_mut(&id) {
+            follow.asked = asked;
+        }
     }
 
     fn depart(&mut self, id: ReadingId, now: Instant) {
-        let Some(follow) = self.follows.get(&id) else {
+        if let Some(follow) = self.follows.get(&id) {
+            let command = Command::unsubscribe(&follow.name);
+            self.ask_for(Asked::Unsubscribe, &command, now);
+        }
+    }
+
+    /// The reply to the `subscribe` of this number came.
+    pub(super) fn on_joined(
+        &mut self,
+        (id, channel): (ReadingId, &str),
+        number: u64,
+        outcome: Result<String, Refused>,
+        now: Instant,
+    ) {
+        let outcome = match outcome.map(|ok| serde_json::from_str::<Subscribed>(&ok)) {
+            Ok(Ok(Subscribed { offset, presence })) => {
+                // Elsewhere the reply comes by another way than what it lets begin, and `subscribed` says the same in
+                // its place.
+                if self.is_websocket() {
+                    self.on_subscribed(channel, offset, now);
+                }
+                Ok(presence)
+            }
+            Ok(Err(error)) => Err(Refused {
+                problem: Problem {
+                    kind: "unreadable".into(),
+                    detail: format!("its reply cannot be read: {error}"),
+                },
+                again_after: None,
+            }),
+            Err(refused) => {
+                self.account_for(channel);
+                Err(refused)
+            }
+        };
+        let follow = self.follows.get_mut(&id);
+        // Of one that was left since, nothing more is wanted.
+        let Some(follow) = follow.filter(|follow| follow.asked == number) else {
             return;
         };
-        let name = follow.name.clone();
-        let command = Command::unsubscribe(&name);
-        self.left.insert(name.clone());
-        self.departing.insert(name.clone());
-        self.ask_for(Asked::Unsubscribe(name), &command, now);
+        match outcome {
+            Ok(presence) => {
+                follow.refusals = 0;
+                if let Some(snapshot) = presence {
+                    self.read(id, reading::Event::Roster(Some(snapshot)), now);
+                }
+            }
+            Err(Refused {
+                problem,
+                again_after: None,
+            }) => self.end(id, Some(SubscribeError::Refused(problem))),
+            Err(Refused {
+                again_after: Some(after),
+                ..
+            }) => {
+                let wait = (self.options.backoff).wait(follow.refusals, (self.chance)());
+                follow.refusals += 1;
+                let at = now + after + wait;
+                follow.retry_at = Some(at);
+                self.retries.insert((at, id));
+                self.read(id, reading::Event::Lost, now);
+            }
+        }
+    }
+
+    /// A subscription of this channel begins. One that was left before that may begin late, and is not what is
+    /// asked for now.
+    pub(super) fn on_subscribed(&mut self, channel: &str, offset: Offset, now: Instant) {
+        if self.account_for(channel)
+            && let Some(id) = self.by_name.get(channel).copied()
+        {
+            self.read(id, reading::Event::Began(offset), now);
+        }
+    }
+
+    /// A subscription began or was refused; whether it was the last one that was asked for.
+    fn account_for(&mut self, channel: &str) -> bool {
+        let Some(unbegun) = self.unbegun.get_mut(channel) else {
+            return true;
+        };
+        *unbegun = unbegun.saturating_sub(1);
+        *unbegun == 0
+    }
+
+    fn is_websocket(&self) -> bool {
+        matches!(&self.course.stage, Stage::Open(open) if open.wire == LineWire::WebSocket)
     }
 
     /// Nothing follows on this reading.

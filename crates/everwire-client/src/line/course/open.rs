@@ -158,12 +158,6 @@ pub(super) fn while_open(mut facts: Facts, mut open: Open, event: Event, at: &Mo
             let serial = open.serial;
             vec![Effect::Ping { serial }]
         }
-        Event::Renew => {
-            let wires = plan(&at.options.wires, open.wire, 0);
-            let line = Stage::Open(open).with(facts);
-            let left = line.leave(NORMAL);
-            return after(left, line.facts.connect(wires, RENEWED.into(), at));
-        }
         Event::Tick => return on_time(facts, open, at),
         Event::Start | Event::Close => vec![],
     };
@@ -309,5 +303,3 @@ const FLAPS_MAX: u32 = 3;
 
 /// The longest stay on a lesser wire before the better one is tried again.
 const TRY_BETTER_MAX: Duration = Duration::from_secs(3600);
-
-const RENEWED: &str = "a channel was joined again";

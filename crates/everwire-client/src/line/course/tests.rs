@@ -126,7 +126,6 @@ fn nothing_brings_a_closed_line_back() {
         Event::Start,
         Event::Tick,
         Event::Wake,
-        Event::Renew,
         Event::Close,
         Event::Wire(1, welcome()),
     ] {

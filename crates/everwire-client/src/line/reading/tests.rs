@@ -15,9 +15,8 @@ fn gap(oldest: &str) -> Gap {
     }
 }
 
-/// Events in short: `join`, `unwant`, `joined 4`, `gapped 2` (joined without what was asked for), `entry 5`,
-/// `gap 2`, `lost`, `end`; of presence `snapshot p1 ada,bob`, `resumed p1`, `+p2 ada`, `-p3 ada`, `hole`,
-/// `members p4 ada`, `silence`.
+/// Events in short: `join`, `unwant`, `began 4`, `entry 5`, `gap 2`, `lost`, `end`; of presence
+/// `snapshot p1 ada,bob`, `resumed p1`, `+p2 ada`, `-p3 ada`, `hole`, `silence`.
 fn event(text: &str) -> Event {
     let mut words = text.split(' ');
     let (what, at) = (words.next().unwrap(), words.next());
@@ -33,16 +32,6 @@ fn event(text: &str) -> Event {
             total: listed.len() as u64,
             listed,
         }
-    };
-    let joined = |recovered, presence| {
-        Event::Joined(Subscribed {
-            offset: match &presence {
-                Some(_) => offset("4"),
-                None => at(),
-            },
-            recovered,
-            presence,
-        })
     };
     let change = |position: &str, movement, user: Option<&str>| {
         Event::Change(Change {
@@ -64,40 +53,21 @@ fn event(text: &str) -> Event {
             wanted: true,
             open: false,
         },
-        "joined" => joined(true, None),
-        "gapped" => joined(false, None),
+        "began" => Event::Began(at()),
         "entry" => Event::Entry(at()),
         "gap" => Event::Gap(gap(at().as_str()), LogKind::Entries),
         "lost" => Event::Lost,
         "end" => Event::End,
         "snapshot" => {
+            let offset = at();
             let members = Some(members(words.next()));
-            joined(
-                true,
-                Some(Snapshot {
-                    offset: at(),
-                    members,
-                }),
-            )
+            Event::Roster(Some(Snapshot { offset, members }))
         }
-        "resumed" => {
-            let members = None;
-            joined(
-                true,
-                Some(Snapshot {
-                    offset: at(),
-                    members,
-                }),
-            )
-        }
+        "resumed" => Event::Roster(Some(Snapshot {
+            offset: at(),
+            members: None,
+        })),
         "hole" => Event::Gap(gap("p9"), LogKind::Presence),
-        "members" => {
-            let members = Some(members(words.next()));
-            Event::Roster(Some(Snapshot {
-                offset: at(),
-                members,
-            }))
-        }
         "silence" => Event::Roster(None),
         _ => match what.split_at(1) {
             ("+", position) => change(
@@ -152,9 +122,9 @@ fn told(start: &str, with_presence: bool, events: &[&str]) -> (Vec<String>, Stri
 fn each_entry_is_told_once_and_what_cannot_be_had_as_one_gap() {
     for (rule, start, events, expected, cursor) in [
         (
-            "the first reply tells where reading starts",
+            "the first beginning tells where reading starts",
             "now",
-            &["join", "joined 4"][..],
+            &["join", "began 4"][..],
             &["subscribe"][..],
             "4",
         ),
@@ -162,74 +132,53 @@ fn each_entry_is_told_once_and_what_cannot_be_had_as_one_gap() {
             "an entry that was seen is not told again",
             "4",
             &[
-                "join", "joined 4", "entry 4", "entry 3", "entry 5", "entry 5",
-            ],
-            &["subscribe", "entry 5"],
+                "join", "began 4", "entry 4", "entry 3", "entry 5", "entry 5",
+            ][..],
+            &["subscribe", "entry 5"][..],
             "5",
         ),
         (
-            "entries may come before the reply",
+            "what comes before the beginning is of an earlier subscription",
             "4",
-            &["join", "entry 5", "joined 4", "entry 6"],
-            &["subscribe", "entry 5", "entry 6"],
-            "6",
-        ),
-        (
-            "a first reply that comes late does not turn back",
-            "now",
-            &["join", "entry 5", "joined 4", "entry 5"],
-            &["subscribe", "entry 5"],
+            &["join", "entry 7", "gap 8", "began 4", "entry 5"][..],
+            &["subscribe", "entry 5"][..],
             "5",
         ),
         (
             "a gap goes on at the oldest, also in an epoch with lower offsets",
             "7",
-            &["join", "gapped 2", "gap 2", "entry 3"],
-            &["subscribe", "gap 2", "entry 3"],
+            &["join", "began 2", "gap 2", "entry 3"][..],
+            &["subscribe", "gap 2", "entry 3"][..],
             "3",
         ),
         (
-            "a gap that came before its reply is told once",
+            "a cut between the beginning and its gap does not leave the gap behind",
             "7",
-            &["join", "gap 2", "entry 3", "gapped 2", "entry 4"],
-            &["subscribe", "gap 2", "entry 3", "entry 4"],
-            "4",
-        ),
-        (
-            "a gap of which only the reply speaks is told before the next entry",
-            "7",
-            &["join", "gapped 2", "entry 3"],
-            &["subscribe", "gap 2", "entry 3"],
-            "3",
-        ),
-        (
-            "a first subscription has nothing to miss",
-            "now",
-            &["join", "gapped 2", "entry 3"],
-            &["subscribe", "entry 3"],
-            "3",
+            &["join", "began 2", "lost", "join", "began 2", "gap 2"][..],
+            &["subscribe", "subscribe", "gap 2"][..],
+            "2",
         ),
         (
             "what comes after leaving is read again later",
             "4",
-            &["join", "joined 4", "unwant", "entry 5", "join"],
-            &["subscribe", "unsubscribe", "subscribe"],
+            &["join", "began 4", "unwant", "entry 5", "join"][..],
+            &["subscribe", "unsubscribe", "subscribe"][..],
             "4",
         ),
         (
             "a lost line keeps the cursor",
             "4",
             &[
-                "join", "joined 4", "entry 5", "lost", "entry 6", "offline", "join",
-            ],
-            &["subscribe", "entry 5", "subscribe"],
+                "join", "began 4", "entry 5", "lost", "entry 6", "offline", "join",
+            ][..],
+            &["subscribe", "entry 5", "subscribe"][..],
             "5",
         ),
         (
             "nothing follows the end",
             "4",
-            &["join", "end", "entry 5", "join", "joined 4"],
-            &["subscribe"],
+            &["join", "end", "entry 5", "join", "began 4"][..],
+            &["subscribe"][..],
             "4",
         ),
     ] {
@@ -243,108 +192,140 @@ fn who_is_there_is_told_by_a_snapshot_and_then_by_each_change_once() {
     for (rule, events, expected) in [
         (
             "a snapshot comes first, changes follow",
-            &["join", "snapshot p2 ada", "+p3 bob", "-p4 ada"][..],
+            &["join", "began 4", "snapshot p2 ada", "+p3 bob", "-p4 ada"][..],
             &["subscribe", "members ada", "+bob", "-ada"][..],
         ),
         (
             "changes that overtake the snapshot wait for it, and those that it knows of are left out",
-            &["join", "+p2 ada", "+p3 bob", "snapshot p2 ada", "+p3 bob"],
-            &["subscribe", "members ada", "+bob"],
+            &[
+                "join",
+                "began 4",
+                "+p2 ada",
+                "+p3 bob",
+                "snapshot p2 ada",
+                "+p3 bob",
+            ][..],
+            &["subscribe", "members ada", "+bob"][..],
+        ),
+        (
+            "changes before the beginning are of an earlier subscription",
+            &["join", "snapshot p2 ada", "+p9 eve", "began 4", "+p3 bob"][..],
+            &["subscribe", "members ada", "+bob"][..],
         ),
         (
             "after a lost line the log is resumed where it was left",
             &[
                 "join",
+                "began 4",
                 "snapshot p2 ada",
                 "+p3 bob",
                 "lost",
                 "join",
+                "began 4",
                 "resumed p3",
                 "-p4 bob",
-            ],
+            ][..],
             &[
                 "subscribe",
                 "members ada",
                 "+bob",
                 "subscribe, presence after p3",
                 "-bob",
-            ],
+            ][..],
         ),
         (
             "changes that overtake the reply to resuming are told once",
             &[
                 "join",
+                "began 4",
                 "snapshot p2 ada",
                 "lost",
                 "join",
+                "began 4",
                 "+p3 bob",
                 "resumed p2",
                 "+p3 bob",
-            ],
+            ][..],
             &[
                 "subscribe",
                 "members ada",
                 "subscribe, presence after p2",
                 "+bob",
-            ],
+            ][..],
         ),
         (
             "a log that cannot be resumed is told by a fresh snapshot",
-            &["join", "snapshot p2 ada", "lost", "join", "snapshot p8 eve"],
+            &[
+                "join",
+                "began 4",
+                "snapshot p2 ada",
+                "lost",
+                "join",
+                "began 4",
+                "snapshot p8 eve",
+            ][..],
             &[
                 "subscribe",
                 "members ada",
                 "subscribe, presence after p2",
                 "members eve",
-            ],
+            ][..],
         ),
         (
             "a hole in the log leads to a fresh snapshot, and what came meanwhile follows it",
             &[
                 "join",
+                "began 4",
                 "snapshot p2 ada",
                 "hole",
                 "+p8 bob",
                 "-p9 ada",
-                "members p8 ada,bob",
-            ],
-            &["subscribe", "members ada", "ask", "members ada,bob", "-ada"],
+                "snapshot p8 ada,bob",
+            ][..],
+            &["subscribe", "members ada", "ask", "members ada,bob", "-ada"][..],
         ),
         (
             "a question that fails holds nothing back",
             &[
                 "join",
+                "began 4",
                 "snapshot p2 ada",
                 "hole",
                 "+p8 bob",
                 "silence",
                 "+p9 eve",
-            ],
-            &["subscribe", "members ada", "ask", "+bob", "+eve"],
+            ][..],
+            &["subscribe", "members ada", "ask", "+bob", "+eve"][..],
         ),
         (
             "a hole before the reply to resuming does not leave the past standing",
             &[
                 "join",
+                "began 4",
                 "snapshot p2 ada",
                 "lost",
                 "join",
+                "began 4",
                 "hole",
                 "resumed p2",
-                "members p9 eve",
-            ],
+                "snapshot p9 eve",
+            ][..],
             &[
                 "subscribe",
                 "members ada",
                 "subscribe, presence after p2",
                 "ask",
                 "members eve",
-            ],
+            ][..],
         ),
     ] {
         assert_eq!(told("4", true, events).0, strings(expected), "{rule}");
     }
-    let unwanted = told("4", false, &["join", "snapshot p2 ada", "+p3 bob", "hole"]);
+    let unwanted = told(
+        "4",
+        false,
+        &["join", "began 4", "snapshot p2 ada", "+p3 bob", "hole"],
+    );
     assert_eq!(unwanted.0, ["subscribe"], "nobody asked for presence");
 }
 

@@ -39,6 +39,7 @@ pub(super) enum Output {
 pub(super) struct Session {
     pub token: Option<String>,
     publisher: Option<String>,
+    is_http: bool,
     /// What it reads; whether its own entries come too.
     pub channels: BTreeMap<String, bool>,
     /// Where it is told of presence, and as whom it is there.
@@ -89,6 +90,7 @@ impl Server {
         let session = Session {
             token,
             publisher,
+            is_http: http,
             ..Session::default()
         };
         self.sessions.insert(id, session);
@@ -342,6 +344,16 @@ impl Server {
             }
         }
         self.reply(id, command, json!({"ok": ok}));
+        if self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.is_http)
+        {
+            self.event(
+                id,
+                json!({"ev": "subscribed", "channel": channel, "offset": from}),
+            );
+        }
         for change in missed {
             self.event(id, change);
         }
