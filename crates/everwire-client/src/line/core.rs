@@ -469,7 +469,7 @@ impl Core {
                 self.flush(now);
             }
             (Some(Asked::Subscribe(id, channel)), outcome) => {
-                self.on_joined((id, &channel), re, outcome, now);
+                self.on_joined((id, &channel), outcome, now);
             }
             (Some(Asked::Members(id)), outcome) => {
                 let snapshot = outcome
@@ -493,13 +493,11 @@ impl Core {
         }
     }
 
-    /// Sends a command whose reply is about this; returns its number.
-    fn ask_for(&mut self, asked: Asked, command: &Command, now: Instant) -> u64 {
+    /// Sends a command whose reply is about this.
+    fn ask_for(&mut self, asked: Asked, command: &Command, now: Instant) {
         self.last_id += 1;
-        let id = self.last_id;
-        self.asked.insert(id, asked);
-        self.command(command.numbered(id), now);
-        id
+        self.asked.insert(self.last_id, asked);
+        self.command(command.numbered(self.last_id), now);
     }
 
     fn command(&mut self, text: String, now: Instant) {

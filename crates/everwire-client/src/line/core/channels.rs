@@ -204,7 +204,7 @@ impl Core {
     }
 
     fn join(&mut self, id: ReadingId, now: Instant) {
-        let Some(follow) = self.follows.get_mut(&id) else {
+        let Some(follow) = self.follows.get(&id) else {
             return;
         };
         let reading = &follow.reading;
@@ -216,10 +216,7 @@ impl Core {
         );
         *self.unbegun.entry(follow.name.clone()).or_default() += 1;
         let about = Asked::Subscribe(id, follow.name.clone());
-        let asked = self.ask_for(about, &command, now);
-        if let Some(follow) = self.follows.get_mut(&id) {
-            follow.asked = asked;
-        }
+        self.ask_for(about, &command, now);
     }
 
     fn depart(&mut self, id: ReadingId, now: Instant) {
@@ -229,11 +226,10 @@ impl Core {
         }
     }
 
-    /// The reply to the `subscribe` of this number came.
+    /// The reply to a `subscribe` came.
     pub(super) fn on_joined(
         &mut self,
         (id, channel): (ReadingId, &str),
-        number: u64,
         outcome: Result<String, Refused>,
         now: Instant,
     ) {
@@ -258,9 +254,8 @@ impl Core {
                 Err(refused)
             }
         };
-        let follow = self.follows.get_mut(&id);
         // Of one that was left since, nothing more is wanted.
-        let Some(follow) = follow.filter(|follow| follow.asked == number) else {
+        let Some(follow) = self.follows.get_mut(&id) else {
             return;
         };
         match outcome {

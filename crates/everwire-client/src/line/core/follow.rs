@@ -16,8 +16,6 @@ pub(super) struct Follow {
     pub queue: VecDeque<Update>,
     /// Too much waits; the channel is left until less does.
     full: bool,
-    /// The number of the last `subscribe`.
-    pub asked: u64,
     /// How often in a row the server refused for now.
     pub refusals: u32,
     pub retry_at: Option<Instant>,
@@ -34,7 +32,6 @@ impl Follow {
             options,
             queue: VecDeque::new(),
             full: false,
-            asked: 0,
             refusals: 0,
             retry_at: None,
             error: None,

@@ -288,6 +288,50 @@ fn a_channel_is_read_once_at_a_time_on_a_line_and_again_after_it_was_left() {
 }
 
 #[test]
+fn a_channel_that_is_joined_again_begins_with_its_last_subscription_however_late_the_first_one_does()
+ {
+    let second = Duration::from_secs(1);
+    for wire in [LineWire::EventStream, LineWire::Ndjson] {
+        let mut world = opened(&[wire]);
+        world.network.faults.insert(wire, Fault::Delay { ms: 1000 });
+        let join = |world: &mut World| {
+            let options = SubscribeOptions::default();
+            world
+                .with(|line, now| line.subscribe("a", options, now))
+                .unwrap()
+        };
+        let first = join(&mut world);
+        world.advance(second + A_MOMENT);
+        // The server reads the channel for us, and what it says of that is on its way.
+        world.serve(|server| server.append("a", json!("past"), None));
+        world.with(|line, now| line.unsubscribe(first, now));
+        let second_one = join(&mut world);
+        world.advance(3 * second);
+        world.serve(|server| server.append("a", json!("new"), None));
+        world.advance(2 * second);
+        match world.with(|line, now| line.take(second_one, now)) {
+            Taken::Update(Update::Entry(entry)) => {
+                assert_eq!(entry.data, Data::Text("new".into()), "{wire}");
+            }
+            taken => panic!("over {wire}: {taken:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_subscription_that_is_refused_for_now_is_asked_for_again() {
+    for wire in LineWire::ALL {
+        let mut world = opened(&[wire]);
+        world.server.refuse_subscriptions = 2;
+        world.subscribe("a", SubscribeOptions::default());
+        world.advance(Duration::from_secs(5));
+        world.serve(|server| server.append("a", json!(1), None));
+        world.advance(A_MOMENT);
+        assert_eq!(world.seen["a"].entries, [1], "{wire}");
+    }
+}
+
+#[test]
 fn closing_a_line_ends_its_channels_and_what_waits() {
     let mut world = World::new();
     world.server.up = false;

@@ -15,6 +15,8 @@ pub(super) struct Server {
     pub tokens_from: Duration,
     /// Refuses that many of the next publications with `too-many`.
     pub refuse_publications: u32,
+    /// Refuses that many of the next subscriptions, for now.
+    pub refuse_subscriptions: u32,
     /// Answers to that many of the next publications are lost, and the line with them.
     pub lose_replies: u32,
     /// A longer message is refused for its size.
@@ -72,6 +74,7 @@ impl Server {
             wants_token: false,
             tokens_from: Duration::ZERO,
             refuse_publications: 0,
+            refuse_subscriptions: 0,
             lose_replies: 0,
             message_bytes_max: usize::MAX,
             outputs: VecDeque::new(),
@@ -292,6 +295,10 @@ impl Server {
         if channel.starts_with("secret/") {
             let refusal = error("forbidden", "not for you", false);
             return self.reply(id, command, refusal);
+        }
+        if self.refuse_subscriptions > 0 {
+            self.refuse_subscriptions -= 1;
+            return self.reply(id, command, error("too-many", "too many channels", true));
         }
         let echo = command["echo"].as_bool().unwrap_or(true);
         let log = self.log(channel).clone();
