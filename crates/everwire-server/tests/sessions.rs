@@ -300,6 +300,24 @@ fn only_its_own_client_speaks_for_a_session() {
     assert_eq!(site.metric("everwire_lines"), 0);
 }
 
+/// What nobody will take keeps no line, which would keep the server from stopping.
+#[test]
+fn a_session_by_polls_that_is_ended_leaves_nothing_behind_however_much_waits() {
+    let site = Site::start();
+    let mut session = Session::open(&site, Carrier::LongPoll, "");
+    session.ok(subscribe("a"));
+    for _ in 0..20 {
+        site.publish("a", "text/plain", "x".repeat(10_000));
+    }
+    site.until("more waits than fits", |site| {
+        site.metric("everwire_lines_behind_total") > 0
+    });
+    assert_eq!(session.request("DELETE", "", "").status, 204);
+    site.until("the line is gone", |site| {
+        site.metric("everwire_lines") == 0
+    });
+}
+
 #[test]
 fn a_session_over_a_stream_is_gone_with_its_stream() {
     for carrier in [Carrier::EventStream, Carrier::Ndjson, Carrier::WebSocket] {

@@ -146,9 +146,12 @@ impl<N: Net> Shard<N> {
     /// A session's client ends it, or takes nothing any more of what it is told.
     pub(in super::super) fn on_gone(&mut self, session: SessionId) {
         if let Some(key) = self.remotes.get(&session).copied() {
-            match self.session(key) {
-                Some(_) => self.close_session(key, CloseCode::NORMAL, "the session was ended"),
-                None => self.close(key),
+            match self.session(key).map(|session| &session.outlet) {
+                Some(Outlet::Socket(_)) => {
+                    self.close_session(key, CloseCode::NORMAL, "the session was ended");
+                }
+                // A pipe that is full has no room for a goodbye, and nobody to make room any more.
+                Some(Outlet::Pipe(_)) | None => self.close(key),
             }
         }
     }
