@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { startServer } from "../server.mjs";
+import { RustClient } from "./rust-client.mjs";
 import { TypeScriptClient } from "./typescript-client.mjs";
 import { CONFIG, World } from "./world.mjs";
 
@@ -48,7 +49,7 @@ class Server {
 const lengthOf = ({ steps }) => steps.reduce((sum, { do: what, ms }) => sum + (what === "advance" ? ms : 0), 0);
 scenarios.sort((a, b) => lengthOf(b) - lengthOf(a));
 
-describe("the TypeScript client", { concurrency: 8 }, () => {
+function play(Client) {
   let shared;
   before(async () => (shared = await Server.start()));
   after(() => shared?.stop());
@@ -62,7 +63,7 @@ describe("the TypeScript client", { concurrency: 8 }, () => {
       const restarts = steps.some((step) => step.do === "restart" && !step.keep_logs);
       const server = restarts ? await Server.start() : shared;
       if (restarts) t.after(() => server.stop());
-      const world = await World.create({ Client: TypeScriptClient, server, number, steps });
+      const world = await World.create({ Client, server, number, steps });
       t.after(() => world.close());
       for (const [at, step] of steps.entries()) {
         await world.take(step).catch((error) => {
@@ -72,6 +73,9 @@ describe("the TypeScript client", { concurrency: 8 }, () => {
       await world.settle(steps);
     });
   }
-});
+}
+
+describe("the TypeScript client", { concurrency: 8 }, () => play(TypeScriptClient));
+describe("the Rust client", { concurrency: 8 }, () => play(RustClient));
 
 for (const [name, why] of Object.entries(ONLY_WITH_A_FAKE)) console.log(`not played: ${name}, since ${why}`);
