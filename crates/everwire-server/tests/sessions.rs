@@ -263,6 +263,21 @@ fn what_is_no_message_ends_a_websocket_and_is_refused_in_a_request() {
     }
 }
 
+/// After a Close frame nothing may be sent (RFC 6455, section 5.5.1), and what was asked before it was asked.
+#[test]
+fn what_was_asked_before_a_close_frame_is_answered_before_it() {
+    let site = Site::start();
+    let mut session = Session::open(&site, Carrier::WebSocket, "");
+    let mut bytes = client_frame(0x81, br#"{"id":1,"op":"ping"}"#);
+    bytes.extend(client_frame(0x88, &[]));
+    session.peer.send(bytes);
+    assert_eq!(
+        session.peer.frame(),
+        Frame::Text(r#"{"re":1,"ok":{}}"#.to_owned())
+    );
+    assert_eq!(session.peer.raw_frame(), (0x88, Vec::new()));
+}
+
 #[test]
 fn a_request_answers_each_command_in_its_place() {
     let site = Site::with(|config| config.sessions.commands_max = 3);

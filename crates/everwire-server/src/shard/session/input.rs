@@ -23,14 +23,14 @@ impl<N: Net> Shard<N> {
     pub(in super::super) fn on_session_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let deflate = self.lines[key as usize].deflate;
         let rules = self.rules(deflate, self.shared.config.limits.message_bytes_max);
-        let mut replies = BytesMut::new();
+        let (mut replies, mut controls) = (BytesMut::new(), BytesMut::new());
         let mut texts = BytesMut::new();
         let mut messages = Vec::new();
         let on_message = &mut |kind, payload: &[u8], _: &mut BytesMut| {
             texts.extend_from_slice(payload);
             messages.push((kind, payload.len()));
         };
-        let outcome = self.decode(key, &rules, bytes, &mut replies, on_message);
+        let outcome = self.decode(key, &rules, bytes, &mut controls, on_message);
         for (kind, length) in messages {
             let text = texts.split_to(length);
             if let Err(problem) = self.on_session_message(key, kind, &text, &mut replies) {
@@ -40,6 +40,8 @@ impl<N: Net> Shard<N> {
                 return self.end_socket(key, &replies, Then::Linger);
             }
         }
+        // After a Close frame nothing is sent (RFC 6455, section 5.5.1), so what it came after is answered first.
+        replies.unsplit(controls);
         self.after_input(key, outcome, replies);
         // What a command asked to read.
         self.send_side(key);
