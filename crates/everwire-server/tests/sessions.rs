@@ -279,6 +279,19 @@ fn what_was_asked_before_a_close_frame_is_answered_before_it() {
 }
 
 #[test]
+fn a_request_that_is_refused_has_done_nothing() {
+    let site = Site::start();
+    let session = Session::open(&site, Carrier::Ndjson, "");
+    let publish = r#"{"op":"publish","channel":"a","data":1}"#;
+    for (second, status) in [("7", 400), (r#"{"op":"history","last":1e999}"#, 200)] {
+        let response = session.post(&format!("[{publish},{second}]"));
+        assert_eq!(response.status, status, "{second}");
+        let published = site.metric("everwire_entries_published_total") > 0;
+        assert_eq!(published, status == 200, "{second}");
+    }
+}
+
+#[test]
 fn a_request_answers_each_command_in_its_place() {
     let site = Site::with(|config| config.sessions.commands_max = 3);
     let session = Session::open(&site, Carrier::EventStream, "");

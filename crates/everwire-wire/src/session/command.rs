@@ -1,6 +1,6 @@
 //! What a session's client says: one JSON object, of which nothing is ignored.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 /// One message from a session's client.
@@ -137,15 +137,11 @@ pub enum CommandError {
 impl<'a> Command<'a> {
     /// Reads one message.
     pub fn parse(text: &'a str) -> Result<Self, CommandError> {
-        // An array would be taken for the members in their order.
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err(CommandError::NotAnObject(
-                "it does not begin with {".to_owned(),
-            ));
-        }
+        Self::check_object(text)?;
         let fields: Fields<'a> = match serde_json::from_str(text) {
             Ok(fields) => fields,
-            Err(error) if error.is_data() => {
+            // Also what is JSON by its grammar and means nothing: a number beyond all bounds, half a character.
+            Err(error) if error.is_data() || is_json(text) => {
                 let id = serde_json::from_str::<IdOnly<'_>>(text)
                     .ok()
                     .and_then(|only| only.id);
@@ -165,6 +161,25 @@ impl<'a> Command<'a> {
             }),
         }
     }
+
+    /// Whether a JSON text is an object, so that [`parse`](Self::parse) at most refuses what it asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotAnObject`].
+    pub fn check_object(text: &str) -> Result<(), CommandError> {
+        // An array would be taken for the members in their order.
+        match text.trim_ascii_start().starts_with('{') {
+            true => Ok(()),
+            false => Err(CommandError::NotAnObject(
+                "it does not begin with {".to_owned(),
+            )),
+        }
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// All members that some command has.
@@ -296,9 +311,11 @@ fn presence(wish: &RawValue) -> Result<Option<PresenceWish<'_>>, String> {
     match wish.get() {
         "true" => Ok(Some(PresenceWish::default())),
         "false" | "null" => Ok(None),
-        object => serde_json::from_str(object)
+        // An array would be taken for the members in their order.
+        object if object.starts_with('{') => serde_json::from_str(object)
             .map(Some)
             .map_err(|error| format!("`presence` is true or an object: {error}")),
+        _ => Err("`presence` is true or an object".to_owned()),
     }
 }
 
@@ -386,7 +403,16 @@ mod tests {
                 r#"{"id":7,"op":"subscribe","presence":{"colour":1}}"#,
                 "colour",
             ),
+            (
+                r#"{"id":7,"op":"subscribe","presence":["ada",null,null]}"#,
+                "true or an object",
+            ),
             (r#"{"id":7,"op":"subscribe","last":-1}"#, "invalid value"),
+            (r#"{"id":7,"op":"subscribe","last":1e999}"#, "out of range"),
+            (
+                r#"{"id":7,"op":"subscribe","channel":"\ud800"}"#,
+                "hex escape",
+            ),
             (r#"{"id":7,"op":"authenticate"}"#, "`token`"),
         ] {
             match Command::parse(text) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::CloseCode;
-use everwire_wire::{Problem, ProblemKind};
+use everwire_wire::{Command, Problem, ProblemKind};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use super::{
     },
     Input, SessionRequest,
 };
-use crate::{census, pipe::Pipe, session_id::SessionId};
+use crate::{census, pipe::Pipe, publish::bad, session_id::SessionId};
 
 /// A session that is to be opened without a socket of its own.
 pub(crate) struct OpenSession {
@@ -102,6 +102,10 @@ impl<N: Net> Shard<N> {
                 commands.len()
             );
             return Err(Problem::new(ProblemKind::TooLarge, detail).at_limit("commands_max"));
+        }
+        // Before any is carried out: a request that is refused as a whole has done nothing.
+        for command in &commands {
+            Command::check_object(command.get()).map_err(|error| bad(error.to_string()))?;
         }
         let mut replies = BytesMut::from(&b"["[..]);
         for (at, command) in commands.iter().enumerate() {
