@@ -130,7 +130,7 @@ impl Context {
             }
             Target::Presence(name) => self.presence(parts, &content, origin, &name, peer),
             Target::Publish => self.batch(parts, content, peer).await,
-            Target::Connect => self.connect(parts, peer),
+            Target::Connect => self.connect(parts, &content, peer),
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
             Target::Echo => self.echo(parts, content).await,
             Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {

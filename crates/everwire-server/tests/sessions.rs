@@ -292,6 +292,17 @@ fn a_request_that_is_refused_has_done_nothing() {
 }
 
 #[test]
+fn a_session_is_asked_for_without_content() {
+    let site = Site::start();
+    for accept in ["application/x-ndjson", "application/json"] {
+        let response = site.ask(&format!(
+            "GET /connect HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        assert_eq!(response.status, 400, "{accept}");
+    }
+}
+
+#[test]
 fn a_request_answers_each_command_in_its_place() {
     let site = Site::with(|config| config.sessions.commands_max = 3);
     let session = Session::open(&site, Carrier::EventStream, "");

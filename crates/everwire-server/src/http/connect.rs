@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Context, Reply, answer, body, fields,
+    Context, Reply, answer, body, check_no_content, fields,
     query::Query,
     read::{self, Asked, stream_fields},
 };
@@ -41,10 +41,16 @@ const WELCOME_BYTES_MAX: usize = 192;
 
 impl Context {
     /// `/connect`.
-    pub(super) fn connect(&self, parts: &Parts, peer: SocketAddr) -> Result<Reply, Problem> {
+    pub(super) fn connect(
+        &self,
+        parts: &Parts,
+        content: &Incoming,
+        peer: SocketAddr,
+    ) -> Result<Reply, Problem> {
         if !matches!(parts.method, Method::GET | Method::CONNECT) {
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
         }
+        check_no_content(content)?;
         let query = Query::parse(parts.uri.query())?;
         if self.stopping.is_stopping() {
             return Err(read::stopping());
