@@ -43,7 +43,8 @@ impl World {
         fastrand::seed(7);
         let mut config = Config::default();
         config.channels.retain_entries = RETAINED;
-        config.channels.anonymous = vec![Action::Read, Action::Publish];
+        config.channels.anonymous = vec![Action::Read, Action::Publish, Action::Presence];
+        config.presence.linger_ms = 0;
         let shared = shared(config);
         let now = Now::read();
         let core = |shared: &Shared| {
@@ -155,6 +156,14 @@ impl World {
         let mut reader = Reader::new(peer, core, life, framing, sequence);
         reader.prompt = appetite == Appetite::All;
         reader
+    }
+
+    /// How many are among those present on a channel.
+    pub fn members(&self, channel: &str) -> usize {
+        let name = channel.parse().unwrap();
+        let snapshot = self.shared.presences.snapshot(&name, self.now).unwrap();
+        let members = String::from_utf8(snapshot.members.to_vec()).unwrap();
+        members.matches("\"user\"").count()
     }
 
     /// One turn of a shard, if it is awake. True if it was.
@@ -295,6 +304,7 @@ impl Core {
         assert_eq!((shard.len(), shard.lines.len()), (0, 0));
         assert_eq!((shard.feeds.len(), shard.locals.len()), (0, 0));
         assert!(shard.local_by_channel.is_empty() && shard.sides.is_empty());
+        assert!(shard.remotes.is_empty(), "a session is gone that is found");
         assert_eq!(shard.wheel.armed(), 0);
     }
 }
