@@ -51,19 +51,18 @@ impl<N: Net> Shard<N> {
             self.feeds[part.feed as usize].subscribers[part.index as usize].position = part.from;
         }
         match stopped {
-            None => {
-                for part in &parts.0 {
-                    // It may have gone with the end of another channel.
-                    if let Some(ended) = self.feeds.get(part.feed as usize)
-                        && ended.ended
-                        && part.to == ended.tail.end()
-                    {
-                        self.on_channel_end(key, part.feed);
-                    }
-                }
-            }
+            None => {}
             Some(Stopped::Blocked) => self.on_session_blocked(key, &parts.0),
             Some(Stopped::Broken) => self.close(key),
+        }
+        for part in &parts.0 {
+            // It may have gone with the end of another channel, or with the session.
+            if let Some(ended) = self.feeds.get(part.feed as usize)
+                && ended.ended
+                && part.from == ended.tail.end()
+            {
+                self.on_channel_end(key, part.feed);
+            }
         }
         parts.0.clear();
         self.parts = parts;

@@ -216,3 +216,28 @@ fn a_busy_channel_starves_no_other_of_its_line() {
     client.leave();
     world.finish();
 }
+
+/// A line may be sent the end of one channel and block inside an entry of another, in one call.
+#[test]
+fn an_end_that_was_told_as_the_line_blocked_is_not_forgotten() {
+    let mut world = World::new();
+    let mut published = Published::default();
+    let [ending, other] = [0, 1].map(|channel| begin(&mut world, &mut published, channel));
+    let mut client = Client::new(&mut world, 0, 1_000);
+    for channel in [0, 1] {
+        client.subscribe(&world, channel, 0, true, true);
+    }
+    world.settle();
+    client.hear(&world, &published);
+    say(&mut world, &mut published, other, 20_000, "somebody");
+    world.delete(ending);
+    world.settle();
+    client.eat(Appetite::All);
+    world.settle();
+    client.hear(&world, &published);
+    client.assert_content(&published);
+    client.assert_reads(&world);
+    assert_eq!(world.members("0"), 0);
+    client.leave();
+    world.finish();
+}
