@@ -167,9 +167,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn unsubscribe(&mut self, key: LineKey, name: &ChannelName) -> Result<(), Problem> {
-        let channel = self.shared.hub.find(name, self.now_ms);
-        let feed = channel.and_then(|channel| self.feed_of_session(key, &channel));
-        let Some(feed) = feed else {
+        let Some(feed) = self.feed_of_session(key, name) else {
             return Err(bad(format!("this session does not read {name}")));
         };
         self.drop_subscription(key, feed);

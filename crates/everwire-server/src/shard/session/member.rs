@@ -58,7 +58,7 @@ impl<N: Net> Shard<N> {
         };
         members.put_slice(b"}");
         // Who was there and is read of again from the beginning.
-        if let Some(feed) = self.feed_of_session(key, &log) {
+        if let Some(feed) = self.feed_of_session(key, log.name()) {
             self.drop_subscription(key, feed);
         }
         self.add_subscription(key, &log, sequence, Wish::default());

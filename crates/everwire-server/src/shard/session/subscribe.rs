@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use everwire_channel::ChannelName;
 
 use super::{
     super::{
@@ -123,15 +124,14 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The feed by which a session reads a channel, if it does.
-    pub(super) fn feed_of_session(&self, key: LineKey, channel: &Arc<Channel>) -> Option<u32> {
-        let session = self.session(key)?;
-        let framing = session.speech.framing();
-        let local = *self.local_by_channel.get(&Arc::as_ptr(channel))?;
-        let mut feeds = self.locals[local as usize].feeds.iter();
-        let feed = *feeds.find(|feed| self.feeds[**feed as usize].framing == framing)?;
-        let subscription = session.subscription(feed)?;
-        (!subscription.wish.is_left || self.begins_again(key, feed)).then_some(feed)
+    /// The feed by which a session reads a channel of this name, if it does. That may be an earlier channel of the
+    /// name, whose end the session has yet to be told: it reads one at a time, since its messages tell the name.
+    pub(super) fn feed_of_session(&self, key: LineKey, name: &ChannelName) -> Option<u32> {
+        let reads = self.session(key)?.subscriptions.iter();
+        let mut named = reads.filter(|read| self.feeds[read.feed as usize].channel.name() == name);
+        let goes_on =
+            |read: &&Subscription| !read.wish.is_left || self.begins_again(key, read.feed);
+        named.find(goes_on).map(|read| read.feed)
     }
 
     /// Has a session read from a feed no longer. If it is inside one of its entries, that is finished first.

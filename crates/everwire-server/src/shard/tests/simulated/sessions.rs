@@ -40,6 +40,10 @@ enum Step {
     Delete {
         session: usize,
     },
+    /// A channel ends, and another begins under its name.
+    Replace {
+        channel: usize,
+    },
 }
 
 const CHANNELS: usize = 3;
@@ -72,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         16 => (0usize..2).prop_map(Step::Turn),
         1 => (0..SESSIONS).prop_map(|session| Step::Leave { session }),
         1 => (0..SESSIONS).prop_map(|session| Step::Delete { session }),
+        2 => (0..CHANNELS).prop_map(|channel| Step::Replace { channel }),
     ]
 }
 
@@ -79,7 +84,7 @@ fn play(steps: Vec<Step>, is_drained: bool) {
     let mut world = World::new();
     let mut published = Published::default();
     // Which life each channel is in.
-    let lives: Vec<usize> = (0..CHANNELS)
+    let mut lives: Vec<usize> = (0..CHANNELS)
         .map(|channel| begin(&mut world, &mut published, channel))
         .collect();
     let mut clients: Vec<Client> = (0..SESSIONS)
@@ -111,6 +116,10 @@ fn play(steps: Vec<Step>, is_drained: bool) {
             }
             Step::Leave { session } => clients[session].leave(),
             Step::Delete { session } => clients[session].delete(&world),
+            Step::Replace { channel } => {
+                world.delete(lives[channel]);
+                lives[channel] = begin(&mut world, &mut published, channel);
+            }
         }
         for client in &mut clients {
             client.hear(&world, &published);
