@@ -322,6 +322,21 @@ fn a_request_answers_each_command_in_its_place() {
 }
 
 #[test]
+fn a_request_is_answered_with_about_a_page() {
+    let site = Site::with(|config| config.limits.page_bytes_max = 1_000);
+    site.publish("a", "application/json", format!("\"{}\"", "x".repeat(600)));
+    let session = Session::open(&site, Carrier::Ndjson, "");
+    let history = |id| json!({"id": id, "op": "history", "channel": "a"});
+    let response = session.post(&json!([history(1), history(2), history(3)]).to_string());
+    let replies: Vec<Value> = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(replies[1]["ok"]["up_to_date"], true);
+    assert_eq!(
+        (&replies[2]["re"], &replies[2]["error"]["type"]),
+        (&json!(3), &json!("too-many"))
+    );
+}
+
+#[test]
 fn only_its_own_client_speaks_for_a_session() {
     let site = Site::start();
     let mut session = Session::open(&site, Carrier::LongPoll, "");

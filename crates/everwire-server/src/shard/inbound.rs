@@ -60,7 +60,7 @@ impl<N: Net> Shard<N> {
                 side.unread = true;
                 break;
             }
-            if self.has_read_ahead(key) {
+            if self.has_read_ahead(key) || !self.hear_rest(key) {
                 break;
             }
             if round == READS {
@@ -89,6 +89,7 @@ impl<N: Net> Shard<N> {
             }
         }
         self.read_buffer = buffer;
+        self.hear_waiting(key);
     }
 
     /// Whether enough is known of what follows a long poll. What is left is met when the socket is back in HTTP.

@@ -104,6 +104,8 @@ pub(crate) struct Side {
     pub blocked_since: Option<Instant>,
     /// There may be input that was left unread while the line was blocked.
     pub unread: bool,
+    /// Of a session: what came in and waits until more of the replies to what came before is out.
+    pub unheard: BytesMut,
     /// What happens when everything is out.
     pub then: Then,
 }
@@ -125,7 +127,10 @@ pub(crate) enum Then {
 impl Side {
     /// Whether it holds nothing, so that the line can do without.
     pub fn is_idle(&self) -> bool {
-        self.inbound.is_idle() && !self.unread && self.has_nothing_to_say()
+        self.inbound.is_idle()
+            && !self.unread
+            && self.unheard.is_empty()
+            && self.has_nothing_to_say()
     }
 
     /// Whether what is said next may go out at once.

@@ -18,7 +18,7 @@ mod member;
 mod remote;
 mod subscribe;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use bytes::BytesMut;
 use everwire_channel::PublisherId;
@@ -80,7 +80,7 @@ pub(crate) struct Session<S> {
     /// The channels where it is among those present.
     pub memberships: Vec<Membership>,
     /// What came in beside a pipe while nothing was taken out of it.
-    pub waiting: Vec<Input>,
+    pub waiting: VecDeque<Input>,
 }
 
 /// How a line with subscriptions of its own speaks.
@@ -176,7 +176,7 @@ impl<N: Net> Shard<N> {
             own: own.as_ref().map(|own| own.channel.clone()),
             is_remote,
             memberships: Vec::new(),
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
         };
         let line = &mut self.lines[key as usize];
         line.deflate = deflate;

@@ -142,11 +142,8 @@ impl<'a> Command<'a> {
             Ok(fields) => fields,
             // Also what is JSON by its grammar and means nothing: a number beyond all bounds, half a character.
             Err(error) if error.is_data() || is_json(text) => {
-                let id = serde_json::from_str::<IdOnly<'_>>(text)
-                    .ok()
-                    .and_then(|only| only.id);
                 return Err(CommandError::Refused {
-                    id: id.map(|id| id.get().to_owned()),
+                    id: Self::id_of(text).map(str::to_owned),
                     problem: error.to_string(),
                 });
             }
@@ -160,6 +157,12 @@ impl<'a> Command<'a> {
                 problem,
             }),
         }
+    }
+
+    /// The `id` of a message as it was written, whatever else is in it.
+    pub fn id_of(text: &str) -> Option<&str> {
+        let only: IdOnly<'_> = serde_json::from_str(text).ok()?;
+        only.id.map(RawValue::get)
     }
 
     /// Whether a JSON text is an object, so that [`parse`](Self::parse) at most refuses what it asks for.

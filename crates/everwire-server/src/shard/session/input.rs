@@ -19,32 +19,58 @@ pub(crate) struct Input {
 
 impl<N: Net> Shard<N> {
     /// Takes what came in on a session's WebSocket: commands, which are carried out in their order and answered
-    /// together.
+    /// together. A few bytes may ask for pages of history: what comes after much of an answer waits until that is
+    /// out, and the other lines have had their turn.
     pub(in super::super) fn on_session_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let deflate = self.lines[key as usize].deflate;
         let rules = self.rules(deflate, self.shared.config.limits.message_bytes_max);
-        let (mut replies, mut controls) = (BytesMut::new(), BytesMut::new());
-        let mut texts = BytesMut::new();
-        let mut messages = Vec::new();
-        let on_message = &mut |kind, payload: &[u8], _: &mut BytesMut| {
-            texts.extend_from_slice(payload);
-            messages.push((kind, payload.len()));
-        };
-        let outcome = self.decode(key, &rules, bytes, &mut controls, on_message);
-        for (kind, length) in messages {
-            let text = texts.split_to(length);
-            if let Err(problem) = self.on_session_message(key, kind, &text, &mut replies) {
-                let code = problem.kind.close_code();
-                self.shared.metrics.line_failed(code);
-                encode_close(Some((code, &problem.detail)), &mut replies);
-                return self.end_socket(key, &replies, Then::Linger);
+        let mut replies = BytesMut::new();
+        let (mut texts, mut messages) = (BytesMut::new(), Vec::new());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at_mut(rest.len().min(PIECE_BYTES));
+            rest = after;
+            let mut controls = BytesMut::new();
+            let on_message = &mut |kind, payload: &[u8], _: &mut BytesMut| {
+                texts.extend_from_slice(payload);
+                messages.push((kind, payload.len()));
+            };
+            let outcome = self.decode(key, &rules, piece, &mut controls, on_message);
+            for (kind, length) in messages.drain(..) {
+                let text = texts.split_to(length);
+                if let Err(problem) = self.on_session_message(key, kind, &text, &mut replies) {
+                    let code = problem.kind.close_code();
+                    self.shared.metrics.line_failed(code);
+                    encode_close(Some((code, &problem.detail)), &mut replies);
+                    return self.end_socket(key, &replies, Then::Linger);
+                }
+            }
+            // After a Close frame nothing is sent (RFC 6455, section 5.5.1), so what it came after is answered first.
+            replies.extend_from_slice(&controls);
+            if !matches!(outcome, Ok(false)) {
+                return self.after_input(key, outcome, replies);
+            }
+            if replies.len() >= REPLIES_BYTES && !rest.is_empty() {
+                self.side(key).unheard.extend_from_slice(rest);
+                self.ask_again(key);
+                break;
             }
         }
-        // After a Close frame nothing is sent (RFC 6455, section 5.5.1), so what it came after is answered first.
-        replies.unsplit(controls);
-        self.after_input(key, outcome, replies);
+        self.after_input(key, Ok(false), replies);
         // What a command asked to read.
         self.send_side(key);
+    }
+
+    /// Takes what came in and had to wait. False if some of it still has to.
+    pub(in super::super) fn hear_rest(&mut self, key: LineKey) -> bool {
+        if let Some(side) = self.sides.get_mut(&key)
+            && !side.unheard.is_empty()
+        {
+            let mut bytes = std::mem::take(&mut side.unheard);
+            self.on_input(key, &mut bytes);
+        }
+        let side = self.sides.get(&key);
+        side.is_none_or(|side| side.unheard.is_empty())
     }
 
     fn on_session_message(
@@ -72,21 +98,39 @@ impl<N: Net> Shard<N> {
 
     /// Takes what came in on a session's WebSocket that has no socket of its own.
     pub(super) fn on_piped_input(&mut self, key: LineKey, input: Input) {
-        let is_blocked = self
-            .sides
-            .get(&key)
-            .is_some_and(|side| side.blocked_since.is_some() && side.then == Then::Stay);
-        if is_blocked && let Some(session) = self.session_mut(key) {
-            // Who takes nothing is not listened to either, so that replies do not pile up.
-            session.waiting.push(input);
-            return;
+        if let Some(session) = self.session_mut(key)
+            && let Speech::Messages(Carrier::WebSocket { .. }) = session.speech
+        {
+            session.waiting.push_back(input);
+            self.hear_waiting(key);
         }
-        match self.session(key).map(|session| session.speech) {
-            Some(Speech::Messages(Carrier::WebSocket { .. })) => {
-                self.on_input(key, &mut BytesMut::from(input.bytes));
-            }
-            Some(Speech::Messages(_) | Speech::Plain(_)) | None => {}
+    }
+
+    /// Takes what came in beside a pipe, as long as its session is listened to.
+    pub(in super::super) fn hear_waiting(&mut self, key: LineKey) {
+        let has_some = |shard: &Self| {
+            let session = shard.session(key);
+            session.is_some_and(|session| !session.waiting.is_empty())
+        };
+        while has_some(self)
+            && self.is_listened_to(key)
+            && let Some(session) = self.session_mut(key)
+            && let Some(Input { bytes, permit }) = session.waiting.pop_front()
+        {
+            self.on_input(key, &mut BytesMut::from(bytes));
+            drop(permit);
         }
-        drop(input.permit);
+    }
+
+    /// Who takes nothing is not listened to either, so that replies do not pile up.
+    fn is_listened_to(&self, key: LineKey) -> bool {
+        let side = self.sides.get(&key);
+        side.is_none_or(|side| side.blocked_since.is_none() && side.unheard.is_empty())
     }
 }
+
+/// So much of what came in is taken at once: a few commands.
+const PIECE_BYTES: usize = 256;
+
+/// Once replies have so many bytes, they are sent before more commands are carried out.
+const REPLIES_BYTES: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::CloseCode;
-use everwire_wire::{Command, Problem, ProblemKind};
+use everwire_wire::{Command, Problem, ProblemKind, encode_error};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -112,12 +112,28 @@ impl<N: Net> Shard<N> {
             if at > 0 {
                 replies.put_slice(b",");
             }
+            if replies.len() > self.shared.config.limits.page_bytes_max {
+                self.refuse_reply(command.get(), &mut replies);
+                continue;
+            }
             let mut notices = BytesMut::new();
             self.command(key, command.get(), &mut replies, &mut notices)?;
             self.side(key).push_reply(&notices);
         }
         replies.put_slice(b"]");
         Ok(replies.freeze())
+    }
+
+    /// Answers a command that is not carried out, since its request asked for so much before.
+    fn refuse_reply(&self, text: &str, replies: &mut BytesMut) {
+        let bytes_max = self.shared.config.limits.page_bytes_max;
+        let detail = format!(
+            "the replies to this request have more than {bytes_max} bytes (limits.page_bytes_max) before this one; \
+             ask in another request"
+        );
+        let problem = Problem::new(ProblemKind::TooMany, detail).at_limit("page_bytes_max");
+        self.shared.metrics.refused(&problem);
+        encode_error(Command::id_of(text), &problem, replies);
     }
 
     /// A line is gone that may have had a pipe.
@@ -139,12 +155,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         self.on_writable(key);
-        let waiting = self
-            .session_mut(key)
-            .map(|session| std::mem::take(&mut session.waiting));
-        for input in waiting.into_iter().flatten() {
-            self.on_piped_input(key, input);
-        }
+        self.hear_waiting(key);
     }
 
     /// A session's client ends it, or takes nothing any more of what it is told.

@@ -1,6 +1,7 @@
 //! Which channels a session reads.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -39,7 +40,7 @@ impl<N: Net> Shard<N> {
             own: None,
             is_remote: false,
             memberships: Vec::new(),
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
         };
         let line = &mut self.lines[key as usize];
         line.deflate = entries.deflate;

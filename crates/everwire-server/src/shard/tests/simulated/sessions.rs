@@ -250,3 +250,33 @@ fn an_end_that_was_told_as_the_line_blocked_is_not_forgotten() {
     client.leave();
     world.finish();
 }
+
+/// A few bytes may ask for much: what is answered first has to be taken before more is looked for.
+#[test]
+fn whoever_asks_for_much_is_answered_as_it_takes_the_answers() {
+    let mut world = World::new();
+    let mut published = Published::default();
+    let life = begin(&mut world, &mut published, 0);
+    for _ in 0..RETAINED {
+        say(&mut world, &mut published, life, 20_000, "somebody");
+    }
+    // A socket, and a WebSocket that writes into a pipe.
+    for number in [0, 4] {
+        let mut client = Client::new(&mut world, number, 0);
+        client.eat(Appetite::Bytes { room: 0, bite: 1 });
+        for _ in 0..300 {
+            client.history(&world, 0);
+        }
+        let mut rounds = 0;
+        while client.awaits_answers() {
+            world.settle();
+            assert!(world.bytes_to_say() < 8 << 20, "answers pile up");
+            client.eat(Appetite::All);
+            client.hear(&world, &published);
+            rounds += 1;
+            assert!(rounds < 1000, "an answer does not come");
+        }
+        client.leave();
+    }
+    world.finish();
+}

@@ -158,6 +158,12 @@ impl World {
         reader
     }
 
+    /// How many bytes of their own the lines of both shards keep to be sent.
+    pub fn bytes_to_say(&self) -> usize {
+        let sides = self.cores.iter().flat_map(|core| core.shard.sides.values());
+        sides.map(|side| side.out.len() + side.replies.len()).sum()
+    }
+
     /// How many are among those present on a channel.
     pub fn members(&self, channel: &str) -> usize {
         let name = channel.parse().unwrap();

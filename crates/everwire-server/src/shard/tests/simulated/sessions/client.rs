@@ -76,6 +76,7 @@ pub enum Asked {
         presence: bool,
     },
     End(String),
+    Page,
 }
 
 /// A channel that is read.
@@ -183,6 +184,16 @@ impl Client {
         let channel = channel.to_string();
         let command = json!({"op": "unsubscribe", "channel": channel});
         self.ask(world, command, Asked::End(channel));
+    }
+
+    /// Asks for all that a channel keeps.
+    pub fn history(&mut self, world: &World, channel: usize) {
+        let command = json!({"op": "history", "channel": channel.to_string()});
+        self.ask(world, command, Asked::Page);
+    }
+
+    pub fn awaits_answers(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     fn ask(&mut self, world: &World, mut command: Value, asked: Asked) {
@@ -371,6 +382,7 @@ impl Client {
         // Replies to requests overtake what the messages tell.
         let is_ordered = self.carrier.is_websocket();
         match (asked, ok) {
+            (Asked::Page, ok) => assert!(ok.is_some(), "a page is there"),
             (
                 Asked::Begin {
                     channel,
