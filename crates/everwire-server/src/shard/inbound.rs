@@ -117,19 +117,16 @@ impl<N: Net> Shard<N> {
                 framing if framing.is_websocket() => Kind::Socket { feed: *feed },
                 _ => Kind::Stream,
             },
-            Seat::Session(session) => {
-                session.pings = 0;
-                match session.speech {
-                    Speech::Messages(carrier) if carrier.is_websocket() => Kind::Session,
-                    Speech::Plain(framing) if framing.is_websocket() => {
-                        match session.subscriptions.first() {
-                            Some(read) => Kind::Socket { feed: read.feed },
-                            None => return,
-                        }
+            Seat::Session(session) => match session.speech {
+                Speech::Messages(carrier) if carrier.is_websocket() => Kind::Session,
+                Speech::Plain(framing) if framing.is_websocket() => {
+                    match session.subscriptions.first() {
+                        Some(read) => Kind::Socket { feed: read.feed },
+                        None => return,
                     }
-                    Speech::Messages(_) | Speech::Plain(_) => Kind::Stream,
                 }
-            }
+                Speech::Messages(_) | Speech::Plain(_) => Kind::Stream,
+            },
             Seat::Alone(alone) => match &mut alone.role {
                 Role::Echo => Kind::Echo,
                 Role::Poll(poll) => {

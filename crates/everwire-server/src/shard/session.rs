@@ -31,7 +31,11 @@ pub(crate) use self::{
     input::Input,
     remote::{Commands, OpenSession},
 };
-use super::{Behind, Channel, LineKey, Net, Seat, Shard, Then, outlet::Outlet, timers::Timer};
+use super::{
+    Behind, Channel, LineKey, Net, Seat, Shard, Then,
+    outlet::Outlet,
+    timers::{NO_ANSWER, Timer},
+};
 use crate::{
     session_id::SessionId,
     sessions::{Remote, Secret},
@@ -71,8 +75,8 @@ pub(crate) struct Session<S> {
     pub peer: IpAddr,
     /// When it was last sent something, in the shard's milliseconds.
     pub spoke_ms: u64,
-    /// Pings that were sent since something came in.
-    pub pings: u8,
+    /// When it was last asked whether its peer is there.
+    pub asked_ms: u64,
     /// What a command means that names no channel. The line ends with its last channel.
     pub own: Option<Arc<Channel>>,
     /// What concerns it may come as mail.
@@ -172,7 +176,7 @@ impl<N: Net> Shard<N> {
             publisher,
             peer,
             spoke_ms: self.elapsed_ms(),
-            pings: 0,
+            asked_ms: self.elapsed_ms(),
             own: own.as_ref().map(|own| own.channel.clone()),
             is_remote,
             memberships: Vec::new(),
@@ -271,33 +275,35 @@ impl<N: Net> Shard<N> {
             }
             return self.arm_line(key, (gap_ms - silent_ms).min(heartbeat_ms), Timer::beat);
         }
+        let side = self.sides.get(&key);
+        let is_free = side.is_none_or(|side| side.has_nothing_to_say());
+        // A line with a backlog is sent nothing to answer; the time for that is kept by another timer.
+        if is_free && carrier.is_websocket() && self.is_silent(key) {
+            return self.fail(key, codes::HEARTBEAT_MISSED, NO_ANSWER);
+        }
         let Some(session) = self.session_mut(key) else {
             return;
         };
-        let due_ms = session.spoke_ms + heartbeat_ms;
-        if due_ms > elapsed_ms {
-            return self.arm_line(key, due_ms - elapsed_ms, Timer::beat);
+        let is_silent = session.spoke_ms + heartbeat_ms <= elapsed_ms;
+        // A WebSocket is asked even when entries flow: only an answer tells that the peer is there.
+        let is_asked = carrier.is_websocket() && session.asked_ms + heartbeat_ms <= elapsed_ms;
+        if is_silent {
+            session.spoke_ms = elapsed_ms;
         }
-        if carrier.is_websocket() {
-            if session.pings >= PINGS_MAX {
-                let reason = "no answer to two heartbeats";
-                return self.fail(key, codes::HEARTBEAT_MISSED, reason);
-            }
-            session.pings += 1;
+        if is_silent || is_asked {
+            session.asked_ms = elapsed_ms;
         }
-        session.spoke_ms = elapsed_ms;
-        // A line with a backlog is sent nothing to answer; the time for that is kept by another timer.
-        if self
-            .sides
-            .get(&key)
-            .is_none_or(|side| side.has_nothing_to_say())
-        {
+        let next_ms = match carrier.is_websocket() {
+            true => session.spoke_ms.min(session.asked_ms) + heartbeat_ms,
+            false => session.spoke_ms + heartbeat_ms,
+        };
+        if is_free && (is_silent || is_asked) {
             let mut beat = BytesMut::new();
-            carrier.encode_heartbeat(true, &mut beat);
+            carrier.encode_heartbeat(is_silent, &mut beat);
             self.reply(key, &beat);
         }
         if self.session(key).is_some() {
-            self.arm_line(key, heartbeat_ms, Timer::beat);
+            self.arm_line(key, next_ms - elapsed_ms, Timer::beat);
         }
     }
 
@@ -319,6 +325,3 @@ impl<N: Net> Shard<N> {
         self.end_socket(key, &goodbye, Then::Linger);
     }
 }
-
-/// Pings that may go unanswered.
-const PINGS_MAX: u8 = 2;

@@ -102,8 +102,6 @@ impl<N: Net> Shard<N> {
     /// Sends all lines of a feed a heartbeat if nothing else was sent since the last, and cuts WebSocket lines
     /// whose peer has answered none of the last two.
     fn on_heartbeat(&mut self, key: u32, generation: u32) {
-        let silent_s_max = (self.shared.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
-        let second = self.second();
         let Some(feed) = self
             .feeds
             .get_mut(key as usize)
@@ -120,13 +118,8 @@ impl<N: Net> Shard<N> {
                 self.walking.push_back(key);
             }
         }
-        let silent = self.silent_lines(key, second, silent_s_max);
-        for line in silent {
-            self.fail(
-                line,
-                everwire_wire::codes::HEARTBEAT_MISSED,
-                "no answer to two heartbeats",
-            );
+        for line in self.silent_lines(key) {
+            self.fail(line, everwire_wire::codes::HEARTBEAT_MISSED, NO_ANSWER);
         }
         if self
             .feeds
@@ -137,18 +130,23 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn silent_lines(&self, feed: u32, second: u32, silent_s_max: u32) -> Vec<LineKey> {
+    fn silent_lines(&self, feed: u32) -> Vec<LineKey> {
         let feed = &self.feeds[feed as usize];
         if !feed.framing.is_websocket() {
             return Vec::new();
         }
-        let silent =
-            |key: &LineKey| second.saturating_sub(self.lines[*key as usize].heard_s) > silent_s_max;
         feed.subscribers
             .iter()
             .map(|subscriber| subscriber.line)
-            .filter(silent)
+            .filter(|line| self.is_silent(*line))
             .collect()
+    }
+
+    /// Whether nothing came from a line's peer for longer than two heartbeats take to be answered.
+    pub(super) fn is_silent(&self, key: LineKey) -> bool {
+        let silent_s_max = (self.shared.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
+        let heard_s = self.lines[key as usize].heard_s;
+        self.second().saturating_sub(heard_s) > silent_s_max
     }
 
     /// A stream that has lived its time ends at the next boundary; its reader comes back.
@@ -210,6 +208,9 @@ impl<N: Net> Shard<N> {
         }
     }
 }
+
+/// What the close code for a peer that answers no heartbeats is told with.
+pub(super) const NO_ANSWER: &str = "no answer to two heartbeats";
 
 /// How long a peer gets to close its side after ours was closed.
 const LINGER_MS: u64 = 2_000;

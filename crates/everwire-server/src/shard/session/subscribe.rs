@@ -36,7 +36,7 @@ impl<N: Net> Shard<N> {
             publisher: entries.publisher.clone(),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             spoke_ms: 0,
-            pings: 0,
+            asked_ms: 0,
             own: None,
             is_remote: false,
             memberships: Vec::new(),

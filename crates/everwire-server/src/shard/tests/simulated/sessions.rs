@@ -3,10 +3,11 @@
 
 mod client;
 
+use everwire_wire::{Carrier, Framing};
 use proptest::prelude::*;
 
 use self::client::{Client, Published};
-use super::world::{Appetite, RETAINED, World};
+use super::world::{Appetite, RETAINED, State, World};
 use crate::{hub::Mail, shard::tests::append_as};
 
 #[derive(Clone, Debug)]
@@ -278,5 +279,48 @@ fn whoever_asks_for_much_is_answered_as_it_takes_the_answers() {
         }
         client.leave();
     }
+    world.finish();
+}
+
+/// Only an answer tells that a peer is there: into the buffers of one that is gone, a few entries go for a long time.
+#[test]
+fn a_websocket_that_answers_nothing_is_ended_though_entries_flow() {
+    let session = Framing::Session(Carrier::WebSocket { window: None });
+    for framing in [Framing::Raw { window: None }, session] {
+        let mut world = World::new();
+        let life = world.create("0");
+        let reader = world.join(0, life, framing, 0, Appetite::All);
+        world.readers[reader].deaf = true;
+        for _ in 0..20 {
+            world.pass(5);
+            world.publish(life, &[10]);
+        }
+        assert_ne!(world.readers[reader].state, State::Open, "{framing:?}");
+        world.finish();
+    }
+}
+
+/// Whoever takes a long reply slowly is there, though it is asked nothing meanwhile.
+#[test]
+fn a_long_reply_may_be_taken_slowly() {
+    let mut world = World::new();
+    let mut published = Published::default();
+    let life = begin(&mut world, &mut published, 0);
+    for _ in 0..RETAINED {
+        say(&mut world, &mut published, life, 20_000, "somebody");
+    }
+    let mut client = Client::new(&mut world, 0, 1_000);
+    client.history(&world, 0);
+    for _ in 0..RETAINED + 2 {
+        world.pass(10);
+        client.eat(Appetite::Bytes {
+            room: 20_000,
+            bite: usize::MAX,
+        });
+        client.hear(&world, &published);
+    }
+    assert!(!client.awaits_answers());
+    client.assert_reads(&world);
+    client.leave();
     world.finish();
 }

@@ -297,7 +297,8 @@ impl Client {
                 match opcode {
                     0x81 => (payload, length),
                     0x88 => (Vec::new(), length),
-                    _ => panic!("{opcode:x} is no frame of a session at its first heartbeat"),
+                    0x89 => (br#"{"ev":"ping"}"#.to_vec(), length),
+                    _ => panic!("{opcode:x} is no frame of a session"),
                 }
             }
             Carrier::Poll => {
@@ -328,6 +329,9 @@ impl Client {
         );
         if let Some(id) = told.get("re") {
             return self.hear_reply(id.as_u64().unwrap(), told.get("ok"), published);
+        }
+        if told["ev"] == "ping" {
+            return;
         }
         if told["ev"] == "drain" {
             self.drained = true;
