@@ -21,14 +21,24 @@ use crate::{
     session_id::SessionId,
 };
 
-/// What is said is taken whole as long as less than this waits.
+/// So much is in a pipe at most; of whole messages, one slice more.
 const PIPE_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module.
 pub(crate) struct Pipe {
     session: SessionId,
     shard: Arc<Mailbox>,
+    takes: Takes,
     state: Mutex<State>,
+}
+
+/// What a pipe takes while there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// As many bytes as fit: a stream is cut anywhere.
+    Bytes,
+    /// Slices as they are, which begin and end between two messages, so that what is in it are whole ones.
+    Messages,
 }
 
 #[derive(Default)]
@@ -45,10 +55,11 @@ struct State {
 
 impl Pipe {
     /// An empty pipe from a shard to a session.
-    pub fn new(session: SessionId, shard: Arc<Mailbox>) -> Self {
+    pub fn new(session: SessionId, shard: Arc<Mailbox>, takes: Takes) -> Self {
         Self {
             session,
             shard,
+            takes,
             state: Mutex::default(),
         }
     }
@@ -58,21 +69,29 @@ impl Pipe {
         self.session
     }
 
-    /// Puts everything in, or nothing if it is full.
+    /// Puts in what there is room for. Who could not put in everything is told when there is room again.
     pub fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.lock();
         if state.abandoned || state.ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if state.bytes.len() >= PIPE_BYTES_MAX {
-            state.wants_room = true;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let before = state.bytes.len();
         for slice in slices {
-            state.bytes.extend_from_slice(slice);
+            let room = PIPE_BYTES_MAX.saturating_sub(state.bytes.len());
+            let taken = match self.takes {
+                Takes::Messages if room > 0 => slice.len(),
+                Takes::Messages | Takes::Bytes => slice.len().min(room),
+            };
+            state.bytes.extend_from_slice(&slice[..taken]);
+            if taken < slice.len() {
+                state.wants_room = true;
+                break;
+            }
         }
         let sent = state.bytes.len() - before;
+        if sent == 0 && state.wants_room {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         wake(state);
         Ok(sent)
     }
@@ -138,29 +157,31 @@ mod tests {
 
     #[test]
     fn a_full_pipe_takes_nothing_and_tells_when_it_has_room_again() {
-        let mailbox: Arc<Mailbox> = Arc::default();
-        let pipe = Pipe::new(SessionId(7), mailbox.clone());
-        assert_eq!(take(&pipe), Poll::Pending);
-        let large = vec![b'x'; PIPE_BYTES_MAX + 1];
-        assert_eq!(
-            pipe.send(&[IoSlice::new(b"a"), IoSlice::new(&large)])
-                .unwrap(),
-            large.len() + 1
-        );
-        let full = pipe.send(&[IoSlice::new(b"b")]).unwrap_err();
-        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        let Poll::Ready(Some(taken)) = take(&pipe) else {
-            panic!("there is something")
-        };
-        assert_eq!(taken.len(), large.len() + 1);
-        let mut mail = Vec::new();
-        mailbox.take(&mut mail);
-        assert!(matches!(mail[..], [Mail::Room(SessionId(7))]), "{mail:?}");
+        let slice = vec![b'x'; PIPE_BYTES_MAX - 1];
+        let slices = [(); 3].map(|()| IoSlice::new(&slice));
+        for (takes, expected) in [
+            (Takes::Bytes, PIPE_BYTES_MAX),
+            (Takes::Messages, 2 * slice.len()),
+        ] {
+            let mailbox: Arc<Mailbox> = Arc::default();
+            let pipe = Pipe::new(SessionId(7), mailbox.clone(), takes);
+            assert_eq!(take(&pipe), Poll::Pending);
+            assert_eq!(pipe.send(&slices).unwrap(), expected, "{takes:?}");
+            let full = pipe.send(&[IoSlice::new(b"b")]).unwrap_err();
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+            let Poll::Ready(Some(taken)) = take(&pipe) else {
+                panic!("there is something")
+            };
+            assert_eq!(taken.len(), expected, "{takes:?}");
+            let mut mail = Vec::new();
+            mailbox.take(&mut mail);
+            assert!(matches!(mail[..], [Mail::Room(SessionId(7))]), "{mail:?}");
+        }
     }
 
     #[test]
     fn what_was_said_before_the_end_is_still_taken() {
-        let pipe = Pipe::new(SessionId(7), Arc::default());
+        let pipe = Pipe::new(SessionId(7), Arc::default(), Takes::Bytes);
         pipe.send(&[IoSlice::new(b"last")]).unwrap();
         pipe.end();
         assert_eq!(take(&pipe), Poll::Ready(Some(Bytes::from_static(b"last"))));
@@ -171,7 +192,7 @@ mod tests {
     #[test]
     fn an_abandoned_pipe_tells_the_shard_once() {
         let mailbox: Arc<Mailbox> = Arc::default();
-        let pipe = Pipe::new(SessionId(7), mailbox.clone());
+        let pipe = Pipe::new(SessionId(7), mailbox.clone(), Takes::Bytes);
         pipe.abandon();
         pipe.abandon();
         let mut mail = Vec::new();

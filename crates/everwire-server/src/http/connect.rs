@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock,
     hub::Mail,
-    pipe::Pipe,
+    pipe::{Pipe, Takes},
     session_id::SessionId,
     sessions::{Answers, Polls, Remote, Secret},
     shard::{Commands, LineRequest, OpenSession, SessionRequest, Wire},
@@ -141,7 +141,7 @@ impl Context {
         let welcome = welcome.freeze();
         let sessions = &self.shared.sessions;
         let shard = sessions.some_shard();
-        let pipe = Arc::new(Pipe::new(request.id, shard.clone()));
+        let pipe = Arc::new(Pipe::new(request.id, shard.clone(), Takes::Messages));
         let answers = Answers {
             last: 1,
             unacknowledged: Some(welcome.clone()),

@@ -18,7 +18,7 @@ use crate::{
     census::Seat,
     http::Context,
     hub::{Mail, Mailbox},
-    pipe::Pipe,
+    pipe::{Pipe, Takes},
     shard::{Input, OpenSession, SessionRequest},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn open(
     address: Seat,
 ) -> SessionStream {
     let shard = context.shared.sessions.some_shard();
-    let pipe = Arc::new(Pipe::new(request.id, shard.clone()));
+    let pipe = Arc::new(Pipe::new(request.id, shard.clone(), Takes::Bytes));
     shard.post(Mail::Open(Box::new(OpenSession {
         pipe: pipe.clone(),
         opening,

@@ -265,7 +265,7 @@ fn whoever_asks_for_much_is_answered_as_it_takes_the_answers() {
     for number in [0, 4] {
         let mut client = Client::new(&mut world, number, 0);
         client.eat(Appetite::Bytes { room: 0, bite: 1 });
-        for _ in 0..300 {
+        for _ in 0..100 {
             client.history(&world, 0);
         }
         let mut rounds = 0;

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::super::world::{Appetite, World, chunk, frame};
 use crate::{
     hub::Mail,
-    pipe::Pipe,
+    pipe::{Pipe, Takes},
     session_id::SessionId,
     sessions::Secret,
     shard::{
@@ -124,7 +124,11 @@ impl Client {
             }
             _ => {
                 let shard = world.cores[core].shard.mailbox.clone();
-                let pipe = Arc::new(Pipe::new(id, shard.clone()));
+                let takes = match carrier {
+                    Carrier::Poll => Takes::Messages,
+                    _ => Takes::Bytes,
+                };
+                let pipe = Arc::new(Pipe::new(id, shard.clone(), takes));
                 shard.post(Mail::Open(Box::new(OpenSession {
                     pipe: pipe.clone(),
                     opening: Bytes::new(),
