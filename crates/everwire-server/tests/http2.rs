@@ -237,6 +237,41 @@ fn a_session_over_a_websocket_over_a_stream_is_like_any_other() {
     });
 }
 
+/// Its flow-control window is never opened, so that what it is sent piles up.
+#[test]
+fn a_session_that_takes_nothing_is_cut_off_its_stream() {
+    let site = Site::with(|config| config.limits.write_stall_ms = 50);
+    run(&site, async |site| {
+        let mut client = client(site.address).await;
+        read(&mut client, site.address, "none").await;
+        let request = Request::connect(format!("http://{}/connect", site.address))
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "everwire.v1")
+            .body(Empty::new())
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        assert_eq!(next_message(&mut stream).await["ev"], "welcome");
+        let command = json!({"id": 1, "op": "subscribe", "channel": "c"}).to_string();
+        let subscribe = client_frame(0x81, command.as_bytes());
+        stream.write_all(&subscribe).await.unwrap();
+        assert_eq!(next_message(&mut stream).await["re"], 1);
+        let large = format!("\"{}\"", "x".repeat(1 << 20));
+        while site.metric("everwire_sessions") > 0 {
+            site.publish("c", "application/json", &large);
+        }
+        let pings = client_frame(0x89, &[b'x'; 100]).repeat(100);
+        // Either the stream is reset, or its own window stays closed.
+        let patience = std::time::Duration::from_millis(500);
+        let mut taken = 0;
+        while let Ok(Ok(())) = tokio::time::timeout(patience, stream.write_all(&pings)).await {
+            taken += 1;
+            assert!(taken < 10_000, "it is listened to for ever");
+        }
+    });
+}
+
 /// The next line of a response whose lines come one at a time.
 async fn next_line(stream: &mut Response<Incoming>) -> Value {
     let line = stream.frame().await.unwrap().unwrap().into_data().unwrap();

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Semaphore,
+    time::timeout,
 };
 
+use super::socket::write_whole;
 use crate::{
     census::Seat,
     http::Context,
@@ -77,6 +80,7 @@ pub(super) async fn serve_socket(
         return context.shared.census.leave(address);
     };
     let id = request.id;
+    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
     let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
     let mut session = open(&context, request, opening, address);
     let shard = session.shard.clone();
@@ -98,13 +102,13 @@ pub(super) async fn serve_socket(
         }
     };
     let speak = async {
-        while let Some(mut bytes) = poll_fn(|cx| session.poll_bytes(cx)).await {
-            // The shard sees by its pipe that nothing is taken, and ends the session.
-            if write.write_all_buf(&mut bytes).await.is_err() || write.flush().await.is_err() {
+        while let Some(bytes) = poll_fn(|cx| session.poll_bytes(cx)).await {
+            // The shard sees by its pipe that nothing is taken, and ends the session; the stream ends with it.
+            if !write_whole(&mut write, bytes, stall).await {
                 return;
             }
         }
-        let _ = write.shutdown().await;
+        let _ = timeout(stall, write.shutdown()).await;
     };
     tokio::select! {
         () = listen => {}

@@ -106,19 +106,27 @@ async fn write_batches(
     mut batches: mpsc::Receiver<Bytes>,
     stall: Duration,
 ) {
-    while let Some(mut batch) = batches.recv().await {
-        while batch.has_remaining() {
-            match timeout(stall, write.write_buf(&mut batch)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) | Err(_) => return,
-            }
-        }
-        match timeout(stall, write.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+    while let Some(batch) = batches.recv().await {
+        if !write_whole(&mut write, batch, stall).await {
+            return;
         }
     }
     let _ = timeout(stall, write.shutdown()).await;
+}
+
+/// Writes all of it. False if the peer is gone, or takes nothing for too long.
+pub(super) async fn write_whole(
+    write: &mut WriteHalf<TokioIo<Upgraded>>,
+    mut bytes: Bytes,
+    stall: Duration,
+) -> bool {
+    while bytes.has_remaining() {
+        match timeout(stall, write.write_buf(&mut bytes)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => return false,
+        }
+    }
+    matches!(timeout(stall, write.flush()).await, Ok(Ok(())))
 }
 
 async fn read_messages(
