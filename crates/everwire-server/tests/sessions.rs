@@ -186,6 +186,33 @@ fn a_channel_that_is_asked_for_again_begins_anew() {
 }
 
 #[test]
+fn a_channel_that_is_asked_for_again_and_refused_is_read_on() {
+    for carrier in CARRIERS {
+        let site = Site::with(without_linger);
+        let mut session = Session::open(&site, carrier, "");
+        session.ok(json!({"op": "subscribe", "channel": "a", "presence": {"user": "ada"}}));
+        for presence in [
+            json!({"info": "x".repeat(2_000)}),
+            json!({"user": "u".repeat(200)}),
+            json!({"offset": "?"}),
+        ] {
+            let again = json!({"op": "subscribe", "channel": "a", "presence": presence});
+            assert!(session.ask(again)["error"].is_object());
+        }
+        site.publish("a", "application/json", "1");
+        assert_eq!(session.entry(), ("a".to_owned(), json!(1)));
+        let total = |session: &mut Session<'_>| {
+            session.ok(json!({"op": "presence", "channel": "a"}))["total"].clone()
+        };
+        assert_eq!(total(&mut session), 1);
+        // Who asks to watch alone has its place no longer.
+        let watch = json!({"op": "subscribe", "channel": "a", "presence": {"join": false}});
+        session.ok(watch);
+        assert_eq!(total(&mut session), 0);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_told_and_the_line_stays() {
     over_every_wire(|site, carrier| {
         let mut session = Session::open(site, carrier, "");

@@ -111,13 +111,12 @@ impl<N: Net> Shard<N> {
         let name = &self.channel_name(key, channel)?;
         self.permit(Action::Read, name)?;
         let start = start_of(&from)?.unwrap_or(Start::Now);
-        // A browser sends a request again whose connection was lost, also when it was carried out. So to ask for a
-        // channel again is no fault: it begins anew.
-        let _ = self.unsubscribe(key, name);
         let channels_max = self.shared.config.sessions.channels_max;
+        let read = [name, &name.presence_log()].map(|name| self.feed_of_session(key, name));
+        let read_again = read.iter().flatten().count();
         let count = self
             .session(key)
-            .map_or(0, |session| session.subscriptions.len());
+            .map_or(0, |session| session.subscriptions.len() - read_again);
         if count + usize::from(presence.is_some()) >= channels_max {
             let detail = format!(
                 "this session reads {count} channels, presence counted, and may read {channels_max} \
@@ -159,8 +158,14 @@ impl<N: Net> Shard<N> {
             }
         }
         drop(state);
-        if let Some(wish) = &presence {
-            self.attend(key, name, wish, members)?;
+        match &presence {
+            Some(wish) => self.attend(key, name, wish, members)?,
+            None => self.leave_presence(key, name),
+        }
+        // A browser sends a request again whose connection was lost, also when it was carried out. So to ask for a
+        // channel again is no fault: it begins anew. What is refused leaves the earlier reading as it is.
+        if let Some(feed) = self.feed_of_session(key, name) {
+            self.drop_subscription(key, feed);
         }
         self.add_subscription(key, &channel, sequence, wish);
         Ok(())

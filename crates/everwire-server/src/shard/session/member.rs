@@ -39,6 +39,9 @@ impl<N: Net> Shard<N> {
             let member = presences.member(&user, wish.info)?;
             presences.join(name, id, member.clone(), now)?;
             self.remember(key, name, member);
+        } else {
+            // It may have been a member until now.
+            self.forget(key, name);
         }
         let log = presences.log(name, now)?;
         let place = start.and_then(|start| log.lock().core().log().locate(&start).ok());
