@@ -324,3 +324,29 @@ fn a_long_reply_may_be_taken_slowly() {
     client.leave();
     world.finish();
 }
+
+/// Its pipe is full, and nobody will take what is in it.
+#[test]
+fn whoever_goes_while_it_is_behind_is_gone() {
+    // A WebSocket that writes into a pipe, and a session by polls.
+    for (number, is_deleted) in [(4, false), (5, false), (5, true)] {
+        let mut world = World::new();
+        let mut published = Published::default();
+        let life = begin(&mut world, &mut published, 0);
+        let mut client = Client::new(&mut world, number, 0);
+        client.subscribe(&world, 0, 0, true, false);
+        world.settle();
+        client.eat(Appetite::Bytes { room: 0, bite: 1 });
+        for _ in 0..RETAINED {
+            say(&mut world, &mut published, life, 3_000, "somebody");
+            world.settle();
+        }
+        match is_deleted {
+            true => client.delete(&world),
+            false => client.leave(),
+        }
+        world.settle();
+        assert_eq!(world.shared.census.lines(), 0, "session {number}");
+        world.finish();
+    }
+}
