@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::core::{Act, Core, ReadingId, Taken};
 use super::outbox::Ticket;
 use super::{AskError, LineStatus};
+use crate::Offset;
 
 /// Held by everything that a program has of a line; the last one ends it.
 #[derive(Debug)]
@@ -105,6 +106,11 @@ impl Shared {
             Taken::Pending => Poll::Pending,
             taken @ (Taken::Update(_) | Taken::Ended(_)) => Poll::Ready(taken),
         }
+    }
+
+    /// Where a reading began, once it did.
+    pub fn began(&self, id: ReadingId) -> Option<Offset> {
+        self.lock().core.began(id)
     }
 
     /// Nobody takes from this reading any more.

@@ -47,10 +47,13 @@ impl Subscription {
             .transpose()
     }
 
-    /// Where to go on after what was taken: with another line, or when the program runs again. `None` as long
-    /// as nothing was taken.
+    /// Where to go on after what was taken: with another line, or when the program runs again. As long as nothing
+    /// was taken, where reading began; `None` before that.
     pub fn resume(&self) -> Option<Start> {
-        self.position.clone().map(Start::After)
+        let position = self.position.clone();
+        position
+            .or_else(|| self.handle.shared.began(self.id))
+            .map(Start::After)
     }
 
     fn poll_update(

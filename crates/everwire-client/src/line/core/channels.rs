@@ -92,6 +92,11 @@ impl Core {
         taken
     }
 
+    /// Where a reading began: before anything that was ever taken from it.
+    pub fn began(&self, id: ReadingId) -> Option<Offset> {
+        self.follows.get(&id)?.began.clone()
+    }
+
     /// The reading that an end of this channel is about: not one that another was left for, and that has not begun.
     pub(super) fn live(&self, channel: &str, is_current: bool) -> Option<ReadingId> {
         let id = self.by_name.get(channel).copied().filter(|_| is_current)?;
@@ -289,6 +294,9 @@ impl Core {
         if self.account_for(channel)
             && let Some(id) = self.by_name.get(channel).copied()
         {
+            if let Some(follow) = self.follows.get_mut(&id) {
+                follow.began.get_or_insert_with(|| offset.clone());
+            }
             self.read(id, reading::Event::Began(offset), now);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Taken, Update};
 use crate::line::reading::Reading;
-use crate::{SubscribeError, SubscribeOptions};
+use crate::{Offset, SubscribeError, SubscribeOptions};
 
 /// A reading, for as long as somebody may take from it.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Follow {
     pub name: String,
     pub options: SubscribeOptions,
     pub reading: Reading,
+    /// Where reading began, once it did.
+    pub began: Option<Offset>,
     pub queue: VecDeque<Update>,
     /// Too much waits; the channel is left until less does.
     full: bool,
@@ -30,6 +32,7 @@ impl Follow {
             name: name.to_owned(),
             reading: Reading::new(options.start.clone(), with_presence),
             options,
+            began: None,
             queue: VecDeque::new(),
             full: false,
             refusals: 0,
