@@ -8,7 +8,7 @@
 #   make throughput         GB/s of the WebSocket codec                   20 seconds
 #   make conformance        Autobahn (quick) and Durable Streams          5 minutes
 #   make conformance-full   Autobahn with all 517 cases                   15 minutes
-#   make bench              figures of this machine into docs/benchmarks  8 minutes
+#   make bench              figures of this machine into docs/benchmarks  9 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
 .PHONY: check test client counts counts-record throughput conformance conformance-full bench fuzz
 

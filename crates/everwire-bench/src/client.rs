@@ -176,8 +176,7 @@ impl Client {
                 && let Some((channel, subscription)) = asked.next()
             {
                 let reader = ledger.join(channel);
-                let line = Line::reading(self.connect()?, reader, subscription, ledger);
-                lines.push(self.insert(line)?);
+                lines.push(self.open(reader..reader + 1, subscription, ledger)?);
             }
             if opened == lines.len() {
                 return Ok(lines);
@@ -187,14 +186,27 @@ impl Client {
         }
     }
 
-    /// Opens one reading line and gives its index at once; it is open when a turn says so.
+    /// Opens one line of `readers` and gives its index at once; it is open when a turn says so.
+    ///
+    /// # Errors
+    /// If the system gives no socket.
+    pub fn open(
+        &mut self,
+        readers: Range<usize>,
+        subscription: Arc<Subscription>,
+        ledger: &Ledger,
+    ) -> Result<usize> {
+        let line = Line::reading(self.connect()?, readers, subscription, ledger);
+        self.insert(line)
+    }
+
+    /// As [`open`](Self::open), for a line that must not be delivered anything.
     ///
     /// # Errors
     /// If the system gives no socket.
     pub fn open_unread(&mut self, wire: Wire, channel: &str, ledger: &Ledger) -> Result<usize> {
         let subscription = self.subscription(wire, channel)?;
-        let line = Line::reading(self.connect()?, UNREAD, subscription, ledger);
-        self.insert(line)
+        self.open(UNREAD, subscription, ledger)
     }
 
     /// Opens a connection that sends HTTP requests and keeps being used; returns its index.
@@ -233,6 +245,35 @@ impl Client {
         line.expect_answers(requests);
         line.send(bytes)
             .with_context(|| format!("cannot send on line {index}"))
+    }
+
+    /// Sends `bytes` with so many `commands` on the session `index`, which is at rest, as a turn then
+    /// tells, when all have succeeded.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub fn command(&mut self, index: usize, bytes: &[u8], commands: usize) -> Result<()> {
+        let line = self.lines[index].as_mut().context("this line was closed")?;
+        line.expect_success(commands);
+        self.send(index, bytes, 0)
+    }
+
+    /// The same for the session over an event stream `index`, which asks for `channels` by a request on
+    /// the connection `publisher`.
+    ///
+    /// # Errors
+    /// If the connection broke, or the session was not told who it is.
+    pub fn subscribe_by_request(
+        &mut self,
+        index: usize,
+        publisher: usize,
+        channels: &[String],
+    ) -> Result<()> {
+        let line = self.lines[index].as_mut().context("this line was closed")?;
+        line.expect_success(channels.len());
+        let identity = line.identity().context("a welcome without a secret")?;
+        let request = identity.subscribe_request(self.server, channels.iter().cloned());
+        self.send(publisher, &request, 1)
     }
 
     /// Closes line `index`, as a client does that goes away.
@@ -431,8 +472,8 @@ const OPENING_MAX: usize = 100;
 const WAIT: Duration = Duration::from_millis(100);
 /// Silence after which a run has failed.
 const STALLED: Duration = Duration::from_secs(10);
-/// The reader index of lines that must not be delivered anything.
-const UNREAD: usize = usize::MAX;
+/// The readers of lines that must not be delivered anything.
+const UNREAD: Range<usize> = usize::MAX..usize::MAX;
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use self::{chunked::Chunked, event_stream::EventStream, frames::Frames, lines::L
 use crate::{
     ledger::Violation,
     response::{Framing, HeadError, ResponseHead, excerpt},
+    session::Complaint,
     wire::Wire,
 };
 
@@ -242,6 +243,9 @@ pub enum DecodeError {
     /// An entry came that was not the next.
     #[error(transparent)]
     Violation(#[from] Violation),
+    /// A session was told something that must not come.
+    #[error(transparent)]
+    Session(#[from] Complaint),
     /// The answer is not HTTP.
     #[error(transparent)]
     Head(#[from] HeadError),

@@ -1,13 +1,15 @@
 //! How the load client speaks to a subject: the requests and messages of its protocol.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use anyhow::{Context, Result};
 
 use crate::{
+    decode::DecodeError,
     ledger::{Ledger, Violation},
     response,
     rival::{Finder, Rival},
+    session::{self, Identity, Message},
     wire::{self, Wire},
 };
 
@@ -35,14 +37,30 @@ pub struct Subscription {
     pub request: Vec<u8>,
     /// Frames that follow the opening handshake of a WebSocket.
     pub greeting: Vec<u8>,
-    /// A part of the message that confirms the subscription; without it, the response head does.
-    pub confirmation: Option<Vec<u8>>,
-    /// Finds the payload in a message.
-    pub finder: Finder,
+    /// What messages mean.
+    pub speech: Speech,
     /// What stands around a payload in a message that publishes it, where that can be done.
     pub envelope: Option<Envelope>,
     /// How a long poll goes on after an answer.
     pub next_poll: NextPoll,
+}
+
+/// What the messages of a line mean.
+#[derive(Clone, Debug)]
+pub enum Speech {
+    /// They hold payloads of one channel.
+    Payloads {
+        /// Finds them in a message.
+        finder: Finder,
+        /// A part of the message that confirms the subscription; without it, the response head
+        /// does.
+        confirmation: Option<Vec<u8>>,
+    },
+    /// They are a session's, which is at rest when so many have confirmed what was asked.
+    Session {
+        /// A reply to each command of the greeting or, where there are none, the welcome.
+        confirmations: usize,
+    },
 }
 
 /// How a long poll asks for what follows its last answer.
@@ -132,13 +150,42 @@ impl Subscription {
             wire,
             request,
             greeting: Vec::new(),
-            confirmation: None,
-            finder: Finder::Whole,
+            speech: Speech::Payloads {
+                finder: Finder::Whole,
+                confirmation: None,
+            },
             envelope: (wire == Wire::WebSocket).then(Envelope::default),
             next_poll: match wire {
                 Wire::LongPoll => NextPoll::Offset,
                 Wire::WebSocket | Wire::EventStream | Wire::Ndjson => NextPoll::Never,
             },
+        }
+    }
+
+    /// A session that begins with `commands` as `greeting` has them.
+    pub fn session(host: SocketAddr, greeting: Vec<u8>, commands: usize) -> Self {
+        Self {
+            greeting,
+            speech: Speech::Session {
+                confirmations: commands,
+            },
+            ..Self::plain(Wire::WebSocket, session::open_request(host))
+        }
+    }
+
+    /// A session over an event stream, which asks for channels by requests, once it knows who it is.
+    pub fn session_stream(host: SocketAddr) -> Self {
+        Self {
+            speech: Speech::Session { confirmations: 1 },
+            ..Self::plain(Wire::EventStream, session::open_stream_request(host))
+        }
+    }
+
+    /// Messages that have to confirm the subscription.
+    pub fn confirmations(&self) -> usize {
+        match &self.speech {
+            Speech::Payloads { confirmation, .. } => usize::from(confirmation.is_some()),
+            Speech::Session { confirmations } => *confirmations,
         }
     }
 
@@ -163,29 +210,57 @@ impl Subscription {
         }
     }
 
-    /// Whether `message` says that the line is subscribed.
-    pub fn is_confirmed_by(&self, message: &[u8]) -> bool {
-        let confirmation = self.confirmation.as_deref().unwrap_or_default();
-        memchr::memmem::find(message, confirmation).is_some()
-    }
-
-    /// Reader `reader` got `message`, which is checked against the ledger.
+    /// The line of `readers` got `message`, whose payloads are checked against the ledger; so many
+    /// confirmations are still `awaited`. Returns who it is, when it is told.
     ///
     /// # Errors
-    /// If a payload in it is not what this reader must see next.
-    pub fn deliver(
+    /// If a payload in it is not what a reader must see next, or it must not come at all.
+    pub fn hear(
         &self,
         message: &[u8],
-        reader: usize,
+        readers: &Range<usize>,
+        awaited: &mut usize,
         ledger: &mut Ledger,
-    ) -> Result<(), Violation> {
-        let mut rest = Some(message);
-        while let Some((payload, after)) =
-            rest.and_then(|rest| self.finder.find(rest, ledger.payloads()))
-        {
-            ledger.deliver(reader, payload)?;
-            rest = after;
+    ) -> Result<Option<Identity>, DecodeError> {
+        match &self.speech {
+            Speech::Payloads {
+                confirmation: Some(part),
+                ..
+            } if *awaited > 0 => {
+                *awaited -= usize::from(memchr::memmem::find(message, part).is_some());
+            }
+            Speech::Payloads { finder, .. } => {
+                deliver(finder, message, readers.start, ledger)?;
+            }
+            Speech::Session { .. } => match Message::parse(message)? {
+                Message::Entry {
+                    channel,
+                    offset,
+                    payload,
+                } => ledger.deliver_to_session(readers.clone(), channel, offset, payload)?,
+                // What is published is answered too, and not awaited.
+                Message::Done => *awaited = awaited.saturating_sub(1),
+                Message::Welcome(identity) => {
+                    *awaited = awaited.saturating_sub(1);
+                    return Ok(Some(identity));
+                }
+                Message::Other => {}
+            },
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+fn deliver(
+    finder: &Finder,
+    message: &[u8],
+    reader: usize,
+    ledger: &mut Ledger,
+) -> Result<(), Violation> {
+    let mut rest = Some(message);
+    while let Some((payload, after)) = rest.and_then(|rest| finder.find(rest, ledger.payloads())) {
+        ledger.deliver(reader, payload)?;
+        rest = after;
+    }
+    Ok(())
 }

@@ -11,14 +11,19 @@
 //! stricter than comparing averages: one reader far behind holds the publisher back, so a server
 //! cannot look better by serving its readers unevenly.
 
+mod offsets;
 mod source;
 mod violation;
 
-use self::source::Source;
+use std::ops::Range;
+
 pub use self::violation::Violation;
+use self::{offsets::Offsets, source::Source};
 use crate::{
     payload::{Payloads, Stamp},
+    response::excerpt,
     timing::Timing,
+    wire,
 };
 
 /// The entries published in a run and what each reader has seen of them.
@@ -31,6 +36,7 @@ pub struct Ledger {
     next: Vec<u64>,
     deliveries: u64,
     timing: Option<Timing>,
+    offsets: Option<Offsets>,
 }
 
 /// A channel's sources stand side by side.
@@ -83,6 +89,7 @@ impl Ledger {
             next: Vec::new(),
             deliveries: 0,
             timing: None,
+            offsets: None,
         }
     }
 
@@ -112,6 +119,12 @@ impl Ledger {
     /// From now on, how long each delivery took is noted in `timing`.
     pub fn time(&mut self, timing: Timing) {
         self.timing = Some(timing);
+    }
+
+    /// From now on, the offsets that sessions are told are noted, so that they can resume. Each
+    /// channel must have one source.
+    pub fn keep_offsets(&mut self) {
+        self.offsets = Some(Offsets::default());
     }
 
     /// Notes one more entry of `source` and appends its payload to `out`.
@@ -172,6 +185,58 @@ impl Ledger {
             timing.on_delivery(stamp);
         }
         Ok(())
+    }
+
+    /// The session of `readers`, one for each channel that it reads, was delivered `payload` as an
+    /// entry of the channel that is called `name`, with `offset` as the position after it.
+    ///
+    /// # Errors
+    /// If it does not read that channel, the entry is not what it must see there next, or others
+    /// were told another offset.
+    pub fn deliver_to_session(
+        &mut self,
+        readers: Range<usize>,
+        name: &[u8],
+        offset: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Violation> {
+        let channel = wire::channel_number(name);
+        let mut all = readers;
+        let Some(reader) = all.find(|reader| Some(self.readers[*reader].channel) == channel) else {
+            let channel = excerpt(name);
+            return Err(Violation::Unasked { channel });
+        };
+        self.deliver(reader, payload)?;
+        let Reader {
+            channel,
+            first_next,
+        } = self.readers[reader];
+        let number = self.next[first_next] - 1;
+        if let Some(offsets) = &mut self.offsets {
+            let source = self.channels[channel].first_source;
+            let noted = offsets.note(source, number, offset);
+            noted.map_err(|expected| Violation::Misplaced {
+                reader,
+                number,
+                expected: excerpt(expected),
+                found: excerpt(offset),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where `reader` stands: its channel, and the offset after the last entry that it has seen, if
+    /// it has seen one and offsets are kept.
+    pub fn place(&self, reader: usize) -> (usize, Option<&str>) {
+        let Reader {
+            channel,
+            first_next,
+        } = self.readers[reader];
+        let source = self.channels[channel].first_source;
+        let last = self.next[first_next].checked_sub(1);
+        let offsets = self.offsets.as_ref();
+        let offset = last.and_then(|last| offsets?.after(source, last));
+        (channel, offset)
     }
 
     /// The payloads of this run.
@@ -287,6 +352,40 @@ mod tests {
                 stamp
             })
         );
+    }
+
+    #[test]
+    fn a_session_stands_somewhere_in_each_of_its_channels() {
+        let mut ledger = Ledger::of_channels(Payloads::new(32), &[1, 1, 1]);
+        ledger.keep_offsets();
+        let session = ledger.join(2)..ledger.join(0) + 1;
+        let other = ledger.join(2);
+        for source in [2, 2, 0] {
+            ledger.publish(source, &mut Vec::new());
+        }
+        let mut deliver = |readers: Range<usize>, name: &[u8], offset: &[u8], payload: &[u8]| {
+            ledger.deliver_to_session(readers, name, offset, payload)
+        };
+        let (first, second) = (payload(2, 0), payload(2, 1));
+        assert_eq!(deliver(session.clone(), b"bench/2", b"a", &first), Ok(()));
+        assert_eq!(deliver(session.clone(), b"bench/2", b"b", &second), Ok(()));
+        let unasked = deliver(session.clone(), b"bench/1", b"c", &payload(1, 0));
+        assert!(
+            matches!(unasked, Err(Violation::Unasked { .. })),
+            "{unasked:?}"
+        );
+        let mixed_up = deliver(session.clone(), b"bench/0", b"c", &second);
+        assert!(
+            matches!(mixed_up, Err(Violation::Astray { .. })),
+            "{mixed_up:?}"
+        );
+        let misplaced = deliver(other..other + 1, b"bench/2", b"b", &first);
+        assert!(
+            matches!(misplaced, Err(Violation::Misplaced { number: 0, .. })),
+            "{misplaced:?}"
+        );
+        let places: Vec<_> = session.map(|reader| ledger.place(reader)).collect();
+        assert_eq!(places, [(2, Some("b")), (0, None)]);
     }
 
     #[test]

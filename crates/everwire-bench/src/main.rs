@@ -12,7 +12,7 @@
 //!
 //! Modules in reading order: what is published and proved ([`payload`], [`ledger`],
 //! [`timing`]), how it looks
-//! on the line ([`wire`], [`dialect`], [`rival`], [`response`], [`decode`], [`publish`]), who speaks
+//! on the line ([`wire`], [`session`], [`dialect`], [`rival`], [`response`], [`decode`], [`publish`]), who speaks
 //! ([`client`], [`publisher`], [`pacer`], [`floor`]), what is watched ([`subject`], [`usage`], [`cores`]), and what is
 //! measured and told ([`scenario`], [`suite`], [`statistics`], [`report`]).
 
@@ -33,6 +33,7 @@ mod report;
 mod response;
 mod rival;
 mod scenario;
+mod session;
 mod simulate;
 mod statistics;
 mod subject;
@@ -59,20 +60,17 @@ use time::OffsetDateTime;
 
 use crate::{
     client::Client,
-    cores::Cores,
     floor::{Floor, bare_hyper},
-    interrupt::Interrupt,
     payload::Payloads,
-    progress::Progress,
     report::{
         Report,
         markdown::{self, NoPlace, replace_figures},
     },
     rival::Rival,
-    scenario::{Bench, idle},
+    scenario::{Bench, idle, session::storm::Storm},
     simulate::{SimulateOptions, simulate},
     subject::Subject,
-    suite::{Extent, Kind, Subjects, Suite},
+    suite::{Extent, Kind, Subjects, Suite, weather},
 };
 
 /// Measures what Everwire costs on this machine, against the least that any server must do.
@@ -99,6 +97,11 @@ enum Command {
     /// Sends each message or POST body to all that read the same path, and on `/echo` back to its
     /// sender. It checks nothing and keeps no queue; never let it listen where others can reach it.
     Floor(FloorOptions),
+    /// Drop all sessions at once and let them come back with their offsets.
+    ///
+    /// Every session must then have each entry once and in order, those included that were published
+    /// while it was away; anything else is an error. A small channel beside tells what the others feel.
+    Storm(StormOptions),
     /// Measure what lines cost the server in user space, over sockets in memory.
     ///
     /// A million of them need no ports and no kernel memory: it is the server's own code for lines
@@ -120,6 +123,31 @@ struct FloorOptions {
 }
 
 #[derive(Args, Debug)]
+struct StormOptions {
+    /// The everwire binary.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// Core threads of the server.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    threads: usize,
+    /// Sessions that come back.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = lines)]
+    sessions: usize,
+    /// Channels that each reads, of a hundred times as many.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=99))]
+    each: u16,
+    /// Entries that each channel gets while all are away.
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    missed: usize,
+    /// Sessions that come back at a time; a listener's backlog is mostly 4,096.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    at_once: NonZeroUsize,
+    /// Size of each payload in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = PAYLOAD_BYTES[0], value_parser = payload_bytes)]
+    payload_bytes: usize,
+}
+
+#[derive(Args, Debug)]
 struct RunOptions {
     /// The everwire binary; without it only the floor is measured.
     #[arg(long, value_name = "PATH")]
@@ -136,7 +164,7 @@ struct RunOptions {
     #[arg(long, value_name = "FILE")]
     rival: Vec<PathBuf>,
     /// One round of 0.2 seconds for each measurement and fewer lines, within 90 seconds, instead of
-    /// seven of half a second within some 8 minutes; half as much again for each rival.
+    /// seven of half a second within some 9 minutes; half as much again for each rival.
     #[arg(long)]
     quick: bool,
     /// Rounds; the median of them is reported. A run that takes too long measures what it can.
@@ -172,41 +200,58 @@ fn main() -> Result<()> {
     match CommandLine::parse().command {
         Command::Run(options) => run(options),
         Command::Floor(options) => serve_floor(&options),
-        Command::Simulate(options) => {
-            let report = simulate(&options)?;
-            print!(
-                "{}",
-                if stdout().is_terminal() {
-                    report.aligned()
-                } else {
-                    report.plain()
-                }
-            );
-            Ok(())
-        }
+        Command::Storm(options) => storm(options),
+        Command::Simulate(options) => show(&simulate(&options)?),
     }
+}
+
+/// Tells a person or a pipe.
+fn show(report: &Report) -> Result<()> {
+    let shown = if stdout().is_terminal() {
+        report.aligned()
+    } else {
+        report.plain()
+    };
+    stdout()
+        .write_all(shown.as_bytes())
+        .context("cannot write the report")
+}
+
+fn storm(options: StormOptions) -> Result<()> {
+    require_files(options.sessions)?;
+    let bench = Bench::new(QUICK * 5, Duration::MAX)?;
+    let server = Subject::Server {
+        binary: options.server,
+        threads: options.threads,
+        arguments: Vec::new(),
+    };
+    let each = usize::from(options.each);
+    let load = Storm {
+        sessions: options.sessions,
+        channels: each * 100,
+        each,
+        missed: options.missed,
+        at_once: options.at_once.get(),
+        rate: 100,
+        payload_bytes: options.payload_bytes,
+    };
+    let table = weather(&bench, server, load);
+    bench.progress.finish();
+    show(&Report {
+        conditions: conditions(&bench, options.threads, 1, false),
+        tables: vec![table?],
+        notes: Vec::new(),
+    })
 }
 
 fn run(options: RunOptions) -> Result<()> {
     let (extent, rounds) = (options.extent(), options.rounds());
-    let (files, needed) = (raise_file_limit()?, extent.lines_max() as u64 + FILES_SPARE);
-    if files < needed {
-        bail!(
-            "only {files} files may be open and this run needs {needed}; raise the limit (ulimit -Hn)"
-        );
-    }
+    require_files(extent.lines_max())?;
     let document = match &options.markdown {
         Some(path) => Some(Document::open(path, options.is_whole())?),
         None => None,
     };
-    let cores = Cores::divide();
-    let bench = Bench {
-        cores,
-        interrupt: Interrupt::listen().context("cannot listen for signals")?,
-        duration: options.duration(),
-        time_max: options.time_max(),
-        progress: Progress::new(),
-    };
+    let bench = Bench::new(options.duration(), options.time_max())?;
     let server = options.server.map(|binary| Subject::Server {
         binary,
         threads: options.threads,
@@ -229,14 +274,7 @@ fn run(options: RunOptions) -> Result<()> {
         tables: suite.tables(),
         notes: suite.notes(),
     };
-    let shown = if stdout().is_terminal() {
-        report.aligned()
-    } else {
-        report.plain()
-    };
-    stdout()
-        .write_all(shown.as_bytes())
-        .context("cannot write the report")?;
+    show(&report)?;
     if let Some(path) = options.json {
         fs::write(&path, report.json())
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -417,6 +455,17 @@ fn serve_floor(options: &FloorOptions) -> Result<()> {
 
 /// Files that a run has open besides its readers.
 const FILES_SPARE: u64 = 100;
+
+/// Makes sure that this process may have so many lines, and what it starts too.
+fn require_files(lines: usize) -> Result<()> {
+    let (files, needed) = (raise_file_limit()?, lines as u64 + FILES_SPARE);
+    if files < needed {
+        bail!(
+            "only {files} files may be open and this run needs {needed}; raise the limit (ulimit -Hn)"
+        );
+    }
+    Ok(())
+}
 
 /// Lets this process, and what it starts, open as many files as it may; returns how many.
 fn raise_file_limit() -> Result<u64> {

@@ -6,8 +6,10 @@ use anyhow::Result;
 
 use crate::{
     client::Client,
+    dialect::Envelope,
     ledger::Ledger,
-    publish::{BatchRequest, PublishRequest},
+    publish::{self, BatchRequest, PublishRequest},
+    session,
 };
 
 /// Publishing connections, all at the same pace.
@@ -34,6 +36,8 @@ struct Route {
 
 enum Over {
     WebSocket,
+    /// By commands of a session.
+    Session(Envelope),
     Http(PublishRequest),
     Batch(BatchRequest),
 }
@@ -48,7 +52,8 @@ pub enum Pace {
         /// Entries in flight, at least 1.
         in_flight: usize,
     },
-    /// So many in one write, when every reader has seen all of the last write.
+    /// So many in one write, when every reader has seen all of the last write. Whoever publishes to
+    /// several channels walks them within it.
     Bursts {
         /// Entries in a write, at least 1.
         entries: usize,
@@ -68,6 +73,15 @@ impl Publishers {
             (line, vec![Route { source, over }])
         });
         Self::new(routes.collect(), pace)
+    }
+
+    /// One source for each of `channels`, all over the session on `line`.
+    pub fn over_session(line: usize, channels: &[String], pace: Pace) -> Self {
+        let routes = channels.iter().enumerate().map(|(source, channel)| {
+            let over = Over::Session(session::publish_envelope(channel));
+            Route { source, over }
+        });
+        Self::new(vec![(line, routes.collect())], pace)
     }
 
     /// One source for each of `connections`, over HTTP connections that are opened here; all
@@ -187,7 +201,7 @@ impl Publishers {
             let in_flight = ledger.in_flight(publisher.routes[publisher.at].source);
             let requests = match self.pace {
                 Pace::Readers { in_flight: most } => most - in_flight.max(unanswered),
-                Pace::Bursts { entries } if in_flight.max(unanswered) == 0 => entries,
+                Pace::Bursts { entries } if unanswered == 0 && publisher.is_seen(ledger) => entries,
                 Pace::Bursts { .. } => 0,
                 Pace::Answers { pipelined } => pipelined - unanswered,
             };
@@ -202,6 +216,9 @@ impl Publishers {
                     Over::WebSocket => {
                         client.write_frame(publisher.line, ledger, *source, &mut self.unsent)?;
                     }
+                    Over::Session(envelope) => {
+                        publish::write_frame(ledger, *source, envelope, &mut self.unsent);
+                    }
                     Over::Http(request) => request.write(ledger, *source, &mut self.unsent),
                     Over::Batch(request) => request.write(ledger, *source, &mut self.unsent),
                 }
@@ -209,6 +226,14 @@ impl Publishers {
             client.send(publisher.line, &self.unsent, requests)?;
         }
         Ok(())
+    }
+}
+
+impl Publisher {
+    /// Whether every reader has seen all that it published.
+    fn is_seen(&self, ledger: &Ledger) -> bool {
+        let mut sources = self.routes.iter().map(|route| route.source);
+        sources.all(|source| ledger.in_flight(source) == 0)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod joining;
 pub mod latency;
 pub mod neighbour;
 pub mod publishing;
+pub mod session;
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::{
     publisher::Publishers,
     rival::Rival,
     subject::{Running, Subject},
-    wire::Wire,
+    wire::{self, Wire},
 };
 
 /// Something that subjects are measured with.
@@ -143,6 +144,20 @@ pub struct Work {
 }
 
 impl Bench {
+    /// Measurements that publish for `duration` each, none of which begins after `time_max`.
+    ///
+    /// # Errors
+    /// If the system lets no signals be listened for.
+    pub fn new(duration: Duration, time_max: Duration) -> Result<Self> {
+        Ok(Self {
+            cores: Cores::divide(),
+            interrupt: Interrupt::listen().context("cannot listen for signals")?,
+            duration,
+            time_max,
+            progress: Progress::new(),
+        })
+    }
+
     /// Whether it is too late to begin another measurement.
     pub fn is_late(&self) -> bool {
         self.progress.elapsed() > self.time_max
@@ -169,7 +184,7 @@ impl Bench {
             running,
             client,
             ledger,
-            channels: channels.map(|channel| format!("bench/{channel}")).collect(),
+            channels: channels.map(wire::channel_name).collect(),
             bench: self,
         };
         let played = stage.create_channels().and_then(|()| play(&mut stage));

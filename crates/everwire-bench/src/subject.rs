@@ -1,5 +1,6 @@
 //! What is measured: a server binary or the floor, started fresh for each measurement.
 
+mod metrics;
 mod output;
 mod process;
 
@@ -14,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use self::output::Heard;
-pub use self::{output::Output, process::Process};
+pub use self::{metrics::counter, output::Output, process::Process};
 use crate::{cores::Cores, dialect::Dialect, interrupt::Interrupt, rival::Rival, usage::CpuTime};
 
 /// A program that can be measured.

@@ -29,7 +29,9 @@ use crate::{
         latency::Latency,
         neighbour::Neighbour,
         publishing::Publishing,
+        session::{fanout::SessionFanout, memory::SessionMemory, storm::Storm},
     },
+    subject::Subject,
 };
 
 /// A kind of measurement.
@@ -57,6 +59,12 @@ pub enum Kind {
     Echo,
     /// Connecting and losing WebSockets.
     Connect,
+    /// Deliveries to sessions.
+    Sessions,
+    /// Memory of waiting sessions.
+    SessionMemory,
+    /// All sessions lose their connections and come back.
+    Storm,
 }
 
 /// How much is measured.
@@ -76,7 +84,8 @@ impl Extent {
         let lines = |kind: &Kind| match kind {
             Kind::Idle => idle::LINES_BEFORE + self.lines,
             Kind::Neighbour => loads::SMALL_CHANNEL_READERS + self.lines,
-            Kind::Fanout | Kind::Joined | Kind::Channels => loads::READERS_MAX,
+            Kind::Fanout | Kind::Joined | Kind::Channels | Kind::Sessions => loads::READERS_MAX,
+            Kind::SessionMemory | Kind::Storm => idle::LINES_BEFORE + loads::SESSIONS,
             Kind::Poll | Kind::Latency => loads::READERS,
             Kind::Publish | Kind::Batch | Kind::Echo | Kind::Connect => 0,
         };
@@ -98,6 +107,9 @@ pub struct Suite {
     batches: Vec<Compared<Publishing>>,
     echoes: Vec<Compared<Echo>>,
     connects: Vec<Compared<Connecting>>,
+    session_fanouts: Vec<Compared<SessionFanout>>,
+    session_memories: Vec<Compared<SessionMemory>>,
+    storms: Vec<Compared<Storm>>,
 }
 
 /// Does the same to each list of measurements, in the order of the report.
@@ -105,7 +117,7 @@ macro_rules! each {
     ($suite:expr, $list:ident => $action:expr) => {{
         let suite = $suite;
         each!(@ $action, $list, suite, idle fanouts joinings channels polls latencies neighbours
-              publishings batches echoes connects)
+              publishings batches echoes connects session_fanouts session_memories storms)
     }};
     (@ $action:expr, $list:ident, $suite:ident, $($field:ident)*) => {{
         $({ let $list = &mut $suite.$field; $action; })*
@@ -133,6 +145,9 @@ impl Suite {
             batches: wanted(when(Kind::Batch), loads::batches(bytes)),
             echoes: wanted(when(Kind::Echo), loads::echoes(bytes)),
             connects: wanted(when(Kind::Connect), vec![Connecting]),
+            session_fanouts: wanted(when(Kind::Sessions), loads::session_fanouts(bytes)),
+            session_memories: wanted(when(Kind::SessionMemory), loads::session_memories()),
+            storms: wanted(when(Kind::Storm), vec![loads::storm(bytes)]),
         }
     }
 
@@ -181,6 +196,9 @@ impl Suite {
             tables::echo(&self.echoes),
             tables::connect(&self.connects),
             tables::idle(&self.idle),
+            tables::sessions::fanout(&self.session_fanouts),
+            tables::sessions::memory(&self.session_memories),
+            tables::sessions::storm(&self.storms),
             beside.fanout(&self.fanouts, &self.polls),
             beside.channels(&self.channels),
             beside.latency(&self.latencies),
@@ -205,6 +223,20 @@ impl Suite {
         });
         notes.lines()
     }
+}
+
+/// Lets one storm pass over `server`, and tells how.
+///
+/// # Errors
+/// If the server fails, or a session loses or repeats an entry.
+pub fn weather(bench: &Bench, server: Subject, storm: Storm) -> Result<Table> {
+    let subjects = Subjects {
+        server: Some(server),
+        rivals: Vec::new(),
+    };
+    let mut compared = Compared::new(storm);
+    compared.measure(bench, &subjects, 1, 1)?;
+    Ok(tables::sessions::storm(&[compared]))
 }
 
 fn wanted<L: crate::scenario::Load>(is_wanted: bool, loads: Vec<L>) -> Vec<Compared<L>> {

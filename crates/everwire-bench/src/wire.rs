@@ -48,6 +48,19 @@ impl Wire {
     }
 }
 
+/// The name of the channel with this number.
+pub fn channel_name(number: usize) -> String {
+    format!("{CHANNELS}{number}")
+}
+
+/// The number of the channel with this name, if it is one of the load's.
+pub fn channel_number(name: &[u8]) -> Option<usize> {
+    let digits = name.strip_prefix(CHANNELS.as_bytes())?;
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+const CHANNELS: &str = "bench/";
+
 /// Fields of a WebSocket's opening handshake (RFC 6455, section 4.1). The key is the RFC's own
 /// example: the accept key is not what is measured.
 pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -109,6 +122,14 @@ pub fn batch_head(host: SocketAddr, bytes: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_is_found_by_its_name() {
+        assert_eq!(channel_number(channel_name(217).as_bytes()), Some(217));
+        for other in ["bench/", "bench/x", "217", "other/217"] {
+            assert_eq!(channel_number(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn each_wire_is_asked_for_by_its_own_field() {

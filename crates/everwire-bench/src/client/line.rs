@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    ops::Range,
     sync::Arc,
     time::Instant,
 };
@@ -15,6 +16,7 @@ use crate::{
     dialect::{Envelope, Subscription},
     ledger::Ledger,
     publish::{self, Answers},
+    session::Identity,
     wire::Wire,
 };
 
@@ -29,11 +31,14 @@ pub struct Line {
 
 enum Talk {
     Reading {
-        reader: usize,
+        /// One, or a session's: one for each channel that it reads.
+        readers: Range<usize>,
         subscription: Arc<Subscription>,
         reading: Reading,
-        /// Whether the subscription still has to be confirmed by a message.
-        is_unconfirmed: bool,
+        /// Messages that still have to confirm what was asked.
+        awaited: usize,
+        /// Who it is, if it is a session that speaks by requests.
+        identity: Option<Box<Identity>>,
     },
     Publishing {
         answers: Answers,
@@ -42,18 +47,19 @@ enum Talk {
 }
 
 impl Line {
-    /// A line of `reader`, which asks for its `subscription` once connected.
+    /// A line of `readers`, which asks for its `subscription` once connected.
     pub fn reading(
         socket: TcpStream,
-        reader: usize,
+        readers: Range<usize>,
         subscription: Arc<Subscription>,
         ledger: &Ledger,
     ) -> Self {
         let unsent = subscription.request.clone();
         let talk = Talk::Reading {
-            reader,
+            readers,
             reading: Reading::new(subscription.wire, ledger.payloads().bytes()),
-            is_unconfirmed: subscription.confirmation.is_some(),
+            awaited: subscription.confirmations(),
+            identity: None,
             subscription,
         };
         Self {
@@ -101,6 +107,21 @@ impl Line {
     pub fn expect_answers(&mut self, requests: usize) {
         if let Talk::Publishing { unanswered, .. } = &mut self.talk {
             *unanswered += requests;
+        }
+    }
+
+    /// Notes that `commands` more are to succeed before a session is at rest again.
+    pub fn expect_success(&mut self, commands: usize) {
+        if let Talk::Reading { awaited, .. } = &mut self.talk {
+            *awaited += commands;
+        }
+    }
+
+    /// Who it is, if it is a session that speaks by requests and was told.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.talk {
+            Talk::Reading { identity, .. } => identity.as_deref(),
+            Talk::Publishing { .. } => None,
         }
     }
 
@@ -191,25 +212,26 @@ impl Line {
     fn on_bytes(&mut self, bytes: &[u8], ledger: &mut Ledger, turn: &mut Turn) -> Result<()> {
         match &mut self.talk {
             Talk::Reading {
-                reader,
+                readers,
                 subscription,
                 reading,
-                is_unconfirmed,
+                awaited,
+                identity,
             } => {
                 let before = reading.phase();
-                let was_open = before == Phase::Open && !*is_unconfirmed;
+                let was_open = before == Phase::Open && *awaited == 0;
                 let mut replies = Vec::new();
                 turn.received_bytes += bytes.len() as u64;
                 if let Some(timing) = ledger.timing() {
                     timing.on_read(Instant::now());
                 }
                 reading.decode(bytes, |event| match event {
-                    decode::Event::Entry(message) if *is_unconfirmed => {
-                        *is_unconfirmed = !subscription.is_confirmed_by(message);
-                        Ok::<(), DecodeError>(())
-                    }
                     decode::Event::Entry(message) => {
-                        Ok(subscription.deliver(message, *reader, ledger)?)
+                        let told = subscription.hear(message, readers, awaited, ledger)?;
+                        if let Some(told) = told {
+                            *identity = Some(Box::new(told));
+                        }
+                        Ok::<(), DecodeError>(())
                     }
                     decode::Event::Ping(payload) => {
                         publish::write_pong(payload, &mut replies);
@@ -222,7 +244,7 @@ impl Line {
                 }
                 match (before, phase) {
                     (Phase::Asked | Phase::Open, Phase::Open)
-                        if !was_open && !*is_unconfirmed && subscription.wire != Wire::LongPoll =>
+                        if !was_open && *awaited == 0 && subscription.wire != Wire::LongPoll =>
                     {
                         turn.opened += 1;
                     }

@@ -253,3 +253,69 @@ fn no_source_serves_two_connections_at_once() {
     let different: std::collections::HashSet<_> = sources.collect();
     assert_eq!(different.len(), Client::LINES_MAX);
 }
+
+/// A session that reads channels 0 and 1, after `told`, and what became of its line.
+fn session(told: &[&str]) -> Result<(Ledger, usize)> {
+    let (address, say) = endpoint(SWITCHING);
+    let mut client = Client::new(address, Interrupt::default())?;
+    let mut ledger = Ledger::of_channels(Payloads::new(16), &[1, 1]);
+    ledger.keep_offsets();
+    for _ in 0..READERS {
+        let readers = ledger.join(0)..ledger.join(1) + 1;
+        let subscription = Subscription::session(address, Vec::new(), 2);
+        client.open(readers, Arc::new(subscription), &ledger)?;
+    }
+    for source in [0, 1] {
+        ledger.publish(source, &mut Vec::new());
+    }
+    say.send(told.iter().flat_map(|message| frame(message)).collect())?;
+    let mut opened = 0;
+    while opened < READERS || !ledger.is_drained() {
+        opened += client.turn(&mut ledger)?.opened;
+    }
+    Ok((ledger, opened))
+}
+
+const WELCOME: &str = r#"{"ev":"welcome","session":"1","heartbeat_ms":1}"#;
+const DONE: &str = r#"{"re":0,"ok":{"offset":"a","recovered":true}}"#;
+const FIRST: &str =
+    r#"{"ev":"entry","channel":"bench/0","offset":"b","time":1,"data":"0000:0000000000:"}"#;
+const SECOND: &str =
+    r#"{"ev":"entry","channel":"bench/1","offset":"c","time":1,"data":"0001:0000000000:"}"#;
+
+/// What a subscription lets begin may come before the reply to the next one.
+#[test]
+fn a_session_is_open_when_all_commands_have_succeeded() {
+    let (ledger, opened) = session(&[WELCOME, DONE, FIRST, DONE, SECOND]).unwrap();
+    assert_eq!(opened, READERS);
+    assert_eq!(ledger.deliveries(), 2 * READERS as u64);
+    assert_eq!(ledger.place(0), (0, Some("b")));
+    assert_eq!(ledger.place(1), (1, Some("c")));
+}
+
+#[test]
+fn a_session_that_is_told_something_wrong_ends_the_run() {
+    let gap = r#"{"ev":"gap","channel":"bench/0"}"#;
+    let refused = r#"{"re":0,"error":{"type":"forbidden"}}"#;
+    let astray =
+        r#"{"ev":"entry","channel":"bench/1","offset":"b","time":1,"data":"0000:0000000000:"}"#;
+    let unasked =
+        r#"{"ev":"entry","channel":"bench/7","offset":"b","time":1,"data":"0000:0000000000:"}"#;
+    let cases: [(&[&str], &str); 5] = [
+        (&[WELCOME, DONE, refused], "told a session a refusal"),
+        (&[WELCOME, DONE, DONE, gap], "does not bring about"),
+        (
+            &[WELCOME, DONE, DONE, FIRST, FIRST],
+            "saw entry 0 of source 0 again",
+        ),
+        (
+            &[WELCOME, DONE, DONE, astray],
+            "published to another channel",
+        ),
+        (&[WELCOME, DONE, DONE, unasked], "which it does not read"),
+    ];
+    for (told, expected) in cases {
+        let error = format!("{:#}", session(told).err().unwrap());
+        assert!(error.contains(expected), "{told:?}: {error}");
+    }
+}

@@ -55,6 +55,27 @@ pub enum Violation {
         /// What came.
         stamp: Stamp,
     },
+    /// A session was told another channel than one that it reads.
+    #[error("a session was sent an entry of {channel:?}, which it does not read")]
+    Unasked {
+        /// The channel's name, as it was told.
+        channel: String,
+    },
+    /// The position after an entry is not the same for all.
+    #[error(
+        "reader {reader} was told that {found:?} is the offset after number {number}, and others \
+         {expected:?}; who resumes from it would lose or repeat entries"
+    )]
+    Misplaced {
+        /// The reader's index.
+        reader: usize,
+        /// The entry's number.
+        number: u64,
+        /// What others were told.
+        expected: String,
+        /// What this one was told.
+        found: String,
+    },
     /// The payload is none of ours.
     #[error(transparent)]
     NotOurs(#[from] NotOurs),

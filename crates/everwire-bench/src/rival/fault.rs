@@ -58,7 +58,11 @@ impl Fault {
             Some(Violation::Lost { .. }) => FaultKind::Skipped,
             Some(Violation::Repeated { .. }) => FaultKind::Doubled,
             Some(
-                Violation::Unpublished { .. } | Violation::Astray { .. } | Violation::NotOurs(_),
+                Violation::Unpublished { .. }
+                | Violation::Astray { .. }
+                | Violation::Unasked { .. }
+                | Violation::Misplaced { .. }
+                | Violation::NotOurs(_),
             ) => FaultKind::Foreign,
             None => match error.downcast_ref::<Stalled>() {
                 Some(Stalled { missing: 1.. }) => FaultKind::Lost,

@@ -8,7 +8,7 @@ use super::{
     template::EnvelopeTemplate,
 };
 use crate::{
-    dialect::{Envelope, NextPoll, Subscription},
+    dialect::{Envelope, NextPoll, Speech, Subscription},
     publish,
     wire::{self, Wire},
 };
@@ -38,8 +38,10 @@ impl Rival {
             wire,
             request: request.end(),
             greeting: Vec::new(),
-            confirmation: None,
-            finder,
+            speech: Speech::Payloads {
+                finder,
+                confirmation: None,
+            },
             envelope: None,
             next_poll: NextPoll::Never,
         };
@@ -50,11 +52,13 @@ impl Rival {
                     wire,
                     request: opening_handshake(line, get(&line.path)),
                     greeting: greeting(line, channel),
-                    confirmation: line
-                        .subscribed
-                        .as_ref()
-                        .map(|text| text.about(channel).into_bytes()),
-                    finder: line.payload.finder(channel),
+                    speech: Speech::Payloads {
+                        finder: line.payload.finder(channel),
+                        confirmation: line
+                            .subscribed
+                            .as_ref()
+                            .map(|text| text.about(channel).into_bytes()),
+                    },
                     envelope: line.publish.as_ref().map(|text| envelope(text, channel)),
                     next_poll: NextPoll::Never,
                 }

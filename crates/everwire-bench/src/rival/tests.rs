@@ -133,8 +133,11 @@ fn messages_are_made_as_described() {
     let mut greeting = Vec::new();
     crate::publish::write_text("{\"subscribe\":\"a\"}", &mut greeting);
     assert_eq!(line.greeting, greeting);
-    assert!(line.is_confirmed_by(b"{\"subscribed\":\"a\"}"));
-    assert!(!line.is_confirmed_by(b"{\"subscribed\":\"b\"}"));
+    let (mut ledger, mut awaited) = (Ledger::new(Payloads::new(32), 1), line.confirmations());
+    for (message, still_awaited) in [("{\"subscribed\":\"b\"}", 1), ("{\"subscribed\":\"a\"}", 0)] {
+        let heard = line.hear(message.as_bytes(), &(0..1), &mut awaited, &mut ledger);
+        assert_eq!((heard, awaited), (Ok(None), still_awaited), "{message}");
+    }
     let envelope = line.envelope.unwrap();
     assert_eq!(text(envelope.before), "{\"to\":\"a\",\"data\":\"");
     assert_eq!(text(envelope.after), "\"}");

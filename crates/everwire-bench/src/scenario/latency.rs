@@ -29,6 +29,8 @@ pub struct Delays {
     pub p50: Duration,
     /// 99 of 100 took no longer.
     pub p99: Duration,
+    /// None took longer.
+    pub max: Duration,
     /// Entries that the load client started late, as a part of all, 0–1.
     pub late_share: f64,
 }
@@ -146,6 +148,7 @@ impl Steady {
         Ok(Delays {
             p50: of(50)?,
             p99: of(99)?,
+            max: of(100)?,
             late_share: self.pacer.late_share(),
         })
     }

@@ -10,6 +10,11 @@ use crate::{
         latency::Latency,
         neighbour::Neighbour,
         publishing::{Publishing, UnderWay},
+        session::{
+            fanout::{Flow, Form, SessionFanout},
+            memory::{Addition, SessionMemory},
+            storm::Storm,
+        },
     },
     wire::Wire,
 };
@@ -154,4 +159,59 @@ pub fn echoes(payload_bytes: usize) -> Vec<Echo> {
     ]
     .map(load)
     .into()
+}
+
+/// Sessions in a measurement of what waits or comes back.
+pub const SESSIONS: usize = 10_000;
+
+/// One channel as other readers have it, and several at once.
+pub fn session_fanouts(payload_bytes: usize) -> Vec<SessionFanout> {
+    let load = |(wire, readers, flow)| SessionFanout {
+        wire,
+        readers,
+        flow,
+        payload_bytes,
+        form: Form::Sessions,
+    };
+    [
+        (Wire::WebSocket, READERS, Flow::Window(1)),
+        (Wire::WebSocket, READERS, Flow::Window(8)),
+        (Wire::WebSocket, READERS, Flow::Burst(10)),
+        (Wire::WebSocket, READERS_MAX, Flow::Window(1)),
+        (Wire::WebSocket, READERS_MAX, Flow::Window(8)),
+        (Wire::WebSocket, READERS_MAX, Flow::Burst(10)),
+        (Wire::EventStream, READERS, Flow::Window(1)),
+        (Wire::EventStream, READERS, Flow::Window(8)),
+    ]
+    .map(load)
+    .into()
+}
+
+/// Ten channels each: of a thousand, and the same for all.
+pub fn session_memories() -> Vec<SessionMemory> {
+    let load = |(channels, addition)| SessionMemory {
+        sessions: SESSIONS,
+        channels,
+        addition,
+    };
+    [
+        (1_000, Addition::Subscriptions(9)),
+        (10, Addition::Subscriptions(9)),
+        (1_000, Addition::Membership),
+    ]
+    .map(load)
+    .into()
+}
+
+/// As many sessions as a process may have connections on both sides of the storm.
+pub fn storm(payload_bytes: usize) -> Storm {
+    Storm {
+        sessions: SESSIONS,
+        channels: 1_000,
+        each: 10,
+        missed: 3,
+        at_once: 1_000,
+        rate: 100,
+        payload_bytes,
+    }
 }

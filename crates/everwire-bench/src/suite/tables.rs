@@ -1,5 +1,7 @@
 //! How samples become the rows of the report.
 
+pub(super) mod sessions;
+
 use super::{
     compared::{Compared, Round},
     goal::Goal,
@@ -460,15 +462,21 @@ const GOAL: Heads = &[("target", "target"), ("met", "met")];
 
 /// The cells of [`WORK`].
 fn work<L: Load<Sample = Work>>(compared: &Compared<L>) -> [Cell; 6] {
-    let ratio = |round: &Round<Work>| round.of_floor(cpu_us);
+    work_of(compared, |work| *work)
+}
+
+/// The same, of samples that hold work.
+fn work_of<L: Load>(compared: &Compared<L>, of: impl Fn(&L::Sample) -> Work) -> [Cell; 6] {
+    let ratio = |round: &Round<L::Sample>| round.of_floor(|sample| of(sample).cpu_us);
+    let server = |figure: fn(Work) -> f64| {
+        compared.median(|round| round.server.as_ref().map(|sample| figure(of(sample))))
+    };
+    let floor = compared.median(|round| round.floor.as_ref().map(|sample| of(sample).cpu_us));
     [
-        Cell::figure(compared.median(|round| Some(round.server?.per_second)), 0),
-        Cell::figure(compared.median(|round| Some(round.server?.cpu_us)), 2),
-        Cell::figure(
-            compared.median(|round| Some(round.server?.user_share * 100.0)),
-            0,
-        ),
-        Cell::figure(compared.median(|round| Some(round.floor?.cpu_us)), 2),
+        Cell::figure(server(|work| work.per_second), 0),
+        Cell::figure(server(|work| work.cpu_us), 2),
+        Cell::figure(server(|work| work.user_share * 100.0), 0),
+        Cell::figure(floor, 2),
         Cell::figure(compared.median(ratio), 3),
         Cell::figure(compared.apart(ratio), 0),
     ]

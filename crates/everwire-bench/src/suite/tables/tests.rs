@@ -112,6 +112,7 @@ fn a_neighbour_is_told_by_what_it_adds() {
     let delays = |p99_us: u64| Delays {
         p50: Duration::from_micros(100),
         p99: Duration::from_micros(p99_us),
+        max: Duration::from_micros(p99_us),
         late_share: 0.0,
     };
     let beside = |rise_us: u64| Beside {
@@ -154,6 +155,9 @@ fn every_row_fills_every_column() {
         echo(&unmeasured(loads::echoes(128))),
         connect(&unmeasured(vec![Connecting])),
         idle(&unmeasured(loads::idle(10))),
+        sessions::fanout(&unmeasured(loads::session_fanouts(128))),
+        sessions::memory(&unmeasured(loads::session_memories())),
+        sessions::storm(&unmeasured(vec![loads::storm(128)])),
     ];
     for table in tables {
         assert!(!table.rows.is_empty(), "{}", table.key);
