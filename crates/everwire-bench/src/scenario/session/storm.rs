@@ -60,8 +60,10 @@ pub struct Weathered {
     pub sends: f64,
     /// How long the small channel's deliveries take with nobody else there.
     pub alone: Delays,
-    /// The same, from the drop on.
-    pub during: Delays,
+    /// The same, while all are dropped and away.
+    pub away: Delays,
+    /// The same, while all come back.
+    pub returning: Delays,
 }
 
 impl Load for Storm {
@@ -110,15 +112,21 @@ impl Load for Storm {
             let (sends_before, before) = (sends()?, stage.running.cpu_time()?);
             steady.restart();
             bench.progress.detail("all are away");
+            let dropped = Instant::now();
             crowd.drop_all(stage, &mut steady)?;
             crowd.publish(stage, &mut steady, self.missed)?;
+            while dropped.elapsed() < AWAY {
+                crowd.turn(stage, &mut steady)?;
+            }
+            let away = steady.delays(&mut stage.ledger)?;
+            steady.restart();
             bench.progress.detail("all come back");
             let start = Instant::now();
             crowd.come_back(stage, &mut steady, self.at_once)?;
             let back = start.elapsed();
             let cpu = stage.running.cpu_time()?.since(before);
             let sends = sends()? - sends_before;
-            let during = steady.delays(&mut stage.ledger)?;
+            let returning = steady.delays(&mut stage.ledger)?;
 
             // What is still under way now would come twice.
             crowd.client.rest(AFTER, &mut stage.ledger)?;
@@ -140,7 +148,8 @@ impl Load for Storm {
                 cpu,
                 sends,
                 alone,
-                during,
+                away,
+                returning,
             })
         })
     }
@@ -287,6 +296,8 @@ const LINES_PER_TURN: usize = 16;
 const CONNECTS_PER_TURN: usize = 4;
 /// Sessions that are being opened at once before the storm.
 const OPENING_MAX: usize = 100;
+/// How long all are away at least.
+const AWAY: Duration = Duration::from_millis(300);
 const AFTER: Duration = Duration::from_millis(200);
 /// So that a run stays short.
 const ROUNDS_MAX: usize = 3;

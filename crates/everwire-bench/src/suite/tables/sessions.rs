@@ -104,11 +104,13 @@ pub fn memory(measured: &[Compared<SessionMemory>]) -> Table {
 
 /// All sessions come back at once.
 pub fn storm(measured: &[Compared<Storm>]) -> Table {
-    const ALONE: Heads = &[("alone_p99_ms", "alone, p99"), ("alone_max_ms", "max")];
-    const DURING: Heads = &[
-        ("during_p50_ms", "during, p50"),
-        ("during_p99_ms", "p99"),
-        ("during_max_ms", "max"),
+    const DELAYS: Heads = &[
+        ("alone_p99_ms", "alone, p99"),
+        ("away_p99_ms", "away, p99"),
+        ("away_max_ms", "max"),
+        ("returning_p50_ms", "returning, p50"),
+        ("returning_p99_ms", "p99"),
+        ("returning_max_ms", "max"),
         ("late_percent", "late starts, %"),
     ];
     let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
@@ -119,8 +121,13 @@ pub fn storm(measured: &[Compared<Storm>]) -> Table {
             Cell::figure(median, decimals)
         };
         let rise = |round: &Round<Weathered>| {
-            let Weathered { alone, during, .. } = round.server.as_ref()?;
-            Some(ms(during.p99) - ms(alone.p99))
+            let Weathered {
+                alone,
+                away,
+                returning,
+                ..
+            } = round.server.as_ref()?;
+            Some(ms(away.p99.max(returning.p99)) - ms(alone.p99))
         };
         let cpu_us = |weathered: &Weathered| weathered.cpu.total().as_secs_f64() * 1e6;
         let each = compared.median(|round| {
@@ -145,11 +152,21 @@ pub fn storm(measured: &[Compared<Storm>]) -> Table {
             Cell::figure(each, 0),
             Cell::figure(sends, 1),
             ms_of(|weathered| weathered.alone.p99),
-            ms_of(|weathered| weathered.alone.max),
-            ms_of(|weathered| weathered.during.p50),
-            ms_of(|weathered| weathered.during.p99),
-            ms_of(|weathered| weathered.during.max),
-            of(|weathered| weathered.during.late_share * 100.0, 1),
+            ms_of(|weathered| weathered.away.p99),
+            ms_of(|weathered| weathered.away.max),
+            ms_of(|weathered| weathered.returning.p50),
+            ms_of(|weathered| weathered.returning.p99),
+            ms_of(|weathered| weathered.returning.max),
+            of(
+                |weathered| {
+                    weathered
+                        .away
+                        .late_share
+                        .max(weathered.returning.late_share)
+                        * 100.0
+                },
+                1,
+            ),
         ];
         row.extend(Goal::cells(Some(Goal::RiseMs(10.0)), |_| {
             compared.median(rise)
@@ -172,8 +189,7 @@ pub fn storm(measured: &[Compared<Storm>]) -> Table {
                 ("cpu_us_each", "µs each"),
                 ("sends_each", "sends each"),
             ],
-            ALONE,
-            DURING,
+            DELAYS,
             GOAL,
         ]),
         rows: rows.collect(),
