@@ -26,10 +26,13 @@ use crate::{
 /// How many lines, and how they are spread.
 #[derive(Args, Clone, Debug)]
 pub struct SimulateOptions {
-    /// WebSocket readers.
+    /// How many readers over WebSockets.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     lines: u32,
+    /// Have the readers be sessions of one channel instead of raw WebSockets.
+    #[arg(long)]
+    sessions: bool,
     /// Channels that the readers are spread over evenly.
     #[arg(long, value_name = "COUNT", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -55,7 +58,7 @@ pub fn simulate(options: &SimulateOptions) -> Result<Report> {
         lines >= channels,
         "{lines} lines cannot be spread over {channels} channels; give each channel a line at least"
     );
-    let mut load = Load::new(lines, channels, usize::from(options.payload_bytes));
+    let mut load = Load::new(lines, channels, options);
     let joined = load.join()?;
     let heartbeat = load.heartbeat();
     load.deliver();
@@ -120,6 +123,8 @@ struct Load {
     lines: usize,
     channels: usize,
     payload: Vec<u8>,
+    /// Whether they are sessions.
+    are_sessions: bool,
     /// Entries to each channel in one round.
     entries: usize,
 }
@@ -147,12 +152,13 @@ struct Round {
 }
 
 impl Load {
-    fn new(lines: usize, channels: usize, payload_bytes: usize) -> Self {
+    fn new(lines: usize, channels: usize, options: &SimulateOptions) -> Self {
         Self {
             simulation: Simulation::new(channels, lines),
             lines,
             channels,
-            payload: vec![b'x'; payload_bytes],
+            payload: vec![b'x'; usize::from(options.payload_bytes)],
+            are_sessions: options.sessions,
             entries: DELIVERIES.div_ceil(lines),
         }
     }
@@ -162,7 +168,11 @@ impl Load {
         let pid = process::id();
         let (memory, began) = (resident_bytes(pid)?, CpuTime::of(pid)?);
         for line in 0..self.lines {
-            self.simulation.join(line % self.channels);
+            let channel = line % self.channels;
+            match self.are_sessions {
+                true => self.simulation.join_session(channel),
+                false => self.simulation.join(channel),
+            }
         }
         while self.simulation.turn() {}
         let took = CpuTime::of(pid)?.since(began).total();

@@ -13,17 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use everwire_channel::{Append, ContentType, Draft, Mark};
-use everwire_wire::Framing;
+use everwire_channel::{Append, ContentType, Draft, Mark, SessionId};
+use everwire_wire::{Carrier, Framing};
 
 use crate::{
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
-    shard::{Entries, LineKey, LineRequest, Net, Ready, Shard, Shared, Wire},
+    shard::{Entries, LineKey, LineRequest, Net, Own, Ready, SessionRequest, Shard, Shared, Wire},
 };
 
-/// One shard, its channels, and raw WebSocket readers who take everything at once and say nothing.
+/// One shard, its channels, and readers who take everything at once and say nothing: raw WebSockets and sessions.
 pub struct Simulation {
     shard: Shard<Counters>,
     shared: Shared,
@@ -76,20 +76,46 @@ impl Simulation {
     pub fn join(&mut self, channel: usize) {
         let channel = self.channels[channel].clone();
         let sequence = channel.lock().core().log().head_sequence();
+        self.add(Wire::Entries(Entries {
+            channel,
+            framing: Framing::Raw { window: None },
+            sequence,
+            deflate: None,
+            publish: true,
+            fail_on_gap: false,
+            cursor: None,
+            publisher: None,
+            lifetime_ms: None,
+        }));
+    }
+
+    /// Adds a session over a WebSocket that reads one of the channels, from its head.
+    ///
+    /// # Panics
+    /// If there is room for no more.
+    pub fn join_session(&mut self, channel: usize) {
+        let channel = self.channels[channel].clone();
+        let sequence = channel.lock().core().log().head_sequence();
+        self.add(Wire::Session(SessionRequest {
+            id: SessionId(self.connected.into()),
+            carrier: Carrier::WebSocket { window: None },
+            deflate: None,
+            publisher: None,
+            peer: PEER,
+            own: Some(Own {
+                channel,
+                sequence,
+                fail_on_gap: false,
+            }),
+            secret: None,
+        }));
+    }
+
+    fn add(&mut self, wire: Wire) {
         let request = LineRequest {
             response: http::Response::new(()),
             opening: Bytes::new(),
-            wire: Wire::Entries(Entries {
-                channel,
-                framing: Framing::Raw { window: None },
-                sequence,
-                deflate: None,
-                publish: true,
-                fail_on_gap: false,
-                cursor: None,
-                publisher: None,
-                lifetime_ms: None,
-            }),
+            wire,
         };
         let seat = self.shared.census.enter(PEER);
         let seat = seat.expect("there is no limit on lines");
@@ -210,6 +236,22 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_gets_messages_that_name_the_channel() {
+        let mut simulation = Simulation::new(1, 3);
+        for _ in 0..3 {
+            simulation.join_session(0);
+        }
+        simulation.publish(0, b"hello");
+        while simulation.turn() {}
+        let (least, most) = simulation.received();
+        assert_eq!((simulation.lines(), least), (3, most));
+        assert!(
+            least > 100,
+            "{least} bytes are a frame with channel, offset, time and payload"
+        );
+    }
 
     #[test]
     fn each_reader_gets_what_its_channel_is_sent_and_no_more() {
