@@ -96,6 +96,11 @@ fn sessions() {
     repeated("parse a session's publish", || {
         black_box(Command::parse(black_box(&command))).expect("a command");
     });
+    let subscribe =
+        r#"{"id":1,"op":"subscribe","channel":"chat/lobby","offset":"1k7t2bjma00000000011auafpk"}"#;
+    repeated("parse a session's subscribe", || {
+        black_box(Command::parse(black_box(subscribe))).expect("a command");
+    });
     let mut out = BytesMut::with_capacity(4096);
     repeated("write a session's reply", || {
         out.clear();
