@@ -159,6 +159,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     /// Lines that could go on at once and have had their share of this turn.
     again: VecDeque<LineKey>,
     wheel: Wheel<Timer>,
+    /// Timers that have fired and wait for their turn.
+    fired: VecDeque<Timer>,
     deflaters: Deflaters,
     inflating: Scratch,
     read_buffer: Box<[u8]>,
@@ -173,6 +175,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     vacant: Vec<LineKey>,
     returned: Vec<Returned<N::Socket>>,
     started: Instant,
+    /// Since it started, in milliseconds.
+    elapsed_ms: u64,
     now: Instant,
     now_ms: u64,
     generation: u32,
@@ -203,6 +207,7 @@ impl<N: Net> Shard<N> {
             walking: VecDeque::new(),
             again: VecDeque::new(),
             wheel: Wheel::new(now.instant),
+            fired: VecDeque::new(),
             deflaters: Deflaters::default(),
             inflating: Scratch::default(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -216,6 +221,7 @@ impl<N: Net> Shard<N> {
             vacant: Vec::new(),
             returned: Vec::new(),
             started: now.instant,
+            elapsed_ms: 0,
             now: now.instant,
             now_ms: now.unix_ms,
             generation: 0,
@@ -246,6 +252,7 @@ impl<N: Net> Shard<N> {
         Ok(self.has_more_events
             || !self.walking.is_empty()
             || !self.again.is_empty()
+            || !self.fired.is_empty()
             || self.is_draining())
     }
 
@@ -276,6 +283,7 @@ impl<N: Net> Shard<N> {
     fn set_clock(&mut self, now: Now) {
         self.now = now.instant;
         self.now_ms = now.unix_ms;
+        self.elapsed_ms = (now.instant - self.started).as_millis() as u64;
     }
 
     /// Deals with what happened to sockets. True if more may have happened.
@@ -287,12 +295,12 @@ impl<N: Net> Shard<N> {
             if ready.writable {
                 self.on_writable(ready.line);
             }
-            if ready.readable {
-                let until = match ready.read_closed {
-                    true => Until::Empty,
-                    false => Until::Room,
-                };
-                self.on_readable(ready.line, until);
+            if ready.read_closed {
+                // To close a socket takes the kernel as long as many sends: when very many go at once, those who
+                // stay are served in between.
+                self.ask_again(ready.line);
+            } else if ready.readable {
+                self.on_readable(ready.line, Until::Room);
             }
         }
         self.happened = happened;

@@ -175,8 +175,8 @@ impl<N: Net> Shard<N> {
             subscriptions: Vec::new(),
             publisher,
             peer,
-            spoke_ms: self.elapsed_ms(),
-            asked_ms: self.elapsed_ms(),
+            spoke_ms: self.elapsed_ms,
+            asked_ms: self.elapsed_ms,
             own: own.as_ref().map(|own| own.channel.clone()),
             is_remote,
             memberships: Vec::new(),
@@ -251,7 +251,7 @@ impl<N: Net> Shard<N> {
     /// Shows a session that the line is alive if nothing else did, and sees whether its peer is.
     pub(super) fn on_beat(&mut self, key: LineKey) {
         let heartbeat_ms = self.shared.config.http.heartbeat_ms;
-        let elapsed_ms = self.elapsed_ms();
+        let elapsed_ms = self.elapsed_ms;
         let now_ms = self.now_ms;
         let Some(session) = self.session_mut(key) else {
             return;
@@ -305,11 +305,6 @@ impl<N: Net> Shard<N> {
         if self.session(key).is_some() {
             self.arm_line(key, next_ms - elapsed_ms, Timer::beat);
         }
-    }
-
-    /// The shard's clock in milliseconds.
-    pub(super) fn elapsed_ms(&self) -> u64 {
-        (self.now - self.started).as_millis() as u64
     }
 
     /// Ends a session with a close code, or as its carrier does.

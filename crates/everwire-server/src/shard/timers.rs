@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{LineKey, Net, Role, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet};
+use super::{
+    LineKey, Net, Role, SLICE, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet,
+};
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +73,12 @@ impl<N: Net> Shard<N> {
     }
 
     pub(super) fn fire_timers(&mut self) {
-        let mut fired = Vec::new();
-        self.wheel.fire(self.now, &mut fired);
-        for timer in fired {
+        self.wheel.fire(self.now, &mut self.fired);
+        // Lines that came together are due together: between so many of them, the others have their turn.
+        for _ in 0..SLICE {
+            let Some(timer) = self.fired.pop_front() else {
+                return;
+            };
             match timer {
                 Timer::Heartbeat { feed, generation } => self.on_heartbeat(feed, generation),
                 Timer::Poll(line) => self.if_current(line, Self::end_poll),

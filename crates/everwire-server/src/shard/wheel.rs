@@ -41,7 +41,7 @@ impl<T> Wheel<T> {
     }
 
     /// Takes what is due, in no order within a tick.
-    pub fn fire(&mut self, now: Instant, fired: &mut Vec<T>) {
+    pub fn fire(&mut self, now: Instant, fired: &mut impl Extend<T>) {
         let current =
             (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64;
         // After a long sleep one round meets every bucket.
@@ -51,7 +51,7 @@ impl<T> Wheel<T> {
             let mut index = 0;
             while index < bucket.len() {
                 if bucket[index].0 <= current {
-                    fired.push(bucket.swap_remove(index).1);
+                    fired.extend([bucket.swap_remove(index).1]);
                     self.armed -= 1;
                 } else {
                     index += 1;

@@ -246,7 +246,7 @@ impl<N: Net> Shard<N> {
 
     /// A line is sent something. Tells whether it is a session.
     pub(in super::super) fn note_speech(&mut self, key: LineKey) -> bool {
-        let elapsed_ms = self.elapsed_ms();
+        let elapsed_ms = self.elapsed_ms;
         let session = self.session_mut(key);
         session.is_some_and(|session| {
             session.spoke_ms = elapsed_ms;
