@@ -14,6 +14,7 @@
 mod command;
 mod deliver;
 mod input;
+mod late;
 mod member;
 mod remote;
 mod subscribe;

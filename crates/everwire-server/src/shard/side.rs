@@ -26,20 +26,30 @@ use super::{
 };
 
 /// Entries are read from the log in batches of about so many encoded bytes.
-const BATCH_BYTES: usize = 64 * 1024;
+pub(super) const BATCH_BYTES: usize = 64 * 1024;
 
 /// Batches that one line may send before others have their turn.
 const BATCHES: usize = 4;
 
 /// What became of a write.
-enum Sent {
+pub(super) enum Sent {
     All,
     Part,
     Broken,
 }
 
+/// Whether a line goes on that reads from the log.
+pub(super) enum Going {
+    /// It does, until it had its share.
+    On,
+    /// It does, and was sent nothing.
+    OnAtOnce,
+    /// Its socket takes no more, others have their turn first, or it is closed.
+    Stops,
+}
+
 /// What a line that reads from the log comes upon.
-enum Next {
+pub(super) enum Next {
     /// This many bytes of entries are in the scratch buffer.
     Entries,
     /// It has all that the feed's tail was made from.
@@ -140,9 +150,14 @@ impl<N: Net> Shard<N> {
                 self.ask_again(key);
                 return;
             }
-            batches -= 1;
-            if !self.send_behind(key, behind) {
-                return;
+            let going = match behind.skip {
+                0 if !side.late.is_empty() => self.send_late(key, behind),
+                _ => self.send_behind(key, behind),
+            };
+            match going {
+                Going::On => batches -= 1,
+                Going::OnAtOnce => {}
+                Going::Stops => return,
             }
         }
         self.settle(key);
@@ -270,11 +285,11 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Sends one batch from the log. True if the line may go on at once.
-    fn send_behind(&mut self, key: LineKey, behind: Behind) -> bool {
+    /// Sends one batch from the log.
+    pub(super) fn send_behind(&mut self, key: LineKey, behind: Behind) -> Going {
         let Some((feed_key, index)) = self.place_of_reading(key) else {
             self.side(key).behind = None;
-            return true;
+            return Going::OnAtOnce;
         };
         let mut batch = std::mem::take(&mut self.scratch);
         batch.clear();
@@ -283,17 +298,20 @@ impl<N: Net> Shard<N> {
             Next::AtTail => {
                 self.rejoin(key, feed_key, index, behind);
                 self.scratch = batch;
-                true
+                Going::OnAtOnce
             }
             Next::AheadOfTail => {
                 self.scratch = batch;
                 self.side(key).take_turns();
                 self.ask_again(key);
-                false
+                Going::Stops
             }
             Next::Gap(gap) => {
                 self.scratch = batch;
-                self.meet_gap(key, feed_key, behind, &gap)
+                match self.meet_gap(key, feed_key, behind, &gap) {
+                    true => Going::On,
+                    false => Going::Stops,
+                }
             }
             Next::Entries => {
                 let is_session = self.note_speech(key);
@@ -321,26 +339,25 @@ impl<N: Net> Shard<N> {
                 if !still_inside && (before.skip > 0 || behind.skip > 0) {
                     self.hold_entry(key, feed_key, behind);
                 }
-                batch.clear();
                 self.scratch = batch;
-                match sent {
-                    Sent::All => true,
-                    Sent::Part => {
-                        self.block(key);
-                        false
-                    }
-                    Sent::Broken => {
-                        self.close(key);
-                        false
-                    }
-                }
+                self.after_batch(key, &sent)
             }
         }
     }
 
+    /// What follows when a batch was written.
+    pub(super) fn after_batch(&mut self, key: LineKey, sent: &Sent) -> Going {
+        match sent {
+            Sent::All => return Going::On,
+            Sent::Part => self.block(key),
+            Sent::Broken => self.close(key),
+        }
+        Going::Stops
+    }
+
     /// Encodes what follows a line's place, up to where its feed's tail begins to be written. `ends` gets each
     /// entry's sequence and where its encoding ends.
-    fn encode_behind(
+    pub(super) fn encode_behind(
         &mut self,
         key: LineKey,
         feed_key: u32,
@@ -489,7 +506,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Writes until all is out or the socket takes no more; what was sent is gone from `bytes`.
-    fn write(&mut self, key: LineKey, bytes: &mut impl Buf) -> Sent {
+    pub(super) fn write(&mut self, key: LineKey, bytes: &mut impl Buf) -> Sent {
         let (mut sends, mut sent_bytes) = (0, 0);
         let sent = loop {
             if !bytes.has_remaining() {
