@@ -69,6 +69,7 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
         text += &format!(
             "  --dev: everybody who can reach this port may read, publish and delete everything\n\n  \
              look     open http://{address}/ in a browser\n  \
+             chat     open http://{address}/examples/chat/ in two\n  \
              read     curl -N -H 'Accept: text/event-stream' http://{address}/channels/news\n  \
              publish  curl -d '{{\"text\":\"hello\"}}' http://{address}/channels/news\n"
         );
