@@ -7,26 +7,70 @@
 //! Each setting's comment is its documentation everywhere: in the API, in `everwire config`, in `--help` and in
 //! the manual's page `docs/configuration.md`.
 
+use std::borrow::Cow;
+
+mod credential;
 mod document;
 mod rule;
 mod tree;
 
+pub use credential::{Algorithm, ApiKey, Grant, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use rule::{Action, Create, Rule, Rules};
-pub use tree::{Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop};
+pub use tree::{
+    Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop, Tokens,
+};
 
 /// Why a configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The text is no TOML, or has a field that is unknown or of the wrong type.
-    #[error(transparent)]
-    Syntax(#[from] toml::de::Error),
+    #[error("{place}: {problem}")]
+    Syntax {
+        /// Line and column, or the setting's path.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+    },
     /// A value is of the right type and makes no sense.
     #[error("`{setting}` {problem}")]
     Value {
         /// The setting's path, such as `limits.lines_max`.
-        setting: &'static str,
+        setting: Cow<'static, str>,
         /// What is wrong with it and what to write instead.
         problem: String,
     },
+}
+
+impl ConfigError {
+    /// What the parser says, without the line that it would quote: there may be a secret in it.
+    fn of_parser(error: &toml::de::Error, text: &str) -> Self {
+        let place = match error.span() {
+            Some(span) => {
+                let before = text.get(..span.start).unwrap_or(text);
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                format!("line {line}, column {column}")
+            }
+            None => {
+                let mut error = error.clone();
+                error.set_input(None);
+                // With its keys, which only its whole text tells.
+                let whole = error.to_string();
+                match whole.rsplit_once("\nin `") {
+                    Some((_, keys)) => keys.trim_end().trim_end_matches('`').to_owned(),
+                    None => "the configuration".to_owned(),
+                }
+            }
+        };
+        let problem = error.message().trim_end().replace('\n', " ");
+        Self::Syntax { place, problem }
+    }
+
+    pub(crate) fn value(setting: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::Value {
+            setting: setting.into(),
+            problem: problem.into(),
+        }
+    }
 }

@@ -7,11 +7,12 @@
 //!                            └▶ stream            over HTTP/2: a task
 //! ```
 //!
-//! In reading order: [`config`] is what can be set, `hub` holds the channels, `presence` who is in them, `lifecycle`
+//! In reading order: [`config`] is what can be set, [`auth`] tells who asks and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle`
 //! tells servers what happens, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
 
+pub mod auth;
 mod census;
 mod clock;
 pub mod config;

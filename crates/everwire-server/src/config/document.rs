@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::tree::{Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop};
+use super::tree::{
+    Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop, Tokens,
+};
 
 /// The comment of one field.
 pub(super) struct SettingDoc {
@@ -50,7 +52,10 @@ pub fn settings() -> Vec<Setting> {
     for doc in Config::DOCS {
         match (section(doc.name), &defaults[doc.name]) {
             (Some(fields), Value::Table(section)) => {
-                for field in fields {
+                for field in fields
+                    .iter()
+                    .filter(|field| !is_table_list(doc.name, field))
+                {
                     settings.push(setting(
                         format!("{}.{}", doc.name, field.name),
                         field,
@@ -58,7 +63,7 @@ pub fn settings() -> Vec<Setting> {
                     ));
                 }
             }
-            _ if doc.name == "rules" => {}
+            _ if is_table_list("", doc) => {}
             (_, value) => settings.push(setting(doc.name.to_owned(), doc, value)),
         }
     }
@@ -71,7 +76,7 @@ pub fn to_documented_toml(config: &Config) -> String {
     let mut out = String::new();
     for doc in Config::DOCS
         .iter()
-        .filter(|doc| section(doc.name).is_none() && doc.name != "rules")
+        .filter(|doc| section(doc.name).is_none() && !is_table_list("", doc))
     {
         assignment(doc, &values[doc.name], &mut out);
     }
@@ -80,23 +85,15 @@ pub fn to_documented_toml(config: &Config) -> String {
             comment(doc, &mut out);
             let _ = writeln!(out, "[{}]\n", doc.name);
             for field in fields {
-                assignment(field, &section[field.name], &mut out);
+                match is_table_list(doc.name, field) {
+                    true => tables(doc.name, field, &section[field.name], &mut out),
+                    false => assignment(field, &section[field.name], &mut out),
+                }
             }
         }
     }
-    comment(documented("rules"), &mut out);
-    let _ = writeln!(
-        out,
-        "# [[rules]]\n# match = \"chat/**\"\n# anonymous = [\"read\"]\n# retain_entries = 100"
-    );
-    if let Value::Array(rules) = &values["rules"] {
-        for rule in rules {
-            let _ = write!(
-                out,
-                "\n[[rules]]\n{}",
-                toml::to_string(rule).expect("a rule can be written")
-            );
-        }
+    for doc in Config::DOCS.iter().filter(|doc| is_table_list("", doc)) {
+        tables("", doc, &values[doc.name], &mut out);
     }
     out
 }
@@ -126,6 +123,14 @@ pub fn to_markdown() -> String {
             setting.doc
         );
     }
+    let keys = Tokens::DOCS.iter().find(|doc| doc.name == "keys");
+    let keys = keys.map_or_else(String::new, paragraph);
+    let _ = write!(
+        out,
+        "\n## `[[tokens.keys]]`\n\n{keys}\n{MARKDOWN_TOKEN_KEYS}"
+    );
+    let keys = paragraph(documented("keys"));
+    let _ = write!(out, "\n## `[[keys]]`\n\n{keys}\n{MARKDOWN_API_KEYS}");
     let rules = documented("rules");
     let _ = write!(out, "\n## `[[rules]]`\n\n{}\n", paragraph(rules));
     out.push_str(MARKDOWN_RULES);
@@ -159,12 +164,52 @@ A name that is not known, a value of the wrong type and a value that makes no se
 place. The configuration is read once; restart the server to change it.
 
 In variables and flags, lists are written with commas (`--channels.anonymous read,publish`), and a flag that is true or
-false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, those with
-`bytes` are bytes. Rules are written in the file only.
+false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, in `_s`
+seconds, those with `bytes` are bytes. Keys and rules are written in the file only.
 
 Under each setting stand its default, its flag and its environment variable.
 
 ## General
+";
+
+const MARKDOWN_TOKEN_KEYS: &str = "
+```toml
+[[tokens.keys]]
+kid = \"2026-11\"                  # named by the header of tokens
+alg = \"EdDSA\"                    # HS256, RS256, ES256 or EdDSA; tokens that say another are refused
+public_key_file = \"/etc/everwire/tokens.pem\"
+
+[[tokens.keys]]
+kid = \"app\"
+alg = \"HS256\"
+secret_file = \"/etc/everwire/tokens.secret\"
+```
+
+A key has:
+
+- `kid`, its name, which tokens give in their header. A token that gives none is checked with the key that has none, or
+  with the only key there is.
+- `alg`, the one algorithm that it is used with.
+- for `HS256`, `secret` or `secret_file`: a text of at least 32 bytes, taken as it is, whatever it encodes. A line break
+  at a file's end does not count.
+- for the others `public_key` or `public_key_file`: a public key as PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 bits
+  or more, P-256, Ed25519.
+
+Files are read once, at start; a path that is not absolute is taken from where the server is started. Secrets are not
+shown: `everwire config` prints `(not shown)` instead. To replace a key, list the new one beside the old one, issue tokens
+with the new one, and remove the old one when the last of its tokens has ended.
+";
+
+const MARKDOWN_API_KEYS: &str = "
+```toml
+[[keys]]
+id = \"shop\"
+sha256 = \"4f1c…\"                  # of the whole key, as `everwire key` prints it
+channels = [{ match = \"orders/**\", can = [\"publish\", \"read\"] }]
+```
+
+Here and in tokens, `channels` is a list of grants: what may be done (`read`, `publish`, `manage`, `presence`) on the
+channels that match a pattern, as in [rules](#rules). A grant adds to what everybody may do, it takes nothing away.
 ";
 
 const MARKDOWN_RULES: &str = "
@@ -190,6 +235,60 @@ only what it says itself, and that can be `read` alone. Besides `match` a rule m
 
 ";
 
+/// What is a list of tables: written in the file only, and after an example.
+const TABLE_LISTS: [(&str, &str, &str); 3] = [
+    (
+        "tokens",
+        "keys",
+        "# [[tokens.keys]]\n# kid = \"2026-11\"\n# alg = \"EdDSA\"\n# public_key_file = \"/etc/everwire/tokens.pem\"\n",
+    ),
+    (
+        "",
+        "keys",
+        "# [[keys]]\n# id = \"shop\"\n# sha256 = \"…\"\n# channels = [{ match = \"orders/**\", can = [\"publish\"] }]\n",
+    ),
+    (
+        "",
+        "rules",
+        "# [[rules]]\n# match = \"chat/**\"\n# anonymous = [\"read\"]\n# retain_entries = 100\n",
+    ),
+];
+
+fn example(section: &str, doc: &SettingDoc) -> Option<&'static str> {
+    let is_it = |list: &&(&str, &str, &str)| list.0 == section && list.1 == doc.name;
+    TABLE_LISTS
+        .iter()
+        .find(is_it)
+        .map(|(_, _, example)| *example)
+}
+
+fn is_table_list(section: &str, doc: &SettingDoc) -> bool {
+    example(section, doc).is_some()
+}
+
+/// A list of tables under its comment and an example.
+fn tables(section: &str, doc: &SettingDoc, value: &Value, out: &mut String) {
+    comment(doc, out);
+    out.push_str(example(section, doc).unwrap_or(""));
+    let path = match section {
+        "" => doc.name.to_owned(),
+        section => format!("{section}.{}", doc.name),
+    };
+    for item in value.as_array().into_iter().flatten() {
+        let _ = write!(out, "\n[[{path}]]\n{}", inline(item));
+    }
+    out.push('\n');
+}
+
+/// A table as one assignment a line, whatever its values are.
+fn inline(table: &Value) -> String {
+    let mut out = String::new();
+    for (name, value) in table.as_table().into_iter().flatten() {
+        let _ = writeln!(out, "{name} = {value}");
+    }
+    out
+}
+
 fn documented(name: &str) -> &'static SettingDoc {
     Config::DOCS
         .iter()
@@ -202,6 +301,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "http" => Some(Http::DOCS),
         "limits" => Some(Limits::DOCS),
         "channels" => Some(Channels::DOCS),
+        "tokens" => Some(Tokens::DOCS),
         "sessions" => Some(SessionLimits::DOCS),
         "presence" => Some(Presence::DOCS),
         "events" => Some(Events::DOCS),

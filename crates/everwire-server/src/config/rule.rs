@@ -32,6 +32,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it can be granted on this name at all. A name of the server's own can be read at most, and a presence
+    /// log is not addressed by its name.
+    pub fn may_be_granted(self, name: &ChannelName) -> bool {
+        !name.is_reserved() || (self == Self::Read && !name.is_presence_log())
+    }
+
     /// The action's name in settings and messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -133,19 +139,23 @@ impl Rules {
                 .matches(name)
                 .then(|| channels.anonymous.contains(&Action::Read))
         };
-        action == Action::Read
-            && !name.is_presence_log()
+        action.may_be_granted(name)
             && (self.dev || self.by_pattern.iter().find_map(is_said) == Some(true))
     }
 }
 
-fn read_pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
+pub(super) fn read_pattern<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Pattern, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse()
         .map_err(|error| serde::de::Error::custom(format!("`{text}` is no pattern: {error}")))
 }
 
-fn write_pattern<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_pattern<S: Serializer>(
+    pattern: &Pattern,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(pattern)
 }
 

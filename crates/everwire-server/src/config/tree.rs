@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
+    credential::{ApiKey, TokenKey},
     document::{Documented, SettingDoc},
     rule::{Action, Create, Rule},
 };
@@ -48,6 +49,8 @@ pub struct Config {
     pub limits: Limits = Limits::default(),
     /// What holds for each channel that no rule names.
     pub channels: Channels = Channels::default(),
+    /// Tokens: what callers show to say who they are and what they may do.
+    pub tokens: Tokens = Tokens::default(),
     /// Sessions: lines on `/connect` that read many channels.
     pub sessions: SessionLimits = SessionLimits::default(),
     /// Who is there: how members of channels are kept, and what is told of them.
@@ -58,6 +61,9 @@ pub struct Config {
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
     pub echo: Echo = Echo::default(),
+    /// API keys, by which servers show who they are. `everwire key` makes one and prints these lines. To replace a
+    /// secret, list the new one beside the old one, under the same `id`, until nobody uses the old one.
+    pub keys: Vec<ApiKey> = Vec::new(),
     /// Rules for channels by pattern; the first that matches holds, and what it leaves out is as in `channels`.
     pub rules: Vec<Rule> = Vec::new(),
 }
@@ -153,6 +159,37 @@ pub struct Channels {
 }
 
 settings! {
+/// Tokens: JSON Web Tokens (RFC 7519) that your application signs and this server checks. What one grants is added to
+/// what `anonymous` grants to everybody.
+pub struct Tokens {
+    /// Who has to have issued a token (its claim `iss`); empty means anybody who has the key.
+    pub issuer: String = String::new(),
+    /// Whom a token has to be for (its claim `aud`, one or several). Empty means that it has to be for nobody in
+    /// particular: a token with `aud` is then refused, as RFC 7519 asks for.
+    pub audience: String = String::new(),
+    /// By how much clocks may differ, in seconds: a token is taken so much before its `nbf` and after its `exp`.
+    pub leeway_s: u64 = 30,
+    /// Whether a token has to have an end, `exp`. Without one it can only be taken back with its key.
+    pub exp_required: bool = true,
+    /// Longest time from a token's `iat`, or from now if it has none, to its `exp`, in seconds; at most 10 years.
+    /// The default is a day: what is stolen should not be of use for long, and the clients ask for fresh ones.
+    pub life_s_max: u64 = 24 * 60 * 60,
+    /// Longest token, in bytes; a longer one is refused unread.
+    pub token_bytes_max: usize = 8 * 1024,
+    /// Most grants that a token may hold; each is looked at where none before it fits.
+    pub grants_max: usize = 100,
+    /// Most tokens whose check is remembered, so that a page that opens many requests has its token checked once.
+    /// None is remembered beyond its end.
+    pub remembered_max: usize = 10_000,
+    /// The name of a cookie that may hold a token; empty means none. It counts only on requests from this server's
+    /// own pages and those of `http.origins` that are listed by name, since browsers send it along unasked.
+    pub cookie: String = String::new(),
+    /// The keys that tokens are signed with. A token's header names one by `kid`.
+    pub keys: Vec<TokenKey> = Vec::new(),
+}
+}
+
+settings! {
 /// Sessions: lines on `/connect` that read many channels.
 pub struct SessionLimits {
     /// Most channels that one session reads, with each presence log counted as one.
@@ -223,12 +260,16 @@ pub struct Echo {
 impl Config {
     /// Reads a configuration from TOML; what is not said is the default.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::checked(toml::from_str(text)?)
+        let parsed = toml::from_str(text).map_err(|error| ConfigError::of_parser(&error, text))?;
+        Self::checked(parsed)
     }
 
     /// Reads a configuration from a table, into which file, environment and flags were laid.
     pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
-        Self::checked(table.try_into()?)
+        let parsed = table
+            .try_into()
+            .map_err(|error| ConfigError::of_parser(&error, ""))?;
+        Self::checked(parsed)
     }
 
     /// The number of core threads, with 0 taken as one for each core.
@@ -240,7 +281,8 @@ impl Config {
     }
 
     fn checked(self) -> Result<Self, ConfigError> {
-        let value = |setting, problem: String| Err(ConfigError::Value { setting, problem });
+        let value =
+            |setting: &'static str, problem: String| Err(ConfigError::value(setting, problem));
         if self.dev && !self.listen.ip().is_loopback() {
             return value(
                 "dev",
@@ -286,6 +328,34 @@ impl Config {
                 "must be at least 1: the newest entry is always kept".to_owned(),
             );
         }
+        if self.tokens.life_s_max > LIFE_S_MAX {
+            return value(
+                "tokens.life_s_max",
+                format!(
+                    "is {}; at most {LIFE_S_MAX} make sense, which is ten years",
+                    self.tokens.life_s_max
+                ),
+            );
+        }
+        if self.tokens.leeway_s > LEEWAY_S_MAX {
+            return value(
+                "tokens.leeway_s",
+                format!(
+                    "is {}; at most {LEEWAY_S_MAX} make sense: set the clocks instead",
+                    self.tokens.leeway_s
+                ),
+            );
+        }
+        let is_cookie_name = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        if !self.tokens.cookie.bytes().all(is_cookie_name) {
+            return value(
+                "tokens.cookie",
+                format!(
+                    "is `{}`; a cookie's name is letters, digits, `-` and `_`",
+                    self.tokens.cookie
+                ),
+            );
+        }
         for origin in &self.http.origins {
             if origin != "*" && !origin.contains("://") {
                 return value(
@@ -299,6 +369,12 @@ impl Config {
         Ok(self)
     }
 }
+
+/// Longest life that a token may be allowed: ten years.
+const LIFE_S_MAX: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// Largest difference of clocks that is put up with: an hour.
+const LEEWAY_S_MAX: u64 = 60 * 60;
 
 impl Presence {
     /// How members of a channel are kept.

@@ -1,0 +1,138 @@
+//! Credentials: who asks, and what that may do.
+//!
+//! ```text
+//!  request ─▶ Credential ─┬─ eyJ…      ─▶ remembered? ─▶ TokenKeys ─▶ claims ─┐
+//!                         ├─ ewk_a_…   ─▶ ApiKeys ───────────────────────────┼─▶ Caller ─▶ permits(action, name)
+//!                         └─ nothing   ─▶ anybody ───────────────────────────┘
+//! ```
+//!
+//! Without IO: time is an argument, and so is what reads key files. What a caller may do is what anybody may, and what
+//! its credential grants besides. A credential that is shown and wrong is refused, even where none would be needed: who
+//! shows one relies on it. No message and no log holds a credential, or a part of its signature or secret.
+
+mod api_key;
+mod caller;
+mod claims;
+mod remembered;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::{io, path::Path};
+
+pub use self::api_key::{GENERATED_BYTES, NewKey};
+pub use self::caller::{Caller, Known, Who};
+use self::{api_key::ApiKeys, remembered::Remembered, token::TokenKeys};
+use crate::config::{Config, ConfigError};
+
+/// Whatever credentials are checked with.
+#[derive(Debug, Default)]
+pub struct Authority {
+    tokens: TokenKeys,
+    keys: ApiKeys,
+    remembered: Remembered,
+}
+
+/// Why a credential is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// Longer than any token that is taken.
+    #[error("the token is longer than {bytes_max} bytes (tokens.token_bytes_max); put less in it")]
+    TooLong {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Neither a token nor an API key, to look at it.
+    #[error(
+        "the credential is neither a token, which is three parts of base64url between dots, nor an API key, which \
+         begins with ewk_; send it as it was given to you"
+    )]
+    Malformed,
+    /// The token's header is none that this server takes.
+    #[error("the token's header {0}")]
+    Header(&'static str),
+    /// Which key it is signed with cannot be told, or it is not there.
+    #[error("the token {0}")]
+    Key(&'static str),
+    /// The key is for another algorithm.
+    #[error(
+        "the token says another algorithm than its key is for, which is {expected}; sign it with that one"
+    )]
+    Algorithm {
+        /// The key's algorithm.
+        expected: &'static str,
+    },
+    /// Not signed by the key, or changed since.
+    #[error(
+        "the token's signature is not that of its key; it was changed, cut, or signed with another key"
+    )]
+    Signature,
+    /// The claims are not what they should be.
+    #[error("the token's claims are not valid: {0}")]
+    Claims(String),
+    /// Its time is over.
+    #[error("the token has expired {ago_s} s ago; get a fresh one")]
+    Expired {
+        /// For how long, in seconds.
+        ago_s: u64,
+    },
+    /// Its time has not come.
+    #[error(
+        "the token is not valid for another {in_s} s (`nbf`); compare the clocks of its issuer and this server"
+    )]
+    TooEarly {
+        /// For how long, in seconds.
+        in_s: u64,
+    },
+    /// Valid for longer than any token may be.
+    #[error(
+        "the token is valid for {life_s} s, and at most {life_s_max} s are taken (tokens.life_s_max); issue one with an earlier `exp`"
+    )]
+    TooLongLived {
+        /// From its `iat`, or now, to its `exp`.
+        life_s: u64,
+        /// The limit.
+        life_s_max: u64,
+    },
+    /// No such key, or not its secret.
+    #[error(
+        "the API key is not one of this server's; its `id` is unknown, or its secret was replaced"
+    )]
+    ApiKey,
+}
+
+impl Authority {
+    /// What a configuration says about credentials, checked. `read` gets the content of a key's file.
+    ///
+    /// # Errors
+    ///
+    /// A key is not what it should be; the error tells which and what to do.
+    pub fn new(
+        config: &Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenKeys::new(&config.tokens, read)?,
+            keys: ApiKeys::new(&config.keys)?,
+            remembered: Remembered::new(config.tokens.remembered_max),
+        })
+    }
+
+    /// Who shows this credential, a token or an API key, at this time.
+    ///
+    /// # Errors
+    ///
+    /// It is not one that this server takes, or not now.
+    pub fn judge(&self, shown: &str, now_ms: u64) -> Result<Caller, CredentialError> {
+        if api_key::is_one(shown) {
+            return self.keys.judge(shown).map(Caller::known);
+        }
+        self.tokens.check_length(shown)?;
+        if let Some(known) = self.remembered.find(shown, now_ms) {
+            return Ok(Caller::Known(known));
+        }
+        let known = self.tokens.verify(shown, now_ms)?;
+        Ok(Caller::Known(self.remembered.keep(shown, known)))
+    }
+}

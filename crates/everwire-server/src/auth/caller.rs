@@ -1,0 +1,117 @@
+//! Who asks, and what that may do.
+
+use std::sync::Arc;
+
+use everwire_channel::{ChannelName, UserName};
+use serde_json::value::RawValue;
+
+use crate::config::{Action, Grant, Rules};
+
+/// Who asks. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub enum Caller {
+    /// Somebody who has shown nothing.
+    #[default]
+    Anybody,
+    /// The holder of a credential.
+    Known(Arc<Known>),
+}
+
+/// The holder of a credential that was checked.
+#[derive(Debug)]
+pub struct Known {
+    /// Who that is.
+    pub who: Who,
+    /// What may be done besides what anybody may.
+    pub grants: Vec<Grant>,
+    /// Until when, in Unix milliseconds, with the leeway of clocks; `None` is until it is revoked.
+    pub ends_ms: Option<u64>,
+}
+
+/// Who holds a credential.
+#[derive(Debug)]
+pub enum Who {
+    /// The holder of a token.
+    Token {
+        /// Who that is (`sub`), if the token says so.
+        user: Option<UserName>,
+        /// What is said of the user to others: any JSON value.
+        info: Option<Box<RawValue>>,
+        /// The token's own name (`jti`).
+        id: Option<String>,
+    },
+    /// A server, by the `id` of its API key.
+    Server(String),
+}
+
+impl Caller {
+    pub(crate) fn known(known: Known) -> Self {
+        Self::Known(Arc::new(known))
+    }
+
+    /// Whether the caller may do this: because anybody may, or because its credential grants it.
+    pub fn permits(&self, rules: &Rules, action: Action, name: &ChannelName) -> bool {
+        rules.permits_anybody(action, name) || self.is_granted(action, name)
+    }
+
+    /// Until when the caller is who it is, in Unix milliseconds; `None` is without an end.
+    pub fn ends_ms(&self) -> Option<u64> {
+        self.as_known()?.ends_ms
+    }
+
+    /// Whether its credential is not valid any more.
+    pub fn has_ended(&self, now_ms: u64) -> bool {
+        self.ends_ms().is_some_and(|ends_ms| ends_ms <= now_ms)
+    }
+
+    /// For how long it still is who it is, in milliseconds.
+    pub fn left_ms(&self, now_ms: u64) -> Option<u64> {
+        Some(self.ends_ms()?.saturating_sub(now_ms))
+    }
+
+    /// The user that a token names.
+    pub fn user(&self) -> Option<&UserName> {
+        match &self.as_known()?.who {
+            Who::Token { user, .. } => user.as_ref(),
+            Who::Server(_) => None,
+        }
+    }
+
+    /// What a token says of its user.
+    pub fn info(&self) -> Option<&RawValue> {
+        match &self.as_known()?.who {
+            Who::Token { info, .. } => info.as_deref(),
+            Who::Server(_) => None,
+        }
+    }
+
+    /// Whether another credential is the same caller's: nobody may become somebody, and somebody stays who it is.
+    pub fn may_become(&self, other: &Self) -> bool {
+        match (
+            self.as_known().map(|known| &known.who),
+            other.as_known().map(|known| &known.who),
+        ) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(Who::Token { user, .. }), Some(Who::Token { user: other, .. })) => user == other,
+            (Some(Who::Server(id)), Some(Who::Server(other))) => id == other,
+            (Some(Who::Token { .. } | Who::Server(_)), Some(_)) => false,
+        }
+    }
+
+    /// What a credential was checked to say; nothing for anybody.
+    pub fn as_known(&self) -> Option<&Known> {
+        match self {
+            Self::Anybody => None,
+            Self::Known(known) => Some(known),
+        }
+    }
+
+    fn is_granted(&self, action: Action, name: &ChannelName) -> bool {
+        let grants = self.as_known().map_or(&[][..], |known| &known.grants);
+        action.may_be_granted(name)
+            && grants
+                .iter()
+                .any(|grant| grant.can.contains(&action) && grant.pattern.matches(name))
+    }
+}

@@ -1,0 +1,137 @@
+//! The tokens that were checked lately. A page opens many requests with one token, and an asymmetric signature costs
+//! more than everything else about a small request.
+//!
+//! A token is found by its SHA-256: the list holds no tokens, and a caller cannot choose where in it something lies.
+//! There are two generations. When the young one has its share it becomes the old one, and what was the old one is
+//! forgotten; who is found in the old one moves to the young. So it is bounded, and what is used stays.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aws_lc_rs::digest;
+
+use super::Known;
+
+/// Tokens that were checked lately, and who showed them.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    generation_max: usize,
+    generations: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Digest, Arc<Known>>,
+    old: HashMap<Digest, Arc<Known>>,
+}
+
+type Digest = [u8; 32];
+
+impl Remembered {
+    /// Nothing yet, and never more than so many.
+    pub fn new(tokens_max: usize) -> Self {
+        Self {
+            generation_max: tokens_max / 2,
+            generations: Mutex::default(),
+        }
+    }
+
+    /// Who showed this token, unless its time is over.
+    pub fn find(&self, token: &str, now_ms: u64) -> Option<Arc<Known>> {
+        if self.generation_max == 0 {
+            return None;
+        }
+        let digest = digest_of(token);
+        let mut generations = self.lock();
+        let known = match generations.young.get(&digest) {
+            Some(known) => known.clone(),
+            None => {
+                let known = generations.old.remove(&digest)?;
+                generations.put(digest, known.clone(), self.generation_max);
+                known
+            }
+        };
+        // Then it is checked once more, which tells what is wrong with it.
+        known
+            .ends_ms
+            .is_none_or(|ends_ms| now_ms < ends_ms)
+            .then_some(known)
+    }
+
+    /// Remembers who showed a token that was checked.
+    pub fn keep(&self, token: &str, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        if self.generation_max > 0 {
+            let digest = digest_of(token);
+            self.lock().put(digest, known.clone(), self.generation_max);
+        }
+        known
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Generations {
+    fn put(&mut self, digest: Digest, known: Arc<Known>, generation_max: usize) {
+        if self.young.len() >= generation_max {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(digest, known);
+    }
+}
+
+fn digest_of(token: &str) -> Digest {
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Who;
+
+    fn known(ends_ms: Option<u64>) -> Known {
+        Known {
+            who: Who::Server(String::new()),
+            grants: Vec::new(),
+            ends_ms,
+        }
+    }
+
+    #[test]
+    fn a_token_is_remembered_until_it_ends() {
+        let remembered = Remembered::new(10);
+        remembered.keep("a", known(Some(1_000)));
+        remembered.keep("b", known(None));
+        assert!(remembered.find("a", 999).is_some());
+        assert!(remembered.find("a", 1_000).is_none());
+        assert!(remembered.find("b", u64::MAX).is_some());
+        assert!(remembered.find("c", 0).is_none());
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_makes_room() {
+        let remembered = Remembered::new(10);
+        remembered.keep("used", known(None));
+        for n in 0..1_000 {
+            remembered.keep(&n.to_string(), known(None));
+            assert!(remembered.find("used", 0).is_some(), "after {n} others");
+            let generations = remembered.lock();
+            assert!(generations.young.len() + generations.old.len() <= 10);
+        }
+        assert!(remembered.find("3", 0).is_none());
+    }
+
+    #[test]
+    fn nothing_is_remembered_where_nothing_may_be() {
+        let remembered = Remembered::new(0);
+        remembered.keep("a", known(None));
+        assert!(remembered.find("a", 0).is_none());
+    }
+}
