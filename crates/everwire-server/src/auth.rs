@@ -13,6 +13,8 @@
 mod api_key;
 mod caller;
 mod claims;
+mod credential;
+mod refusal;
 mod remembered;
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,12 @@ mod token;
 
 use std::{io, path::Path};
 
+use everwire_wire::Problem;
+
 pub use self::api_key::{GENERATED_BYTES, NewKey};
 pub use self::caller::{Caller, Known, Who};
 use self::{api_key::ApiKeys, remembered::Remembered, token::TokenKeys};
+pub(crate) use self::{credential::Credential, refusal::has_ended};
 use crate::config::{Config, ConfigError};
 
 /// Whatever credentials are checked with.
@@ -134,5 +139,11 @@ impl Authority {
         }
         let known = self.tokens.verify(shown, now_ms)?;
         Ok(Caller::Known(self.remembered.keep(shown, known)))
+    }
+
+    /// The same, for an answer to whoever showed it.
+    pub(crate) fn caller(&self, shown: &str, now_ms: u64) -> Result<Caller, Problem> {
+        self.judge(shown, now_ms)
+            .map_err(|error| refusal::not_taken(&error))
     }
 }

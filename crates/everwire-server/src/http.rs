@@ -23,7 +23,7 @@ mod create;
 mod fields;
 pub(crate) mod head;
 mod operations;
-mod origin;
+pub(crate) mod origin;
 mod page;
 mod presence;
 mod query;
@@ -45,10 +45,11 @@ use self::{
     target::{Dialect, Target},
 };
 use crate::{
+    auth::{Caller, Credential},
     census::Full,
     clock,
     config::Action,
-    publish::{Publisher, not_granted},
+    publish::Publisher,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
 };
@@ -60,6 +61,13 @@ pub(crate) struct Context {
     pub stopping: Stopping,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,
+}
+
+/// Who asks, and from where.
+pub(crate) struct Asker<'r> {
+    pub caller: Caller,
+    pub peer: SocketAddr,
+    pub origin: &'r Origin,
 }
 
 /// The outcome of a request.
@@ -125,12 +133,22 @@ impl Context {
         }
         match target {
             Target::Channel(dialect, name) => {
-                self.channel(parts, content, peer, origin, dialect, name)
-                    .await
+                let asker = self.asker(parts, origin, peer)?;
+                self.channel(parts, content, &asker, dialect, name).await
             }
-            Target::Presence(name) => self.presence(parts, &content, origin, &name, peer),
-            Target::Publish => self.batch(parts, content, peer).await,
-            Target::Connect => self.connect(parts, &content, peer),
+            Target::Presence(name) => {
+                let asker = self.asker(parts, origin, peer)?;
+                self.presence(parts, &content, &asker, &name)
+            }
+            Target::Publish => {
+                let asker = self.asker(parts, origin, peer)?;
+                self.batch(parts, content, &asker).await
+            }
+            Target::Connect => {
+                let asker = self.asker(parts, origin, peer)?;
+                self.connect(parts, &content, &asker)
+            }
+            // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
             Target::Echo => self.echo(parts, content).await,
             Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
@@ -151,31 +169,30 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        peer: SocketAddr,
-        origin: &Origin,
+        asker: &Asker<'_>,
         dialect: Dialect,
         name: ChannelName,
     ) -> Result<Reply, Problem> {
         match parts.method {
             Method::GET | Method::HEAD | Method::CONNECT => {
-                self.permit(Action::Read, &name)?;
+                self.permit(asker, Action::Read, &name)?;
                 check_no_content(&content)?;
-                self.read(parts, dialect, &name, origin, peer)
+                self.read(parts, dialect, &name, asker)
             }
             Method::POST => {
-                self.permit(Action::Publish, &name)?;
-                self.append(parts, content, peer, dialect, &name)
+                self.permit(asker, Action::Publish, &name)?;
+                self.append(parts, content, asker.peer, dialect, &name)
                     .await
                     .map(Reply::Response)
             }
             Method::PUT => {
-                self.permit(Action::Publish, &name)?;
-                self.create(parts, content, peer, dialect, &name)
+                self.permit(asker, Action::Publish, &name)?;
+                self.create(parts, content, asker.peer, dialect, &name)
                     .await
                     .map(Reply::Response)
             }
             Method::DELETE => {
-                self.permit(Action::Manage, &name)?;
+                self.permit(asker, Action::Manage, &name)?;
                 if self.shared.hub.delete(&name) {
                     Ok(Reply::Response(answer::no_content()))
                 } else {
@@ -192,12 +209,29 @@ impl Context {
         }
     }
 
-    /// Whether the caller may do this; without credentials, what everybody may.
-    fn permit(&self, action: Action, name: &ChannelName) -> Result<(), Problem> {
-        match self.shared.hub.rules().permits_anybody(action, name) {
-            true => Ok(()),
-            false => Err(not_granted(action, name)),
-        }
+    /// Who asks, by the credential that the request shows.
+    fn asker<'r>(
+        &self,
+        parts: &Parts,
+        origin: &'r Origin,
+        peer: SocketAddr,
+    ) -> Result<Asker<'r>, Problem> {
+        let cookie = self.shared.config.tokens.cookie.as_str();
+        let cookie = (!cookie.is_empty() && origin.vouches(&parts.headers)).then_some(cookie);
+        let caller = match Credential::of(&parts.headers, parts.uri.query(), cookie)? {
+            None => Caller::Anybody,
+            Some(shown) => (self.shared.authority).caller(shown.reveal(), clock::unix_ms())?,
+        };
+        Ok(Asker {
+            caller,
+            peer,
+            origin,
+        })
+    }
+
+    /// Whether this may be done by who asks.
+    fn permit(&self, asker: &Asker<'_>, action: Action, name: &ChannelName) -> Result<(), Problem> {
+        asker.caller.permit(self.shared.hub.rules(), action, name)
     }
 
     fn publisher(&self, peer: SocketAddr) -> Publisher<'_> {

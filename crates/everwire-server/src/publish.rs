@@ -13,7 +13,6 @@ use everwire_wire::{Problem, ProblemKind};
 use serde_json::value::RawValue;
 
 use crate::{
-    config::Action,
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
     metrics::Metrics,
     rate::Rate,
@@ -214,38 +213,6 @@ pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
         )));
     }
     EventName::new(name).map_err(|error| bad(error.to_string()))
-}
-
-/// The caller has shown no credential, and this is not granted to everybody; or it is granted to nobody at all.
-pub(crate) fn not_granted(action: Action, name: &ChannelName) -> Problem {
-    let said = action.name();
-    if name.is_presence_log() {
-        let detail =
-            "who is in a channel is told at /presence/{name}; its log has no address of its own";
-        return Problem::new(ProblemKind::Forbidden, detail);
-    }
-    match (name.is_reserved(), action) {
-        (true, Action::Publish | Action::Manage | Action::Presence) => Problem::new(
-            ProblemKind::Forbidden,
-            format!(
-                "`{said}` is granted to nobody on {name}: names that begin with `$` are the server's own; use another name"
-            ),
-        ),
-        (true, Action::Read) => Problem::new(
-            ProblemKind::Unauthorized,
-            format!(
-                "`{said}` is not granted on {name} to callers without a credential; \
-                 grant it by `anonymous` in a rule that writes out `$` and what follows, as in $everwire/**"
-            ),
-        ),
-        (false, _) => Problem::new(
-            ProblemKind::Unauthorized,
-            format!(
-                "`{said}` is not granted on {name} to callers without a credential; \
-                 grant it by `anonymous` under [channels] or in a rule"
-            ),
-        ),
-    }
 }
 
 /// This line may only read.

@@ -1,7 +1,7 @@
 //! Starting and stopping: the threads, and what they share.
 
 use std::{
-    io,
+    fs, io,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
+    auth::Authority,
     clock::{self, Now},
-    config::Config,
+    config::{Config, ConfigError},
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
@@ -58,6 +59,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A key of the configuration is not what it should be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The system refused a thread or a runtime.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[from] io::Error),
@@ -65,7 +69,12 @@ pub enum StartError {
 
 impl Server {
     /// Starts a server. It serves once this returns.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, a key is not what it should be, or the system refuses threads.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let authority = Authority::new(&config, &mut |path| fs::read(path))?;
         let count = config.threads_effective();
         let listeners =
             front::listen(config.listen, count).map_err(|error| StartError::Listen {
@@ -84,13 +93,16 @@ impl Server {
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let now = Now::read();
         let context = Context {
-            shared: Shared::new(
-                config,
-                Mark(fastrand::u32(..)),
-                appends,
-                mailboxes.clone(),
-                now,
-            ),
+            shared: Shared {
+                authority: Arc::new(authority),
+                ..Shared::new(
+                    config,
+                    Mark(fastrand::u32(..)),
+                    appends,
+                    mailboxes.clone(),
+                    now,
+                )
+            },
             stopping: stopping.clone(),
             _alive: alive,
         };

@@ -58,6 +58,7 @@ use self::{
     wheel::Wheel,
 };
 use crate::{
+    auth::Authority,
     census::Census,
     clock::Now,
     config::Config,
@@ -93,6 +94,7 @@ pub(crate) struct Returned<S> {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub config: Arc<Config>,
+    pub authority: Arc<Authority>,
     pub hub: Arc<Hub>,
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
@@ -103,7 +105,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Without channels, lines and members. `mark` is random for each start; so many appends a second are taken
-    /// from one address, or any number if that is 0. Sessions without a socket are spread over the shards.
+    /// from one address, or any number if that is 0. Sessions without a socket are spread over the shards. No
+    /// credential is taken.
     pub fn new(
         config: Config,
         mark: Mark,
@@ -124,6 +127,7 @@ impl Shared {
                 now,
             )),
             config: Arc::new(config),
+            authority: Arc::default(),
             hub,
             metrics,
         }

@@ -17,6 +17,7 @@ use everwire_channel::{Append, ContentType, Draft, Mark, SessionId};
 use everwire_wire::{Carrier, Framing};
 
 use crate::{
+    auth::Caller,
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
@@ -86,6 +87,7 @@ impl Simulation {
             cursor: None,
             publisher: None,
             lifetime_ms: None,
+            ends_ms: None,
         }));
     }
 
@@ -108,6 +110,7 @@ impl Simulation {
                 fail_on_gap: false,
             }),
             secret: None,
+            caller: Caller::Anybody,
         }));
     }
 

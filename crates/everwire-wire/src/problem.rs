@@ -111,8 +111,12 @@ problems! {
     BadRequest "bad-request" 400 codes::BAD_MESSAGE, false, "the request is not valid";
     /// The content is not what its media type promises.
     BadContent "bad-content" 400 codes::BAD_MESSAGE, false, "the content is not valid";
-    /// No credential was given and none is needed only elsewhere.
+    /// No credential was given, and one is needed for this.
     Unauthorized "unauthorized" 401 codes::EXPIRED, false, "a credential is needed";
+    /// The credential is not one that this server takes.
+    BadCredential "bad-credential" 401 codes::EXPIRED, false, "the credential is not valid";
+    /// The credential was valid, and is not any more.
+    ExpiredCredential "expired-credential" 401 codes::EXPIRED, false, "the credential has expired";
     /// The caller may not do this.
     Forbidden "forbidden" 403 codes::FORBIDDEN, false, "not permitted";
     /// The page's origin is not on the list.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use everwire_channel::{ChannelName, UserName};
+use everwire_wire::Problem;
 use serde_json::value::RawValue;
 
+use super::refusal::not_granted;
 use crate::config::{Action, Grant, Rules};
 
 /// Who asks. Cheap to clone.
@@ -52,6 +54,19 @@ impl Caller {
     /// Whether the caller may do this: because anybody may, or because its credential grants it.
     pub fn permits(&self, rules: &Rules, action: Action, name: &ChannelName) -> bool {
         rules.permits_anybody(action, name) || self.is_granted(action, name)
+    }
+
+    /// The same, or what to tell who may not.
+    pub(crate) fn permit(
+        &self,
+        rules: &Rules,
+        action: Action,
+        name: &ChannelName,
+    ) -> Result<(), Problem> {
+        match self.permits(rules, action, name) {
+            true => Ok(()),
+            false => Err(not_granted(self, action, name)),
+        }
     }
 
     /// Until when the caller is who it is, in Unix milliseconds; `None` is without an end.

@@ -45,6 +45,14 @@ struct Header<'t> {
     crit: Option<IgnoredAny>,
 }
 
+impl<'t> Header<'t> {
+    fn parse(json: &'t [u8]) -> Option<Self> {
+        // Left to itself, serde takes an array for the members in their order.
+        let is_object = json.trim_ascii_start().starts_with(b"{");
+        is_object.then(|| serde_json::from_slice(json).ok())?
+    }
+}
+
 impl TokenKeys {
     pub fn new(
         settings: &Tokens,
@@ -90,9 +98,9 @@ impl TokenKeys {
             return Err(CredentialError::Malformed);
         }
         let header = decode(header)?;
-        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| {
-            CredentialError::Header("is not a JSON object with `alg`, each member once")
-        })?;
+        let header = Header::parse(&header).ok_or(CredentialError::Header(
+            "is not a JSON object with `alg`, each member once",
+        ))?;
         if header.crit.is_some() {
             // What has to be understood and is not makes a token void (RFC 7515, section 4.1.11).
             return Err(CredentialError::Header(

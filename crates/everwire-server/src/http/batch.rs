@@ -8,7 +8,7 @@
 //! Each item stands for itself: one that is refused does not hold up the others, and the answer tells each
 //! item's outcome in the same order. A repeated request repeats all items, so those that matter carry a `key`.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use everwire_channel::{ChannelName, ContentType, IdempotencyKey, Offset};
@@ -21,11 +21,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Context, Reply, answer, body::collect};
+use super::{Asker, Context, Reply, answer, body::collect};
 use crate::{
+    auth::Caller,
     config::Action,
     hub::Channel,
-    publish::{Publisher, event_name, json_payload, not_granted, one},
+    publish::{Publisher, event_name, json_payload, one},
 };
 
 /// A JSON object and nothing else: left to itself, serde takes an array for a struct's members in their order.
@@ -67,12 +68,12 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
         }
-        let publisher = self.publisher(peer);
+        let publisher = self.publisher(asker.peer);
         publisher.admit()?;
         let body = collect(content, &parts.headers, &self.shared.config).await?;
         let items: Vec<Object<Item<'_>>> = serde_json::from_slice(&body).map_err(|error| {
@@ -102,7 +103,7 @@ impl Context {
             if index > 0 {
                 out.push(',');
             }
-            match publish(&publisher, item, &mut last) {
+            match publish(&publisher, &asker.caller, item, &mut last) {
                 Ok(offset) => {
                     out.push_str("{\"offset\":\"");
                     out.push_str(&offset.to_token());
@@ -138,6 +139,7 @@ impl Last {
     fn get(
         &mut self,
         publisher: &Publisher<'_>,
+        caller: &Caller,
         name: &str,
     ) -> Result<(&ChannelName, &mut Option<Arc<Channel>>), Problem> {
         if self
@@ -147,9 +149,7 @@ impl Last {
         {
             let name = ChannelName::new(name)
                 .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
-            if !(publisher.hub.rules()).permits_anybody(Action::Publish, &name) {
-                return Err(not_granted(Action::Publish, &name));
-            }
+            caller.permit(publisher.hub.rules(), Action::Publish, &name)?;
             let found = publisher.hub.find(&name, publisher.now_ms);
             self.0 = Some((name, found));
         }
@@ -158,8 +158,13 @@ impl Last {
     }
 }
 
-fn publish(publisher: &Publisher<'_>, item: &Item<'_>, last: &mut Last) -> Result<Offset, Problem> {
-    let (name, found) = last.get(publisher, &item.channel)?;
+fn publish(
+    publisher: &Publisher<'_>,
+    caller: &Caller,
+    item: &Item<'_>,
+    last: &mut Last,
+) -> Result<Offset, Problem> {
+    let (name, found) = last.get(publisher, caller, &item.channel)?;
     let event = item.event.as_deref().map(event_name).transpose()?;
     let key = item
         .key

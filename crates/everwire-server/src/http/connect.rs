@@ -8,7 +8,7 @@
 //!  DELETE /connect/{session} ─▶ the end
 //! ```
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::Role;
@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Context, Reply, answer, body, check_no_content, fields,
+    Asker, Context, Reply, answer, body, check_no_content, fields,
     query::Query,
     read::{self, Asked, stream_fields},
 };
@@ -45,7 +45,7 @@ impl Context {
         &self,
         parts: &Parts,
         content: &Incoming,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         if !matches!(parts.method, Method::GET | Method::CONNECT) {
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
@@ -68,10 +68,10 @@ impl Context {
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
         }
         let carrier = match asked {
-            Asked::WebSocket => return self.connect_websocket(parts, query, peer),
+            Asked::WebSocket => return self.connect_websocket(parts, query, asker),
             Asked::EventStream | Asked::DurableEventStream => Carrier::EventStream(transfer),
             Asked::Ndjson => Carrier::Ndjson(transfer),
-            Asked::LongPoll => return self.connect_polls(query, peer).map(Reply::Response),
+            Asked::LongPoll => return self.connect_polls(query, asker).map(Reply::Response),
             Asked::CatchUp => {
                 return Err(Problem::new(
                     ProblemKind::BadRequest,
@@ -81,7 +81,7 @@ impl Context {
             }
         };
         let secret = new_secret()?;
-        let request = self.session_request(carrier, query, peer, Some(secret));
+        let request = self.session_request(carrier, query, asker, Some(secret));
         let mut opening = BytesMut::new();
         carrier.plain(WELCOME_BYTES_MAX, &mut opening, |out| {
             self.welcome(&request, Some(secret), out);
@@ -99,7 +99,7 @@ impl Context {
         &self,
         parts: &Parts,
         query: Query,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         let accepted = read::accept(parts, &[SUBPROTOCOL])?;
         if accepted.subprotocol.is_none() {
@@ -112,7 +112,7 @@ impl Context {
             .deflate
             .and_then(|deflate| deflate.outbound_window(Role::Server));
         let carrier = Carrier::WebSocket { window };
-        let mut request = self.session_request(carrier, query, peer, None);
+        let mut request = self.session_request(carrier, query, asker, None);
         request.deflate = accepted.deflate;
         let mut opening = BytesMut::new();
         carrier.plain(WELCOME_BYTES_MAX, &mut opening, |out| {
@@ -126,13 +126,13 @@ impl Context {
     }
 
     /// Opens a session that is told by long polls; the first is answered with the welcome.
-    fn connect_polls(&self, query: Query, peer: SocketAddr) -> Result<Response<Bytes>, Problem> {
+    fn connect_polls(&self, query: Query, asker: &Asker<'_>) -> Result<Response<Bytes>, Problem> {
         let secret = new_secret()?;
-        let request = self.session_request(Carrier::Poll, query, peer, None);
+        let request = self.session_request(Carrier::Poll, query, asker, None);
         let address = self
             .shared
             .census
-            .enter(peer.ip())
+            .enter(asker.peer.ip())
             .map_err(answer::too_many_lines)?;
         let mut welcome = BytesMut::new();
         Carrier::Poll.plain(WELCOME_BYTES_MAX, &mut welcome, |out| {
@@ -261,7 +261,7 @@ impl Context {
         &self,
         carrier: Carrier,
         query: Query,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
         secret: Option<Secret>,
     ) -> SessionRequest {
         SessionRequest {
@@ -269,9 +269,10 @@ impl Context {
             carrier,
             deflate: None,
             publisher: query.publisher,
-            peer: peer.ip(),
+            peer: asker.peer.ip(),
             own: None,
             secret,
+            caller: asker.caller.clone(),
         }
     }
 

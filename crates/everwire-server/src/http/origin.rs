@@ -13,10 +13,19 @@ use crate::config::Config;
 pub(crate) enum Origin {
     /// No page of another site: a program, or this server's own page.
     Own,
-    /// A page of a site that may. The value is for `Access-Control-Allow-Origin`.
-    Allowed(HeaderValue),
+    /// A page of a site that may.
+    Allowed(Allowed),
     /// A page of a site that may not.
     Denied(String),
+}
+
+/// How a page of another site is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// For `Access-Control-Allow-Origin`.
+    value: HeaderValue,
+    /// Its cookies count, so it may send them: `Access-Control-Allow-Credentials`.
+    with_cookies: bool,
 }
 
 /// The methods of a channel, which is what pages use most.
@@ -46,18 +55,38 @@ impl Origin {
         if authority.is_some() && authority == host {
             return Self::Own;
         }
-        if config.http.origins.iter().any(|allowed| allowed == "*") {
-            return Self::Allowed(HeaderValue::from_static("*"));
-        }
         let listed = config
             .http
             .origins
             .iter()
             .any(|allowed| allowed.eq_ignore_ascii_case(text));
         if listed || (config.dev && authority.is_some_and(is_loopback)) {
-            return Self::Allowed(origin.clone());
+            return Self::Allowed(Allowed {
+                value: origin.clone(),
+                with_cookies: !config.tokens.cookie.is_empty(),
+            });
+        }
+        if config.http.origins.iter().any(|allowed| allowed == "*") {
+            return Self::Allowed(Allowed {
+                value: HeaderValue::from_static("*"),
+                with_cookies: false,
+            });
         }
         Self::Denied(text.to_owned())
+    }
+
+    /// Whether a cookie on the request was sent because a page that may asked for it. Browsers send cookies along with
+    /// whatever any page asks for; they name the page's origin, or say that it is this server's own.
+    pub fn vouches(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Allowed(allowed) => allowed.with_cookies,
+            Self::Own => {
+                let is_same = |site: &HeaderValue| site.as_bytes() == b"same-origin";
+                headers.contains_key(header::ORIGIN)
+                    || headers.get("sec-fetch-site").is_some_and(is_same)
+            }
+            Self::Denied(_) => false,
+        }
     }
 
     /// Refuses a request that changes something, or opens a WebSocket, from a page that may not.
@@ -73,10 +102,10 @@ impl Origin {
         }
     }
 
-    /// The value for `Access-Control-Allow-Origin`, if there is one.
-    pub fn allowed(&self) -> Option<&HeaderValue> {
+    /// How the page is let in, if it has to be.
+    pub fn allowed(&self) -> Option<&Allowed> {
         match self {
-            Self::Allowed(value) => Some(value),
+            Self::Allowed(allowed) => Some(allowed),
             Self::Own | Self::Denied(_) => None,
         }
     }
@@ -105,13 +134,16 @@ impl Origin {
 
 /// Lets a page of this origin read a response. Without one only the server's own pages may embed it, which every
 /// response says from its start.
-pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+pub(crate) fn allow_in(origin: Option<&Allowed>, headers: &mut HeaderMap) {
     if let Some(origin) = origin {
         headers.insert(
             answer::RESOURCE_POLICY,
             HeaderValue::from_static("cross-origin"),
         );
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value.clone());
+        if origin.with_cookies {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, answer::TRUE);
+        }
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED),
@@ -121,7 +153,12 @@ pub(crate) fn allow_in(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
 
 /// Lets a page read a response as it may read another.
 pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
-    allow_in(from.get(header::ACCESS_CONTROL_ALLOW_ORIGIN), to);
+    let value = from.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    let allowed = value.map(|value| Allowed {
+        value: value.clone(),
+        with_cookies: from.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS),
+    });
+    allow_in(allowed.as_ref(), to);
 }
 
 fn is_loopback(authority: &str) -> bool {
@@ -150,8 +187,41 @@ mod tests {
         }
         match Origin::of(&headers, config) {
             Origin::Own => "own".to_owned(),
-            Origin::Allowed(value) => format!("allowed {}", value.to_str().unwrap()),
+            Origin::Allowed(allowed) => format!("allowed {}", allowed.value.to_str().unwrap()),
             Origin::Denied(_) => "denied".to_owned(),
+        }
+    }
+
+    /// A browser sends cookies along with what any page asks for.
+    #[test]
+    fn a_cookie_counts_for_pages_that_are_known_by_name() {
+        let mut config = Config::default();
+        config.http.origins = vec!["*".to_owned(), "https://example.org".to_owned()];
+        config.tokens.cookie = "t".to_owned();
+        for (origin, site, expected) in [
+            (Some("https://example.org"), None, true),
+            (Some("http://live.example.org:8080"), None, true),
+            (None, Some("same-origin"), true),
+            (None, Some("same-site"), false),
+            (None, Some("cross-site"), false),
+            (None, Some("none"), false),
+            (None, None, false),
+            (Some("https://anything.net"), None, false),
+            (Some("https://anything.net"), Some("same-origin"), false),
+            (Some("null"), None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                header::HOST,
+                HeaderValue::from_static("live.example.org:8080"),
+            );
+            for (name, value) in [("origin", origin), ("sec-fetch-site", site)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            let found = Origin::of(&headers, &config);
+            assert_eq!(found.vouches(&headers), expected, "{origin:?} {site:?}");
         }
     }
 
@@ -160,7 +230,7 @@ mod tests {
         let mut listed = Config::default();
         listed.http.origins = vec!["https://example.org".to_owned()];
         let mut any = Config::default();
-        any.http.origins = vec!["*".to_owned()];
+        any.http.origins = vec!["*".to_owned(), "https://example.org".to_owned()];
         let dev = Config {
             dev: true,
             ..Config::default()
@@ -177,6 +247,11 @@ mod tests {
             (&listed, Some("http://live.example.org"), "denied"),
             (&listed, Some("null"), "denied"),
             (&any, Some("https://anything.net"), "allowed *"),
+            (
+                &any,
+                Some("https://example.org"),
+                "allowed https://example.org",
+            ),
             (
                 &dev,
                 Some("http://localhost:3000"),

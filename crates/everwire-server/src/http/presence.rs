@@ -1,7 +1,5 @@
 //! `GET /presence/{name}`: who is in a channel, or the log of who comes and goes, over every live wire.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use everwire_channel::ChannelName;
 use everwire_wire::Problem;
@@ -9,8 +7,7 @@ use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Context, Reply, answer, check_no_content,
-    origin::Origin,
+    Asker, Context, Reply, answer, check_no_content,
     query::Query,
     read::{Asked, asked},
 };
@@ -24,9 +21,8 @@ impl Context {
         &self,
         parts: &Parts,
         content: &Incoming,
-        origin: &Origin,
+        asker: &Asker<'_>,
         name: &ChannelName,
-        peer: SocketAddr,
     ) -> Result<Reply, Problem> {
         let now = Now::read();
         let query = Query::parse(parts.uri.query())?;
@@ -36,13 +32,13 @@ impl Context {
             (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => false,
             (method, _) => return Err(answer::method_not_allowed(method, METHODS)),
         };
-        self.permit(Action::Presence, name)?;
+        self.permit(asker, Action::Presence, name)?;
         check_no_content(content)?;
         if looks {
             return self.members(name, now).map(Reply::Response);
         }
         let log = self.shared.presences.log(name, now)?;
-        self.read_by(asked, parts, &query, &log, origin, peer)
+        self.read_by(asked, parts, &query, &log, asker)
     }
 
     fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {

@@ -11,7 +11,7 @@
 mod asked;
 mod content;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, ContentType, Gap, Start};
@@ -30,11 +30,10 @@ pub(crate) use content::live_answer;
 use content::{content, entity_tag, gap_problem, kind_of, matches_tag};
 
 use super::{
-    Context, Reply, answer,
+    Asker, Context, Reply, answer,
     append::offset_value,
     create::describe,
     fields,
-    origin::Origin,
     query::{self, Query},
     target::Dialect,
 };
@@ -53,14 +52,17 @@ use crate::{
 /// The same URL is also an event stream and ndjson; and whether a page may read it depends on where it is from.
 const VARY: HeaderValue = HeaderValue::from_static("accept, origin");
 
+/// And what a browser keeps is for who was logged in then.
+const VARY_BY_CALLER: HeaderValue =
+    HeaderValue::from_static("accept, origin, authorization, cookie");
+
 impl Context {
     pub(super) fn read(
         &self,
         parts: &Parts,
         dialect: Dialect,
         name: &ChannelName,
-        origin: &Origin,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         let query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
@@ -84,7 +86,7 @@ impl Context {
             .hub
             .open(name, occasion, now_ms)
             .map_err(|none| no_channel(name, none))?;
-        self.read_by(asked, parts, &query, &channel, origin, peer)
+        self.read_by(asked, parts, &query, &channel, asker)
     }
 
     /// Reads a channel over the wire that was asked for.
@@ -94,8 +96,7 @@ impl Context {
         parts: &Parts,
         query: &Query,
         channel: &Arc<Channel>,
-        origin: &Origin,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         if asked != Asked::CatchUp && self.stopping.is_stopping() {
             return Err(stopping());
@@ -107,10 +108,10 @@ impl Context {
             Asked::CatchUp => self
                 .catch_up(parts, channel.name(), query, &state)
                 .map(Reply::Response),
-            Asked::LongPoll => self.long_poll(parts, channel, query, origin, &state, now_ms),
-            Asked::WebSocket => self.websocket(parts, channel, query, peer, &state),
+            Asked::LongPoll => self.long_poll(parts, channel, query, asker, &state, now_ms),
+            Asked::WebSocket => self.websocket(parts, channel, query, asker, &state),
             Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
-                self.stream(parts, asked, channel, query, &state)
+                self.stream(parts, asked, channel, query, asker, &state)
             }
         }
     }
@@ -148,10 +149,8 @@ impl Context {
         let tag = entity_tag(state, after, headers);
         // What is counted from the tail is another page after the next entry.
         let moves = reached_head || matches!(start, Start::Last(_));
-        let cache = match (
-            moves,
-            self.shared.hub.rules().permits_anybody(Action::Read, name),
-        ) {
+        let is_public = self.shared.hub.rules().permits_anybody(Action::Read, name);
+        let cache = match (moves, is_public) {
             // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
             (true, _) => "no-cache",
             (false, true) => "public, max-age=60, stale-while-revalidate=300",
@@ -164,7 +163,11 @@ impl Context {
             response.headers_mut().remove(header::CONTENT_TYPE);
         }
         response.headers_mut().insert(header::ETAG, tag);
-        response.headers_mut().insert(header::VARY, VARY);
+        let vary = match is_public {
+            true => VARY,
+            false => VARY_BY_CALLER,
+        };
+        response.headers_mut().insert(header::VARY, vary);
         Ok(response)
     }
 
@@ -173,7 +176,7 @@ impl Context {
         parts: &Parts,
         channel: &Arc<Channel>,
         query: &Query,
-        origin: &Origin,
+        asker: &Asker<'_>,
         state: &State,
         now_ms: u64,
     ) -> Result<Reply, Problem> {
@@ -187,12 +190,14 @@ impl Context {
             sequence: locate(state, &start)?,
             cursor: query.cursor,
             publisher: query.publisher.clone(),
-            allow_origin: origin.allowed().cloned(),
+            allow_origin: asker.origin.allowed().cloned(),
         };
         let limits = &self.shared.config.limits;
         let wait_ms = fields::prefer_wait_ms(&parts.headers)
             .unwrap_or(u64::MAX)
-            .min(limits.long_poll_ms_max);
+            .min(limits.long_poll_ms_max)
+            // A poll does not outlive the right to it.
+            .min(asker.caller.left_ms(now_ms).unwrap_or(u64::MAX));
         let occasion = match wait_ms {
             0 => PollOccasion::TimeOut,
             _ => PollOccasion::Change,
@@ -221,6 +226,7 @@ impl Context {
         asked: Asked,
         channel: &Arc<Channel>,
         query: &Query,
+        asker: &Asker<'_>,
         state: &State,
     ) -> Result<Reply, Problem> {
         let transfer = match parts.version {
@@ -301,6 +307,7 @@ impl Context {
             fail_on_gap: query.fail_on_gap,
             cursor: query.cursor,
             publisher: query.publisher.clone(),
+            ends_ms: asker.caller.ends_ms(),
             lifetime_ms: durable.then_some(self.shared.config.http.durable_stream_ms),
         };
         Ok(Reply::Line(Box::new(LineRequest {
@@ -315,7 +322,7 @@ impl Context {
         parts: &Parts,
         channel: &Arc<Channel>,
         query: &Query,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
         state: &State,
     ) -> Result<Reply, Problem> {
         // A presence log has no name that a session could say.
@@ -386,13 +393,14 @@ impl Context {
                 carrier,
                 deflate: accepted.deflate,
                 publisher: query.publisher.clone(),
-                peer: peer.ip(),
+                peer: asker.peer.ip(),
                 own: Some(Own {
                     channel: channel.clone(),
                     sequence,
                     fail_on_gap: query.fail_on_gap,
                 }),
                 secret: None,
+                caller: asker.caller.clone(),
             };
             return Ok(Reply::Line(Box::new(LineRequest {
                 response,
@@ -405,14 +413,13 @@ impl Context {
             framing,
             sequence,
             deflate: accepted.deflate,
-            publish: self
-                .shared
-                .hub
-                .rules()
-                .permits_anybody(Action::Publish, channel.name()),
+            publish: asker
+                .caller
+                .permits(self.shared.hub.rules(), Action::Publish, channel.name()),
             fail_on_gap: query.fail_on_gap,
             cursor: None,
             publisher: query.publisher.clone(),
+            ends_ms: asker.caller.ends_ms(),
             lifetime_ms: None,
         };
         Ok(Reply::Line(Box::new(LineRequest {

@@ -55,6 +55,8 @@ pub(crate) struct Entries {
     pub cursor: Option<u64>,
     /// How long the stream may live, in milliseconds.
     pub lifetime_ms: Option<u64>,
+    /// When the right to it ends, in Unix milliseconds.
+    pub ends_ms: Option<u64>,
     /// Who the reader is as a publisher, whose entries it is not sent.
     pub publisher: Option<PublisherId>,
 }
@@ -180,6 +182,7 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
+        self.arm_expiry(key, entries.ends_ms);
         if entries.sequence > self.feeds[feed_key as usize].tail.sequence() {
             self.pull(local);
         }

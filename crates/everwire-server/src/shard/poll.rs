@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
-use http::HeaderValue;
 
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
-    http::{head, read},
+    http::{head, origin::Allowed, read},
     hub::State,
 };
 
@@ -32,7 +31,7 @@ pub(crate) struct PollShape {
     /// Who reads, as a publisher, whose entries are left out.
     pub publisher: Option<PublisherId>,
     /// The origin to allow in the answer.
-    pub allow_origin: Option<HeaderValue>,
+    pub allow_origin: Option<Allowed>,
 }
 
 /// A parked long poll.

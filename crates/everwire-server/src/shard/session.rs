@@ -38,6 +38,7 @@ use super::{
     timers::{NO_ANSWER, Timer},
 };
 use crate::{
+    auth::Caller,
     session_id::SessionId,
     sessions::{Remote, Secret},
 };
@@ -51,6 +52,8 @@ pub(crate) struct SessionRequest {
     pub publisher: Option<PublisherId>,
     /// Where its client is.
     pub peer: IpAddr,
+    /// Who that is.
+    pub caller: Caller,
     /// The channel that its URL names.
     pub own: Option<Own>,
     /// What requests prove by that they speak for it; none speak for a WebSocket.
@@ -74,6 +77,8 @@ pub(crate) struct Session<S> {
     /// Who it is as a publisher.
     pub publisher: Option<PublisherId>,
     pub peer: IpAddr,
+    /// Who asks, and what that may do.
+    pub caller: Caller,
     /// When it was last sent something, in the shard's milliseconds.
     pub spoke_ms: u64,
     /// When it was last asked whether its peer is there.
@@ -165,6 +170,7 @@ impl<N: Net> Shard<N> {
             deflate,
             publisher,
             peer,
+            caller,
             own,
             secret,
         } = request;
@@ -176,6 +182,7 @@ impl<N: Net> Shard<N> {
             subscriptions: Vec::new(),
             publisher,
             peer,
+            caller,
             spoke_ms: self.elapsed_ms,
             asked_ms: self.elapsed_ms,
             own: own.as_ref().map(|own| own.channel.clone()),
@@ -183,9 +190,11 @@ impl<N: Net> Shard<N> {
             memberships: Vec::new(),
             waiting: VecDeque::new(),
         };
+        let ends_ms = session.caller.ends_ms();
         let line = &mut self.lines[key as usize];
         line.deflate = deflate;
         line.seat = Seat::Session(Box::new(session));
+        self.arm_expiry(key, ends_ms);
         if is_remote {
             self.remotes.insert(id, key);
         }

@@ -236,6 +236,20 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
+    /// Says a last thing and closes the line, as soon as it is between two entries: nothing more is read for it.
+    pub(super) fn say_at_boundary(&mut self, key: LineKey, goodbye: &[u8]) {
+        self.leave_tail(key);
+        let side = self.side(key);
+        if side.then != Then::Stay {
+            return;
+        }
+        side.farewell = Some(Bytes::copy_from_slice(goodbye));
+        if side.behind.is_none_or(|behind| behind.skip == 0) {
+            self.part(key);
+        }
+        self.send_side(key);
+    }
+
     /// Has a line that waits in its feed's tail read from the log. A session leaves its tails when it is met.
     pub(super) fn leave_tail(&mut self, key: LineKey) {
         let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
@@ -387,6 +401,9 @@ impl<N: Net> Shard<N> {
         let source = source(&feed.channel, &state);
         let newest = log.head_sequence();
         let cursor = StreamCursor::answer(self.now_ms, behind.cursor, fastrand::u64(..));
+        // Who is to part does so at the end of the entry that it is inside of.
+        let side = self.sides.get(&key);
+        let parts = behind.skip > 0 && side.is_some_and(|side| side.farewell.is_some());
         let (skipped, is_left) = match self.lines.get(key as usize).map(|line| &line.seat) {
             Some(Seat::Session(session)) => {
                 let subscription = session.subscription(feed_key);
@@ -414,7 +431,7 @@ impl<N: Net> Shard<N> {
                 );
             }
             ends.push((sequence, batch.len()));
-            if batch.len() >= BATCH_BYTES || is_left {
+            if batch.len() >= BATCH_BYTES || is_left || parts {
                 break;
             }
         }

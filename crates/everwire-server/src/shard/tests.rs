@@ -16,7 +16,7 @@ use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
-use crate::hub::Occasion;
+use crate::{auth::Caller, hub::Occasion};
 
 /// A raw WebSocket.
 const RAW: Framing = Framing::Raw { window: None };
@@ -201,6 +201,7 @@ fn entries(channel: Arc<Channel>, framing: Framing, sequence: u64) -> Entries {
         cursor: None,
         publisher: None,
         lifetime_ms: None,
+        ends_ms: None,
     }
 }
 
@@ -218,6 +219,7 @@ fn session(channel: Arc<Channel>, carrier: Carrier, sequence: u64) -> SessionReq
             fail_on_gap: false,
         }),
         secret: None,
+        caller: Caller::Anybody,
     }
 }
 

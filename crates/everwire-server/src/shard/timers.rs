@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use everwire_websocket::encode_close;
 
 use super::{
     LineKey, Net, Role, SLICE, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet,
 };
+use crate::auth;
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub(super) enum Timer {
     Poll(LineRef),
     /// A line has lived long enough.
     Lifetime(LineRef),
+    /// A line's caller is not permitted any more.
+    Expiry(LineRef),
     /// A line may have taken nothing for too long.
     Stall(LineRef),
     /// A peer had time enough to close its side.
@@ -45,6 +49,10 @@ impl Timer {
         Self::Lifetime(line)
     }
 
+    pub fn expiry(line: LineRef) -> Self {
+        Self::Expiry(line)
+    }
+
     pub fn linger(line: LineRef) -> Self {
         Self::Linger(line)
     }
@@ -62,6 +70,14 @@ impl<N: Net> Shard<N> {
             self.now + Duration::from_millis(after_ms),
             timer(LineRef { key, generation }),
         );
+    }
+
+    /// Has a line end when its caller's credential does, in Unix milliseconds.
+    pub(super) fn arm_expiry(&mut self, key: LineKey, ends_ms: Option<u64>) {
+        if let Some(ends_ms) = ends_ms {
+            let left_ms = ends_ms.saturating_sub(self.now_ms);
+            self.arm_line(key, left_ms, Timer::expiry);
+        }
     }
 
     /// Arms a feed's heartbeat.
@@ -83,6 +99,7 @@ impl<N: Net> Shard<N> {
                 Timer::Heartbeat { feed, generation } => self.on_heartbeat(feed, generation),
                 Timer::Poll(line) => self.if_current(line, Self::end_poll),
                 Timer::Lifetime(line) => self.if_current(line, Self::on_lifetime),
+                Timer::Expiry(line) => self.if_current(line, Self::on_expiry),
                 Timer::Stall(line) => self.if_current(line, Self::on_stall),
                 Timer::Linger(line) => self.if_current(line, Self::on_linger),
                 Timer::Beat(line) => self.if_current(line, Self::on_beat),
@@ -164,6 +181,35 @@ impl<N: Net> Shard<N> {
         let mut end = BytesMut::new();
         framing.encode_end(&mut end);
         self.say_last(key, &end);
+    }
+
+    /// The credential by which a line reads has ended. The line ends with it, at the next boundary between entries,
+    /// however much there still is for it.
+    fn on_expiry(&mut self, key: LineKey) {
+        let framing = match &self.lines[key as usize].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+            Seat::Session(session) => session.speech.framing(),
+            Seat::Alone(_) | Seat::Vacant => return,
+        };
+        // The one that was renewed on the open line.
+        let renewed = self
+            .session(key)
+            .and_then(|session| session.caller.ends_ms());
+        if renewed.is_some_and(|ends_ms| ends_ms > self.now_ms) {
+            return self.arm_expiry(key, renewed);
+        }
+        self.lines[key as usize].rights.publish = false;
+        let mut goodbye = BytesMut::new();
+        match framing.is_websocket() {
+            true => {
+                let problem = auth::has_ended();
+                let code = problem.kind.close_code();
+                self.shared.metrics.line_failed(code);
+                encode_close(Some((code, &problem.detail)), &mut goodbye);
+            }
+            false => framing.encode_end(&mut goodbye),
+        }
+        self.say_at_boundary(key, &goodbye);
     }
 
     fn on_stall(&mut self, key: LineKey) {

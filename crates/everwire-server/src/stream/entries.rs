@@ -9,11 +9,14 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::Read;
 use everwire_websocket::encode_close;
 use everwire_wire::{Deflaters, Notice, Standing, StreamCursor, codes};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender},
+    time::{Instant, sleep_until},
+};
 
 use super::Counted;
 use crate::{
-    clock,
+    auth, clock,
     http::Context,
     metrics::Metrics,
     shard::{Entries, gap_reason, source_of},
@@ -83,6 +86,16 @@ impl Reader {
         let lifetime =
             Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
+        let left_ms =
+            (self.entries.ends_ms).map(|ends_ms| ends_ms.saturating_sub(clock::unix_ms()));
+        let expires_at = left_ms.map(|left_ms| Instant::now() + Duration::from_millis(left_ms));
+        let has_expired = || expires_at.is_some_and(|at| at <= Instant::now());
+        let mut expiry = std::pin::pin!(async {
+            match expires_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        });
         if !give(context, sender, opening).await {
             return;
         }
@@ -91,6 +104,9 @@ impl Reader {
             // Enabled before the look: what changes after the look wakes it.
             let mut changed = std::pin::pin!(channel.changed());
             changed.as_mut().enable();
+            if has_expired() {
+                return self.expire(context, sender).await;
+            }
             match self.step(&context.shared.metrics) {
                 Step::Bytes(bytes) => {
                     if !give(context, sender, bytes).await {
@@ -112,6 +128,7 @@ impl Reader {
                 () = changed => {}
                 () = tokio::time::sleep(heartbeat) => heartbeat_due = true,
                 () = lifetime.as_mut() => {}
+                () = expiry.as_mut() => continue,
                 () = context.stopping.stopped() => {}
                 () = sender.closed() => return,
             }
@@ -126,6 +143,21 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Ends a stream whose reader is not permitted any more, however much there still is for it.
+    async fn expire(&self, context: &Context, sender: &Sender<Bytes>) {
+        let mut goodbye = BytesMut::new();
+        match self.entries.framing.is_websocket() {
+            true => {
+                let problem = auth::has_ended();
+                let code = problem.kind.close_code();
+                context.shared.metrics.line_failed(code);
+                encode_close(Some((code, &problem.detail)), &mut goodbye);
+            }
+            false => self.entries.framing.encode_end(&mut goodbye),
+        }
+        give(context, sender, goodbye.freeze()).await;
     }
 
     /// Ends a stream that has lived its time, or whose server stops. Before that it gets what came in the same

@@ -47,6 +47,7 @@ pub(super) async fn serve(
                 channel: entries.channel.clone(),
                 publisher: entries.publisher.clone(),
                 may_publish: entries.publish,
+                ends_ms: entries.ends_ms,
                 address: peer.ip(),
             };
             let deflate = entries.deflate;
@@ -96,6 +97,8 @@ enum Peer {
         channel: Arc<Channel>,
         publisher: Option<PublisherId>,
         may_publish: bool,
+        /// When the right to it ends, in Unix milliseconds.
+        ends_ms: Option<u64>,
         address: IpAddr,
     },
     Echo(Deflaters),
@@ -203,14 +206,17 @@ fn on_message(
             channel,
             publisher: named,
             may_publish,
+            ends_ms,
             address,
         } => {
-            let publisher = context.shared.publisher(*address, clock::unix_ms());
+            let now_ms = clock::unix_ms();
+            let publisher = context.shared.publisher(*address, now_ms);
+            let may_publish = *may_publish && ends_ms.is_none_or(|ends_ms| now_ms < ends_ms);
             publish::line_message(
                 &publisher,
                 channel,
                 named.as_ref(),
-                *may_publish,
+                may_publish,
                 kind,
                 payload,
             )

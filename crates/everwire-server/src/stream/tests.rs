@@ -73,6 +73,7 @@ fn entries(channel: &Arc<Channel>, framing: Framing) -> Entries {
         cursor: None,
         publisher: None,
         lifetime_ms: None,
+        ends_ms: None,
     }
 }
 
@@ -180,4 +181,29 @@ async fn what_was_published_is_sent_before_the_goodbye() {
             "round {round}: {all}"
         );
     }
+}
+
+/// Nothing of what there still is follows the end of the right to it.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_credential_that_opened_it() {
+    let context = context();
+    let channel = channel(&context);
+    let mut entries = entries(&channel, Framing::Ndjson(Transfer::Bare));
+    entries.ends_ms = Some(clock::unix_ms() + 60_000);
+    let counted = counted(&context);
+    let mut stream = EntryStream::open(context.clone(), entries, Bytes::new(), counted);
+    append(&channel, 5);
+    let first = std::future::poll_fn(|cx| stream.poll_bytes(cx)).await;
+    assert!(first.is_some());
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(context.shared.census.lines(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    append(&channel, 6);
+    let mut rest = Vec::new();
+    while let Some(bytes) = std::future::poll_fn(|cx| stream.poll_bytes(cx)).await {
+        rest.extend_from_slice(&bytes);
+    }
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(!rest.contains("xxxxxx"), "{rest}");
+    assert_eq!(context.shared.census.lines(), 0);
 }

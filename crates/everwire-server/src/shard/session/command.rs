@@ -18,9 +18,10 @@ use super::{
     Speech, Wish,
 };
 use crate::{
+    auth::{Caller, has_ended},
     config::Action,
     hub::Occasion,
-    publish::{append_label, bad, event_name, json_payload, no_channel, not_granted},
+    publish::{append_label, bad, event_name, json_payload, no_channel},
 };
 
 impl<N: Net> Shard<N> {
@@ -81,11 +82,11 @@ impl<N: Net> Shard<N> {
                 limit,
             } => {
                 let name = self.channel_name(key, channel)?;
-                self.history(&name, &from, limit, members)
+                self.history(key, &name, &from, limit, members)
             }
             Operation::Presence { channel } => {
                 let name = self.channel_name(key, channel)?;
-                self.presence(&name, members)
+                self.presence(key, &name, members)
             }
             Operation::Authenticate { .. } => Err(bad(
                 "this server takes no tokens yet; what a session may do is granted to everybody by \
@@ -109,7 +110,7 @@ impl<N: Net> Shard<N> {
             presence,
         } = subscribe;
         let name = &self.channel_name(key, channel)?;
-        self.permit(Action::Read, name)?;
+        self.permit(key, Action::Read, name)?;
         let start = start_of(&from)?.unwrap_or(Start::Now);
         let channels_max = self.shared.config.sessions.channels_max;
         let read = [name, &name.presence_log()].map(|name| self.feed_of_session(key, name));
@@ -182,7 +183,7 @@ impl<N: Net> Shard<N> {
 
     fn publish(&mut self, key: LineKey, publish: Publish<'_>) -> Result<Offset, Problem> {
         let name = &self.channel_name(key, publish.channel)?;
-        self.permit(Action::Publish, name)?;
+        self.permit(key, Action::Publish, name)?;
         let shared = self.shared.clone();
         let publisher = shared.publisher(self.peer(key), self.now_ms);
         publisher.admit()?;
@@ -213,12 +214,13 @@ impl<N: Net> Shard<N> {
 
     fn history(
         &mut self,
+        key: LineKey,
         name: &ChannelName,
         from: &From,
         limit: Option<u64>,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(Action::Read, name)?;
+        self.permit(key, Action::Read, name)?;
         let start = start_of(from)?.unwrap_or(Start::Beginning);
         let channel = self.open_channel(name, Occasion::Read)?;
         let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
@@ -275,10 +277,17 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    pub(super) fn permit(&self, action: Action, name: &ChannelName) -> Result<(), Problem> {
-        match self.shared.hub.rules().permits_anybody(action, name) {
-            true => Ok(()),
-            false => Err(not_granted(action, name)),
+    pub(super) fn permit(
+        &self,
+        key: LineKey,
+        action: Action,
+        name: &ChannelName,
+    ) -> Result<(), Problem> {
+        let caller = self.session(key).map(|session| &session.caller);
+        let caller = caller.unwrap_or(&Caller::Anybody);
+        match caller.has_ended(self.now_ms) {
+            true => Err(has_ended()),
+            false => caller.permit(self.shared.hub.rules(), action, name),
         }
     }
 

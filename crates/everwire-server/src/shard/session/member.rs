@@ -27,7 +27,7 @@ impl<N: Net> Shard<N> {
         wish: &PresenceWish<'_>,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(Action::Presence, name)?;
+        self.permit(key, Action::Presence, name)?;
         let start = wish.offset.as_deref().map(start_at).transpose()?;
         let presences = self.shared.presences.clone();
         let now = self.clock();
@@ -71,10 +71,11 @@ impl<N: Net> Shard<N> {
     /// Tells who is there.
     pub(super) fn presence(
         &mut self,
+        key: LineKey,
         name: &ChannelName,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(Action::Presence, name)?;
+        self.permit(key, Action::Presence, name)?;
         let snapshot = self.shared.presences.snapshot(name, self.clock())?;
         write_snapshot(&snapshot, members);
         Ok(())

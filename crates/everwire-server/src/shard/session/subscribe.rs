@@ -16,7 +16,7 @@ use super::{
     },
     Late, Session, Speech, Subscription, Wish,
 };
-use crate::session_id::SessionId;
+use crate::{auth::Caller, session_id::SessionId};
 
 impl<N: Net> Shard<N> {
     /// Gives a new line the seat of one that reads a single channel, without what its own publisher says.
@@ -35,6 +35,7 @@ impl<N: Net> Shard<N> {
             subscriptions: Vec::new(),
             publisher: entries.publisher.clone(),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            caller: Caller::Anybody, // what it may do is in the line's rights
             spoke_ms: 0,
             asked_ms: 0,
             own: None,
@@ -63,6 +64,7 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
+        self.arm_expiry(key, entries.ends_ms);
         self.send_side(key);
     }
 

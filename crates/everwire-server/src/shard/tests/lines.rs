@@ -127,3 +127,82 @@ fn the_last_reader_takes_feed_and_channel_with_it() {
     assert!(bench.shard.local_by_channel.is_empty());
     assert!(!bench.channel("c").lock().is_watched());
 }
+
+/// When the credential of a line ends: in so many seconds of the bench's clock.
+const ENDS_S: u64 = 20;
+
+fn ending(bench: &Bench, framing: Framing) -> Entries {
+    let mut entries = bench.entries("c", framing, 0);
+    entries.ends_ms = Some(bench.now.unix_ms + ENDS_S * 1000);
+    entries
+}
+
+#[test]
+fn a_line_ends_with_the_credential_that_opened_it() {
+    let ndjson = Framing::Ndjson(Transfer::Chunked);
+    for (framing, publisher, goodbye) in [
+        (RAW, None, &b"\x88"[..]),
+        (RAW, Some("me"), b"\x88"),
+        (ndjson, None, b"0\r\n\r\n"),
+        (ndjson, Some("me"), b"0\r\n\r\n"),
+    ] {
+        let mut bench = Bench::new();
+        let mut entries = ending(&bench, framing);
+        entries.publisher = publisher.map(|id| PublisherId::new(id).unwrap());
+        let (ours, mut peer) = bench.pair();
+        bench.join(ours, Wire::Entries(entries), b"").unwrap();
+        bench.settle();
+        bench.pass(Duration::from_secs(ENDS_S - 1));
+        bench.append("c", &[b"in time".to_vec()]);
+        bench.settle();
+        bench.pass(Duration::from_secs(2));
+        bench.settle();
+        bench.append("c", &[b"too late".to_vec()]);
+        let told = bench.read(&mut peer, usize::from(u16::MAX));
+        let text = String::from_utf8_lossy(&told);
+        assert!(
+            text.contains("in time") && !text.contains("too late"),
+            "{framing:?}: {text}"
+        );
+        let at = told
+            .windows(goodbye.len())
+            .rposition(|found| found == goodbye)
+            .unwrap();
+        if framing == RAW {
+            assert_eq!(told[at + 2..at + 4], 4401u16.to_be_bytes(), "{text}");
+        } else {
+            assert_eq!(at + goodbye.len(), told.len(), "{text}");
+        }
+        drop(peer);
+        bench.settle();
+        assert_eq!(
+            (bench.shard.len(), bench.shared.census.lines()),
+            (0, 0),
+            "{framing:?}"
+        );
+    }
+}
+
+/// Its reader takes nothing while the time goes by, and then all at once.
+#[test]
+fn a_slow_line_ends_after_the_entry_that_it_was_inside_of() {
+    let mut bench = Bench::new();
+    let (ours, mut peer) = bench.pair();
+    let entries = ending(&bench, RAW);
+    bench.join(ours, Wire::Entries(entries), b"").unwrap();
+    bench.pass(Duration::from_secs(ENDS_S - 2));
+    bench.settle();
+    bench.append("c", &[vec![b'a'; 500_000], b"bbb".to_vec()]);
+    bench.settle();
+    bench.pass(Duration::from_secs(3));
+    bench.settle();
+    bench.append("c", &[b"ccc".to_vec()]);
+    let told = bench.read(&mut peer, 1_000_000);
+    assert!(told[10..][..500_000].iter().all(|byte| *byte == b'a'));
+    assert_eq!(
+        told[10 + 500_000],
+        0x88,
+        "the Close frame follows the entry"
+    );
+    assert_eq!(told[10 + 500_000 + 2..][..2], 4401u16.to_be_bytes());
+}

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::super::world::{Appetite, World, chunk, frame};
 use crate::{
+    auth::Caller,
     hub::Mail,
     pipe::{Pipe, Takes},
     session_id::SessionId,
@@ -115,6 +116,7 @@ impl Client {
             peer: [127, 0, 0, 1].into(),
             own: None,
             secret: (number / 2 == 1).then(|| Secret::random().unwrap()),
+            caller: Caller::Anybody,
         };
         let link = match number / 2 {
             0 | 1 => {

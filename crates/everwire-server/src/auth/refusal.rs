@@ -1,0 +1,75 @@
+//! What a caller is told who is refused.
+
+use everwire_channel::ChannelName;
+use everwire_wire::{Problem, ProblemKind};
+
+use super::{Caller, CredentialError, Who};
+use crate::config::Action;
+
+/// The credential that was shown is not taken.
+pub(super) fn not_taken(error: &CredentialError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        CredentialError::Expired { .. } => Problem::new(ProblemKind::ExpiredCredential, detail),
+        CredentialError::TooLong { .. } => {
+            Problem::new(ProblemKind::BadCredential, detail).at_limit("token_bytes_max")
+        }
+        CredentialError::Malformed
+        | CredentialError::Header(_)
+        | CredentialError::Key(_)
+        | CredentialError::Algorithm { .. }
+        | CredentialError::Signature
+        | CredentialError::Claims(_)
+        | CredentialError::TooEarly { .. }
+        | CredentialError::TooLongLived { .. }
+        | CredentialError::ApiKey => Problem::new(ProblemKind::BadCredential, detail),
+    }
+}
+
+/// The credential was taken, and its time is over.
+pub(crate) fn has_ended() -> Problem {
+    Problem::new(
+        ProblemKind::ExpiredCredential,
+        "the credential has expired; get a fresh one",
+    )
+}
+
+/// This is not granted to the caller, neither by its credential nor to everybody; or it is granted to nobody at all.
+pub(super) fn not_granted(caller: &Caller, action: Action, name: &ChannelName) -> Problem {
+    let said = action.name();
+    if name.is_presence_log() {
+        let detail =
+            "who is in a channel is told at /presence/{name}; its log has no address of its own";
+        return Problem::new(ProblemKind::Forbidden, detail);
+    }
+    if !action.may_be_granted(name) {
+        let detail = format!(
+            "`{said}` is granted to nobody on {name}: names that begin with `$` are the server's own; use another name"
+        );
+        return Problem::new(ProblemKind::Forbidden, detail);
+    }
+    // What a pattern has to look like.
+    let pattern = match name.is_reserved() {
+        true => " that writes out `$` and what follows, as in $everwire/**",
+        false => "",
+    };
+    match caller.as_known().map(|known| &known.who) {
+        None => Problem::new(
+            ProblemKind::Unauthorized,
+            format!(
+                "`{said}` is not granted on {name} to callers without a credential; show one, or grant it to \
+                 everybody by `anonymous` under [channels] or in a rule{pattern}"
+            ),
+        ),
+        Some(who) => {
+            let whose = match who {
+                Who::Token { .. } => "this token",
+                Who::Server(_) => "this API key",
+            };
+            let detail = format!(
+                "`{said}` is not granted on {name} by {whose}; its `channels` need a `match` for that name{pattern}, with `{said}` in `can`"
+            );
+            Problem::new(ProblemKind::Forbidden, detail)
+        }
+    }
+}
