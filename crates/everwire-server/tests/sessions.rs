@@ -259,8 +259,8 @@ fn what_cannot_be_done_is_told_and_the_line_stays() {
             ),
             (
                 json!({"op": "authenticate", "token": "t"}),
-                "bad-request",
-                "no tokens",
+                "bad-credential",
+                "neither a token",
             ),
         ] {
             let mut command = command;

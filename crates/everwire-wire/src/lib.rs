@@ -34,8 +34,8 @@ pub use session::{
     SUBPROTOCOL,
     command::{Command, CommandError, Data, From, Operation, PresenceWish, Publish, Subscribe},
     message::{
-        Welcome, encode_error, encode_ok, encode_subscribed, encode_welcome, entry_of_reply,
-        offset_of_reply,
+        Welcome, encode_error, encode_ok, encode_revoked, encode_subscribed, encode_welcome,
+        entry_of_reply, offset_of_reply,
     },
 };
 pub use tail::{Place, Tail};

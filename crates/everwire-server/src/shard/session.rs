@@ -11,6 +11,7 @@
 //! sessions of one carrier, and a session that is met is sent what all its feeds have for it in one call. A line
 //! whose publisher is not to hear itself is a session of one channel in that channel's framing.
 
+mod authenticate;
 mod command;
 mod deliver;
 mod input;
@@ -79,6 +80,8 @@ pub(crate) struct Session<S> {
     pub peer: IpAddr,
     /// Who asks, and what that may do.
     pub caller: Caller,
+    /// For when a timer is armed that looks whether its credential has ended, in Unix milliseconds.
+    pub expiry_ms: Option<u64>,
     /// When it was last sent something, in the shard's milliseconds.
     pub spoke_ms: u64,
     /// When it was last asked whether its peer is there.
@@ -183,6 +186,7 @@ impl<N: Net> Shard<N> {
             publisher,
             peer,
             caller,
+            expiry_ms: None,
             spoke_ms: self.elapsed_ms,
             asked_ms: self.elapsed_ms,
             own: own.as_ref().map(|own| own.channel.clone()),
@@ -190,11 +194,10 @@ impl<N: Net> Shard<N> {
             memberships: Vec::new(),
             waiting: VecDeque::new(),
         };
-        let ends_ms = session.caller.ends_ms();
         let line = &mut self.lines[key as usize];
         line.deflate = deflate;
         line.seat = Seat::Session(Box::new(session));
-        self.arm_expiry(key, ends_ms);
+        self.watch_expiry(key);
         if is_remote {
             self.remotes.insert(id, key);
         }
@@ -203,7 +206,10 @@ impl<N: Net> Shard<N> {
             self.shared.sessions.insert(id, remote);
         }
         self.shared.metrics.session_opened();
-        self.shared.hub.lifecycle().connected(id, None);
+        if let Some(session) = self.session(key) {
+            let lifecycle = self.shared.hub.lifecycle();
+            lifecycle.connected(id, session.caller.user());
+        }
         self.side(key).out = out;
         if let Some(own) = own {
             let wish = Wish {
@@ -250,7 +256,8 @@ impl<N: Net> Shard<N> {
         }
         if let Speech::Messages(_) = session.speech {
             self.shared.metrics.session_closed();
-            self.shared.hub.lifecycle().disconnected(session.id, None);
+            let lifecycle = self.shared.hub.lifecycle();
+            lifecycle.disconnected(session.id, session.caller.user());
         }
         if let Some(side) = self.sides.get_mut(&key) {
             side.late.clear();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use everwire_websocket::encode_close;
+use everwire_wire::Framing;
 
 use super::{
     LineKey, Net, Role, SLICE, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet,
@@ -191,12 +192,8 @@ impl<N: Net> Shard<N> {
             Seat::Session(session) => session.speech.framing(),
             Seat::Alone(_) | Seat::Vacant => return,
         };
-        // The one that was renewed on the open line.
-        let renewed = self
-            .session(key)
-            .and_then(|session| session.caller.ends_ms());
-        if renewed.is_some_and(|ends_ms| ends_ms > self.now_ms) {
-            return self.arm_expiry(key, renewed);
+        if matches!(framing, Framing::Session(_)) && !self.has_expired(key) {
+            return;
         }
         self.lines[key as usize].rights.publish = false;
         let mut goodbye = BytesMut::new();

@@ -91,6 +91,15 @@ pub(crate) fn gap(name: &ChannelName, gap: &Gap, out: &mut BytesMut) {
     out[start] = b' ';
 }
 
+/// `{"ev":"revoked","channel":"…","detail":"…"}`: nothing of the channel follows, since the session may not read it any
+/// more.
+pub fn encode_revoked(name: &ChannelName, detail: &str, out: &mut BytesMut) {
+    event("revoked", name.as_str(), out);
+    out.put_slice(b",\"detail\":");
+    envelope::string(detail, out);
+    out.put_slice(b"}");
+}
+
 /// `{"ev":"closed","channel":"…","offset":"…"}`
 pub(crate) fn closed(name: &ChannelName, offset: &Offset, out: &mut BytesMut) {
     event("closed", name.as_str(), out);

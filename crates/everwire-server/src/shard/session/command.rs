@@ -88,10 +88,7 @@ impl<N: Net> Shard<N> {
                 let name = self.channel_name(key, channel)?;
                 self.presence(key, &name, members)
             }
-            Operation::Authenticate { .. } => Err(bad(
-                "this server takes no tokens yet; what a session may do is granted to everybody by \
-                 `anonymous` under [channels] or in a rule",
-            )),
+            Operation::Authenticate { token } => self.authenticate(key, &token, notices),
             Operation::Ping => Ok(()),
         }
     }
@@ -172,7 +169,7 @@ impl<N: Net> Shard<N> {
         Ok(())
     }
 
-    fn unsubscribe(&mut self, key: LineKey, name: &ChannelName) -> Result<(), Problem> {
+    pub(super) fn unsubscribe(&mut self, key: LineKey, name: &ChannelName) -> Result<(), Problem> {
         let Some(feed) = self.feed_of_session(key, name) else {
             return Err(bad(format!("this session does not read {name}")));
         };

@@ -1,20 +1,23 @@
 //! A session among those present on its channels: a member by lease, who reads of others in the presence log.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use everwire_channel::{ChannelName, presence::Member};
-use everwire_wire::{PresenceWish, Problem, offset_of_reply};
+use everwire_wire::{PresenceWish, Problem, ProblemKind, offset_of_reply};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{LineKey, Net, Shard},
     Session, Wish,
     command::start_at,
 };
-use crate::{clock::Now, config::Action, presence::Snapshot, session_id::SessionId};
+use crate::{auth::Caller, clock::Now, config::Action, presence::Snapshot, session_id::SessionId};
 
 /// A session's place among those present on a channel.
 pub(crate) struct Membership {
     pub channel: ChannelName,
-    member: Member,
+    pub(super) member: Member,
 }
 
 impl<N: Net> Shard<N> {
@@ -35,8 +38,9 @@ impl<N: Net> Shard<N> {
             && let Some(session) = self.session(key)
         {
             let id = session.id;
-            let user = claimed(wish.user.as_deref(), id);
-            let member = presences.member(&user, wish.info)?;
+            let user = user_of(&session.caller, wish.user.as_deref(), id)?;
+            let info = info_of(&session.caller, wish.info)?;
+            let member = presences.member(&user, info)?;
             presences.join(name, id, member.clone(), now)?;
             self.remember(key, name, member);
         } else {
@@ -135,6 +139,24 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// Has a session be others on its channels than it was.
+    pub(super) fn become_members(&mut self, key: LineKey, members: Vec<(ChannelName, Member)>) {
+        let now = self.clock();
+        let presences = self.shared.presences.clone();
+        for (channel, member) in members {
+            let Some(session) = self.session(key) else {
+                return;
+            };
+            let is_it = |membership: &Membership| membership.channel == channel;
+            // Where there is no room for whom it would be, it stays who it was.
+            if session.memberships.iter().any(is_it)
+                && (presences.join(&channel, session.id, member.clone(), now)).is_ok()
+            {
+                self.remember(key, &channel, member);
+            }
+        }
+    }
+
     fn remember(&mut self, key: LineKey, name: &ChannelName, member: Member) {
         if let Some(session) = self.session_mut(key) {
             session
@@ -155,12 +177,38 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// The name of a user whom no credential names: what it claims, marked as a name that nobody vouches for.
-fn claimed(user: Option<&str>, id: SessionId) -> String {
-    match user {
-        Some(user) => format!("~{user}"),
-        None => format!("~{:08x}", id.0 >> 32),
+/// The name of a member: that of its credential, else what it claims, marked as a name that nobody vouches for.
+fn user_of<'c>(
+    caller: &'c Caller,
+    claimed: Option<&str>,
+    id: SessionId,
+) -> Result<Cow<'c, str>, Problem> {
+    match (caller.user(), claimed) {
+        (Some(user), Some(claimed)) if claimed != user.as_str() => Err(not_yours("user")),
+        (Some(user), _) => Ok(user.as_str().into()),
+        (None, Some(claimed)) => Ok(format!("~{claimed}").into()),
+        (None, None) => Ok(format!("~{:08x}", id.0 >> 32).into()),
     }
+}
+
+/// What others are shown with the name: what the credential says, else what the client says.
+fn info_of<'i>(
+    caller: &'i Caller,
+    said: Option<&'i RawValue>,
+) -> Result<Option<&'i RawValue>, Problem> {
+    let value = |json: &RawValue| serde_json::from_str::<Value>(json.get()).ok();
+    match (caller.info(), said) {
+        (Some(info), Some(said)) if value(info) != value(said) => Err(not_yours("info")),
+        (Some(info), _) => Ok(Some(info)),
+        (None, said) => Ok(said),
+    }
+}
+
+fn not_yours(member: &str) -> Problem {
+    let detail = format!(
+        "`{member}` is another than in this session's token, which says who is shown to others; leave it out"
+    );
+    Problem::new(ProblemKind::Forbidden, detail)
 }
 
 fn write_snapshot(snapshot: &Snapshot, out: &mut BytesMut) {

@@ -36,6 +36,7 @@ impl<N: Net> Shard<N> {
             publisher: entries.publisher.clone(),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             caller: Caller::Anybody, // what it may do is in the line's rights
+            expiry_ms: None,
             spoke_ms: 0,
             asked_ms: 0,
             own: None,

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::*;
+use crate::auth::{Known, Who};
 
 /// A reader starts after all that was published, and the tail, which takes a megabyte at a time, is not there yet.
 #[test]
@@ -205,4 +206,50 @@ fn a_slow_line_ends_after_the_entry_that_it_was_inside_of() {
         "the Close frame follows the entry"
     );
     assert_eq!(told[10 + 500_000 + 2..][..2], 4401u16.to_be_bytes());
+}
+
+/// A caller whose credential ends in so many seconds.
+fn caller_for(bench: &Bench, seconds: u64) -> Caller {
+    let known = Known {
+        who: Who::Server("a".to_owned()),
+        grants: Vec::new(),
+        ends_ms: Some(bench.now.unix_ms + seconds * 1000),
+    };
+    Caller::Known(Arc::new(known))
+}
+
+#[test]
+fn a_session_ends_with_its_credential_unless_that_is_renewed() {
+    for (renewals, ends_s) in [
+        (&[][..], 10),
+        (&[15], 15),
+        (&[15, 12, 20], 20),
+        (&[5], 5),
+        (&[5, 15], 15),
+    ] {
+        let mut bench = Bench::new();
+        let (ours, mut peer) = bench.pair();
+        let carrier = Carrier::WebSocket { window: None };
+        let mut request = session(bench.channel("c"), carrier, 0);
+        request.caller = caller_for(&bench, 10);
+        bench.join(ours, Wire::Session(request), b"").unwrap();
+        for seconds in renewals {
+            let caller = caller_for(&bench, *seconds);
+            bench.shard.session_mut(0).unwrap().caller = caller;
+            bench.shard.watch_expiry(0);
+        }
+        bench.pass(Duration::from_millis(ends_s * 1000 - 200));
+        bench.settle();
+        assert!(bench.shard.session(0).is_some(), "{renewals:?}");
+        bench.pass(Duration::from_millis(400));
+        let told = bench.read(&mut peer, usize::from(u16::MAX));
+        let close = [0x11, 0x31];
+        assert!(
+            told[0] == 0x88 && told[2..4] == close,
+            "4401 after {renewals:?}: {told:x?}"
+        );
+        drop(peer);
+        bench.settle();
+        assert_eq!((bench.shard.len(), bench.shard.sides.len()), (0, 0));
+    }
 }

@@ -1,0 +1,131 @@
+//! A fresh credential on the open line: the session goes on as the same caller, with other rights perhaps.
+
+use bytes::BytesMut;
+use everwire_channel::{ChannelName, presence::Member};
+use everwire_wire::{Problem, ProblemKind, encode_revoked};
+
+use super::{
+    super::{LineKey, Net, Shard},
+    Speech,
+};
+use crate::{auth::Caller, config::Action};
+
+impl<N: Net> Shard<N> {
+    /// Has a session go on with another credential. `notices` tell what it may not read any more.
+    pub(super) fn authenticate(
+        &mut self,
+        key: LineKey,
+        shown: &str,
+        notices: &mut BytesMut,
+    ) -> Result<(), Problem> {
+        let caller = self.shared.authority.caller(shown, self.now_ms)?;
+        let Some(session) = self.session(key) else {
+            return Ok(());
+        };
+        if !session.caller.may_become(&caller) {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "the credential is another caller's than this session's; open a session for each",
+            ));
+        }
+        let members = self.members_of(key, &caller)?;
+        if let Some(session) = self.session_mut(key) {
+            session.caller = caller;
+        }
+        self.watch_expiry(key);
+        self.revoke(key, notices);
+        self.become_members(key, members);
+        Ok(())
+    }
+
+    /// Has a session end when its caller's credential does.
+    pub(in super::super) fn watch_expiry(&mut self, key: LineKey) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        // Who shows one token after the other has one timer: it sees for itself what has become of its time.
+        if let Some(ends_ms) = session.caller.ends_ms()
+            && session.expiry_ms.is_none_or(|armed_ms| ends_ms < armed_ms)
+        {
+            session.expiry_ms = Some(ends_ms);
+            self.arm_expiry(key, Some(ends_ms));
+        }
+    }
+
+    /// A session's timer has come. True if its credential has ended, and was not renewed meanwhile.
+    pub(in super::super) fn has_expired(&mut self, key: LineKey) -> bool {
+        let now_ms = self.now_ms;
+        let Some(session) = self.session_mut(key) else {
+            return false;
+        };
+        session.expiry_ms = None;
+        let has_ended = session.caller.has_ended(now_ms);
+        if !has_ended {
+            self.watch_expiry(key);
+        }
+        has_ended
+    }
+
+    /// Ends what a session reads and may not read any more. Who reads a channel with its members asked for both at
+    /// once, and loses both at once.
+    fn revoke(&mut self, key: LineKey, notices: &mut BytesMut) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Speech::Messages(carrier) = session.speech else {
+            return;
+        };
+        let names = session.subscriptions.iter().map(|subscription| {
+            let feed = &self.feeds[subscription.feed as usize];
+            feed.channel.name().clone()
+        });
+        let names: Vec<ChannelName> = names.collect();
+        for read in names {
+            let of = read.presence_of().and_then(|of| ChannelName::new(of).ok());
+            let (action, name) = match &of {
+                None => (Action::Read, &read),
+                Some(of) => (Action::Presence, of),
+            };
+            // What it has left by itself, or lost a moment ago, it is not told of.
+            if let Err(problem) = self.permit(key, action, name)
+                && self.feed_of_session(key, &read).is_some()
+            {
+                if self.unsubscribe(key, name).is_err() {
+                    self.leave_presence(key, name);
+                }
+                let bytes_max = 64 + 6 * (name.as_str().len() + problem.detail.len());
+                carrier.plain(bytes_max, notices, |out| {
+                    encode_revoked(name, &problem.detail, out);
+                });
+            }
+        }
+    }
+
+    /// Who a session will be among those present with another caller's credential, by channel, where that is another
+    /// than now.
+    fn members_of(
+        &self,
+        key: LineKey,
+        caller: &Caller,
+    ) -> Result<Vec<(ChannelName, Member)>, Problem> {
+        let memberships = self.session(key).map(|session| &session.memberships);
+        let mut members = Vec::new();
+        for membership in memberships.into_iter().flatten() {
+            let known = &membership.member;
+            let mut member = match caller.info() {
+                Some(info) => {
+                    let presences = &self.shared.presences;
+                    presences.member(known.user.as_str(), Some(info))?
+                }
+                None => known.clone(),
+            };
+            if let Some(user) = caller.user() {
+                member.user = user.clone();
+            }
+            if member != *known {
+                members.push((membership.channel.clone(), member));
+            }
+        }
+        Ok(members)
+    }
+}
