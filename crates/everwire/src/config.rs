@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use everwire_server::{
     Config,
+    auth::Authority,
     config::{Setting, settings, to_documented_toml, to_markdown},
 };
 use toml::{Table, Value};
@@ -38,7 +39,10 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let text = if matches.get_flag("markdown") {
         to_markdown()
     } else {
-        to_documented_toml(&effective(matches)?)
+        let config = effective(matches)?;
+        // As at start: what is printed is what a server would take, but for the secrets.
+        Authority::new(&config, &mut |path| fs::read(path))?;
+        to_documented_toml(&config)
     };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough, as in `everwire config | head`.

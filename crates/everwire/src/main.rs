@@ -2,9 +2,12 @@
 
 mod address;
 mod config;
+mod grant;
+mod key;
 mod publish;
 mod serve;
 mod subscribe;
+mod token;
 
 use std::process::ExitCode;
 
@@ -15,6 +18,8 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => serve::run(matches),
         Some(("config", matches)) => config::run(matches),
+        Some(("token", matches)) => token::run(matches),
+        Some(("key", matches)) => key::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         _ => unreachable!("clap asks for one of the sub-commands"),
@@ -40,6 +45,8 @@ fn command() -> Command {
         .subcommand(publish::command())
         .subcommand(subscribe::command())
         .subcommand(config::command())
+        .subcommand(token::command())
+        .subcommand(key::command())
 }
 
 #[cfg(test)]

@@ -79,8 +79,17 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
             .iter()
             .all(|rule| rule.anonymous.as_deref().is_none_or(nobody))
     {
-        text += "  nobody may read or publish yet: grant it with `anonymous` under [channels] or in a rule\n  \
-                 (`everwire config` prints all settings; to try things out, run `everwire serve --dev`)\n";
+        let takes_credentials = !config.tokens.keys.is_empty() || !config.keys.is_empty();
+        text += match takes_credentials {
+            true => {
+                "  who shows a token or an API key may do what that grants; nobody else may read or publish\n"
+            }
+            false => {
+                "  nobody may read or publish yet: grant it with `anonymous` under [channels] or in a rule,\n  \
+                 or give keys for tokens\n  \
+                 (`everwire config` prints all settings; to try things out, run `everwire serve --dev`)\n"
+            }
+        };
     }
     text
 }
