@@ -4,7 +4,8 @@
 
 use bytes::BytesMut;
 use everwire_websocket::{
-    ContextTakeover, Deflate, Event, Failure, Inbound, MessageKind, Role, Rules, Scratch, encode_message,
+    ContextTakeover, Deflate, Event, Failure, Inbound, MessageKind, Role, Rules, Scratch,
+    encode_message,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +23,11 @@ fuzz_target!(|input: &[u8]| {
         ..Deflate::default()
     };
     let rules = Rules {
-        role: if settings & 1 == 0 { Role::Client } else { Role::Server },
+        role: if settings & 1 == 0 {
+            Role::Client
+        } else {
+            Role::Server
+        },
         message_bytes_max: if settings & 8 == 0 { 100 } else { 100_000 },
         deflate: (settings & 2 != 0).then_some(deflate),
     };
@@ -42,8 +47,7 @@ fn receive(rules: &Rules, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
             }
             seen.push(format!("{event:?}"));
         };
-        let outcome =
-            inbound.handle_bytes(rules, &mut scratch, &mut piece.to_vec(), &mut on_event);
+        let outcome = inbound.handle_bytes(rules, &mut scratch, &mut piece.to_vec(), &mut on_event);
         if let Err(failure) = outcome {
             assert!(failure.reason().len() <= 123);
             seen.push(told(rules, &failure));
@@ -69,7 +73,11 @@ fn told(rules: &Rules, failure: &Failure) -> String {
 }
 
 fn pass_on(kind: MessageKind, payload: &[u8]) {
-    let rules = Rules { role: Role::Client, message_bytes_max: payload.len(), deflate: None };
+    let rules = Rules {
+        role: Role::Client,
+        message_bytes_max: payload.len(),
+        deflate: None,
+    };
     let mut frame = BytesMut::new();
     encode_message(kind, payload, &mut frame);
     let mut arrived = false;

@@ -46,10 +46,18 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     serve(&headers);
-    let offer = Offer::upgrade(*b"the sample nonce", &["a", "b"], Some(DeflateOffer::default()));
+    let offer = Offer::upgrade(
+        *b"the sample nonce",
+        &["a", "b"],
+        Some(DeflateOffer::default()),
+    );
     let offer = offer.expect("two distinct tokens");
     if let Ok(established) = offer.check(StatusCode::SWITCHING_PROTOCOLS, &headers) {
-        assert!(established.subprotocol.is_none_or(|name| ["a", "b"].contains(&name)));
+        assert!(
+            established
+                .subprotocol
+                .is_none_or(|name| ["a", "b"].contains(&name))
+        );
     }
 });
 
@@ -61,8 +69,12 @@ fn serve(headers: &HeaderMap) {
             ..DeflatePolicy::STANDARD
         }),
     };
-    let request =
-        Request { method: &Method::GET, version: Version::HTTP_11, headers, protocol: None };
+    let request = Request {
+        method: &Method::GET,
+        version: Version::HTTP_11,
+        headers,
+        protocol: None,
+    };
     let Ok(accepted) = accept(&request, &policy) else {
         return;
     };
@@ -70,7 +82,9 @@ fn serve(headers: &HeaderMap) {
     let mut head = BytesMut::new();
     accepted.write_head(&HeaderMap::new(), &mut head);
     let text = std::str::from_utf8(&head).expect("a head is ASCII");
-    let lines = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line");
+    let lines = text
+        .strip_suffix("\r\n\r\n")
+        .expect("a head ends with an empty line");
     assert_eq!(lines.split("\r\n").count(), 1 + accepted.headers().len());
     if let Some(deflate) = accepted.deflate {
         assert_eq!(deflate.server_context_takeover, ContextTakeover::No);
@@ -78,7 +92,9 @@ fn serve(headers: &HeaderMap) {
         let name = "sec-websocket-extensions";
         response.insert(name, accepted.headers()[name].clone());
         let offer = Offer::extended_connect(&[], Some(DeflateOffer::default()));
-        let established = offer.expect("no subprotocol").check(StatusCode::OK, &response);
+        let established = offer
+            .expect("no subprotocol")
+            .check(StatusCode::OK, &response);
         assert_eq!(established.expect("our own answer").deflate, Some(deflate));
     }
 }
