@@ -1,5 +1,6 @@
 //! The tokens that were checked lately. A page opens many requests with one token, and an asymmetric signature costs
-//! more than everything else about a small request.
+//! more than everything else about a small request: 15 µs (RS256), 25 µs (EdDSA), 36 µs (ES256), where finding it here
+//! costs 0.2 to 0.3 µs. HS256 takes 1.6 µs, most of which is reading the claims.
 //!
 //! A token is found by its SHA-256: the list holds no tokens, and a caller cannot choose where in it something lies.
 //! There are two generations. When the young one has its share it becomes the old one, and what was the old one is
