@@ -11,7 +11,7 @@ use everwire_client::{
     AskError, Backoff, Line, LineOptions, LineStatus, LineWire, Presence, Publication, ServerUrl,
     Start, SubscribeOptions, Subscription, Update,
 };
-use everwire_server::{Config, Server};
+use everwire_server::{Config, Server, config::ApiKey};
 use fastrand::Rng;
 use proxy::Proxy;
 use serde_json::{Value, json};
@@ -37,6 +37,10 @@ impl Drop for Running {
     }
 }
 
+/// An API key, which is as good as a token to a client, and what the server keeps of it (`everwire key wallet`).
+const KEY: &str = "ewk_wallet_e171d879915e8ff2a01f6acc22ded581a4017b77211547fa0a9ff6394285553d";
+const KEY_SHA256: &str = "f42f9f4fa1a966beacc8579c5c55a7421c812164b099428ed7a1968b9ba3f961";
+
 fn start() -> Running {
     let mut config = Config {
         dev: true,
@@ -46,6 +50,11 @@ fn start() -> Running {
     config.listen.set_port(0);
     config.stop.drain_ms = 1;
     config.presence.linger_ms = 1000;
+    config.keys.push(ApiKey {
+        id: "wallet".to_owned(),
+        sha256: KEY_SHA256.to_owned(),
+        channels: Vec::new(),
+    });
     Running(Some(
         Server::start(config).expect("the server starts on a free port"),
     ))
@@ -166,13 +175,13 @@ async fn a_token_is_fetched_until_it_can_be_had_and_shown() {
         async move {
             match asked {
                 0 => Err("the wallet is locked"),
-                _ => Ok("an opaque token".to_owned()),
+                _ => Ok(KEY.to_owned()),
             }
         }
     };
     let line = Line::connect_with_token(url(server.address()), options(&[]), fetch).unwrap();
     let mut status = line.watch();
-    // The server of this version takes whatever token it is shown.
+    // A server refuses what it does not know, also where everybody may read.
     let is_open = |status: &LineStatus| matches!(status, LineStatus::Open { .. });
     status.wait_for(is_open).await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 2);
