@@ -330,6 +330,11 @@ impl<S> Feed<S> {
         }
     }
 
+    /// Whether the publisher of an entry in the tail is known.
+    pub fn is_signed(&self) -> bool {
+        !self.signed.is_empty()
+    }
+
     /// What a session that stands at `position` has still to be sent, without what `skipped` published: where each
     /// stretch is, and whether it is sent or left out.
     pub fn stretches(

@@ -10,7 +10,7 @@ use super::{
         feed::{Departure, SLICES_MAX},
         line::Role,
     },
-    Late, Speech,
+    Late, Speech, Wish,
 };
 
 /// What one session has to be sent from its tails, in the order in which it is.
@@ -72,16 +72,15 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.session(key) else {
             return;
         };
-        let mut add = |feed_key: u32, index: u32| {
+        let mut add = |feed_key: u32, index: u32, wish: &dyn Fn() -> Wish| {
             let feed = &self.feeds[feed_key as usize];
             let position = feed.subscribers[index as usize].position;
             if position == BEHIND {
                 return;
             }
-            let skipped = match session.publisher {
-                Some(_) => session.skipped(feed_key),
-                None => None,
-            };
+            // Looked for only where somebody has said who it is.
+            let publisher = session.publisher.as_ref().filter(|_| feed.is_signed());
+            let skipped = publisher.filter(|_| wish().skips_own);
             feed.stretches(position, skipped, |range, is_sent| {
                 parts.push(Part {
                     feed: feed_key,
@@ -99,10 +98,11 @@ impl<N: Net> Shard<N> {
         };
         // Nearly always one feed walks, and nothing has moved since it met the session.
         if self.walking.is_empty() && is_at(feed, index) {
-            return add(feed, index);
+            let wish = || session.subscription(feed).map(|read| read.wish);
+            return add(feed, index, &|| wish().unwrap_or_default());
         }
         for subscription in &session.subscriptions {
-            add(subscription.feed, subscription.index);
+            add(subscription.feed, subscription.index, &|| subscription.wish);
         }
     }
 
