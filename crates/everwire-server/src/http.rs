@@ -38,12 +38,12 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{Method, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
-pub(crate) use self::body::Body;
 use self::{
     answer::{problem_response, too_many_lines},
     origin::Origin,
     target::{Dialect, Target},
 };
+pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem};
 use crate::{
     auth::{Caller, Credential},
     census::Full,

@@ -26,8 +26,8 @@ use everwire_wire::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 
 pub(super) use asked::{Asked, asked, names_json};
-pub(crate) use content::live_answer;
-use content::{content, entity_tag, gap_problem, kind_of, matches_tag};
+use content::{content, entity_tag, kind_of, matches_tag};
+pub(crate) use content::{gap_problem, live_answer};
 
 use super::{
     Asker, Context, Reply, answer,

@@ -117,7 +117,7 @@ pub(super) fn kind_of(state: &State) -> ContentKind {
         .map_or(ContentKind::Binary, ContentType::kind)
 }
 
-pub(super) fn gap_problem(gap: &Gap) -> Problem {
+pub(crate) fn gap_problem(gap: &Gap) -> Problem {
     Problem::new(
         ProblemKind::Gap,
         "entries after this offset are gone, by retention or with an earlier life of the channel; \

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     auth::{Caller, has_ended},
     config::Action,
+    http::{gap_problem, start_at},
     hub::Occasion,
     publish::{append_label, bad, event_name, json_payload, no_channel},
 };
@@ -225,12 +226,8 @@ impl<N: Net> Shard<N> {
         let mut state = channel.lock();
         state.touch(self.now_ms);
         let log = state.core().log();
-        let mut sequence = log.locate(&start).map_err(|gap| {
-            let detail = super::super::gap_reason(&gap);
-            Problem::new(ProblemKind::Gap, detail)
-                .with("oldest", gap.oldest.to_token().to_string())
-                .with("newest", gap.newest.to_token().to_string())
-        })?;
+        let located = log.locate(&start);
+        let mut sequence = located.map_err(|gap| gap_problem(&gap))?;
         let source = source(&channel, &state);
         members.put_slice(b"\"entries\":[");
         if let Read::Entries(entries) = log.after(sequence) {
@@ -307,14 +304,6 @@ pub(super) fn start_of(from: &From) -> Result<Option<Start>, Problem> {
         (Some(offset), _) => start_at(offset).map(Some),
         (None, last) => Ok(last.map(Start::Last)),
     }
-}
-
-pub(super) fn start_at(offset: &str) -> Result<Start, Problem> {
-    offset
-        .parse()
-        .map_err(|error: everwire_channel::OffsetError| {
-            Problem::new(ProblemKind::BadOffset, error.to_string())
-        })
 }
 
 /// What is published, and in which type: the channel's, or what the message suggests.

@@ -10,9 +10,11 @@ use serde_json::{Value, value::RawValue};
 use super::{
     super::{LineKey, Net, Shard},
     Session, Wish,
-    command::start_at,
 };
-use crate::{auth::Caller, clock::Now, config::Action, presence::Snapshot, session_id::SessionId};
+use crate::{
+    auth::Caller, clock::Now, config::Action, http::start_at, presence::Snapshot,
+    session_id::SessionId,
+};
 
 /// A session's place among those present on a channel.
 pub(crate) struct Membership {
