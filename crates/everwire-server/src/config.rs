@@ -13,13 +13,15 @@ mod credential;
 mod document;
 mod rule;
 mod tree;
+mod url;
 
 pub use credential::{Algorithm, ApiKey, Grant, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use rule::{Action, Create, Rule, Rules};
 pub use tree::{
-    Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,
 };
+pub use url::Url;
 
 /// Why a configuration is not valid.
 #[derive(Debug, thiserror::Error)]

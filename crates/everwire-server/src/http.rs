@@ -49,6 +49,7 @@ use crate::{
     census::Full,
     clock,
     config::Action,
+    outbound::Outbound,
     publish::Publisher,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
@@ -58,6 +59,9 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Context {
     pub shared: Shared,
+    /// Asks other servers.
+    #[allow(dead_code, reason = "who asks comes next: key servers, webhooks")]
+    pub outbound: Outbound,
     pub stopping: Stopping,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,

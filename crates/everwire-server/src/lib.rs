@@ -8,7 +8,7 @@
 //! ```
 //!
 //! In reading order: [`config`] is what can be set, [`auth`] tells who asks and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle`
-//! tells servers what happens, `http` turns requests into
+//! tells servers what happens, `outbound` asks other servers, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
 
@@ -21,6 +21,8 @@ mod http;
 mod hub;
 mod lifecycle;
 mod metrics;
+#[allow(dead_code, reason = "who asks comes next: key servers, webhooks")]
+mod outbound;
 mod pipe;
 mod presence;
 mod publish;

@@ -215,6 +215,11 @@ impl Metrics {
         self.limit_met("connections_max");
     }
 
+    /// All connections to a host were in use for as long as one could be waited for.
+    pub(crate) fn outbound_was_busy(&self) {
+        self.limit_met("connections_per_host_max");
+    }
+
     /// A roster went from so many members to so many, and so many joins and leaves were told.
     pub(crate) fn presence_changed(&self, before: usize, after: usize, changes: usize) {
         self.members.inc_by(after as i64 - before as i64);

@@ -22,7 +22,9 @@ use crate::{
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
-    lifecycle, presence,
+    lifecycle,
+    outbound::Outbound,
+    presence,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
 };
@@ -92,25 +94,33 @@ impl Server {
         };
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let now = Now::read();
-        let context = Context {
-            shared: Shared {
-                authority: Arc::new(authority),
-                ..Shared::new(
-                    config,
-                    Mark(fastrand::u32(..)),
-                    appends,
-                    mailboxes.clone(),
-                    now,
-                )
-            },
-            stopping: stopping.clone(),
-            _alive: alive,
+        let shared = Shared {
+            authority: Arc::new(authority),
+            ..Shared::new(
+                config,
+                Mark(fastrand::u32(..)),
+                appends,
+                mailboxes.clone(),
+                now,
+            )
         };
         let workers = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("everwire-worker")
             .enable_all()
             .build()?;
+        let outbound = Outbound::new(
+            &shared.config.outbound,
+            workers.handle().clone(),
+            shared.metrics.clone(),
+            &mut |path| fs::read(path),
+        )?;
+        let context = Context {
+            shared,
+            outbound,
+            stopping: stopping.clone(),
+            _alive: alive,
+        };
         let Shared {
             hub,
             metrics,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::tree::{
-    Channels, Config, Echo, Events, Http, Limits, Presence, SessionLimits, Stop, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,
 };
 
 /// The comment of one field.
@@ -307,6 +307,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "events" => Some(Events::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
+        "outbound" => Some(Outbound::DOCS),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The tree of settings with their defaults and the reasons for them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use everwire_channel::{Retention, presence::Terms};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ pub struct Config {
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
     pub echo: Echo = Echo::default(),
+    /// What the server itself asks of others, by HTTP: key servers.
+    pub outbound: Outbound = Outbound::default(),
     /// API keys, by which servers show who they are. `everwire key` makes one and prints these lines. To replace a
     /// secret, list the new one beside the old one, under the same `id`, until nobody uses the old one.
     pub keys: Vec<ApiKey> = Vec::new(),
@@ -257,6 +259,20 @@ pub struct Echo {
 }
 }
 
+settings! {
+/// What the server itself asks of others, by HTTP.
+pub struct Outbound {
+    /// A file of certificates as PEM, whose authorities are believed besides those of the system; empty means none.
+    pub ca_file: PathBuf = PathBuf::new(),
+    /// Most connections to one host; who needs one more waits for it as long as the exchange may take, and is refused
+    /// then.
+    pub connections_per_host_max: usize = 16,
+    /// Whether others are asked by `http` beyond this machine: whoever is on the way may read and change all of it,
+    /// keys and decisions too. `https`, and `http` on loopback, are always taken.
+    pub insecure_clear_text: bool = false,
+}
+}
+
 impl Config {
     /// Reads a configuration from TOML; what is not said is the default.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
@@ -354,6 +370,12 @@ impl Config {
                     "is `{}`; a cookie's name is letters, digits, `-` and `_`",
                     self.tokens.cookie
                 ),
+            );
+        }
+        if self.outbound.connections_per_host_max == 0 {
+            return value(
+                "outbound.connections_per_host_max",
+                "must be at least 1".to_owned(),
             );
         }
         for origin in &self.http.origins {

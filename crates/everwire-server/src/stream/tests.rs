@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use everwire_channel::{Append, ContentType, Draft, Mark};
 use everwire_wire::{Framing, Transfer};
+use tokio::runtime::Handle;
 
 use super::{
     entries::{Reader, Step},
@@ -13,6 +14,7 @@ use crate::{
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
+    outbound::Outbound,
     shard::{Entries, PollShape, Shared},
     stop::{AllGone, Stop},
 };
@@ -33,8 +35,16 @@ fn with_stop() -> (Stop, Context) {
         instant: Instant::now(),
         unix_ms: 0,
     };
+    let shared = Shared::new(config, Mark(7), 0, vec![Arc::default()], now);
+    let outbound = Outbound::new(
+        &shared.config.outbound,
+        Handle::current(),
+        shared.metrics.clone(),
+        &mut |_| unreachable!("no file of certificates is set"),
+    );
     let context = Context {
-        shared: Shared::new(config, Mark(7), 0, vec![Arc::default()], now),
+        shared,
+        outbound: outbound.unwrap(),
         stopping,
         _alive: alive,
     };
