@@ -9,13 +9,12 @@ use std::{
     },
 };
 
-use crate::config::Config;
+use crate::live::Live;
 
-/// The counts, and the limits on them.
+/// The counts. Nobody is connected at first.
+#[derive(Default)]
 pub struct Census {
     lines: AtomicUsize,
-    lines_max: usize,
-    per_address_max: usize,
     by_address: Mutex<Addresses>,
 }
 
@@ -42,27 +41,14 @@ struct Addresses {
 const NOBODY: u32 = u32::MAX;
 
 impl Census {
-    /// Nobody is connected yet.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            lines: AtomicUsize::new(0),
-            lines_max: config.limits.lines_max,
-            per_address_max: if config.dev {
-                0
-            } else {
-                config.limits.lines_per_address_max
-            },
-            by_address: Mutex::default(),
-        }
-    }
-
-    /// Counts one more line from an address.
-    pub fn enter(&self, address: IpAddr) -> Result<Seat, Full> {
-        if self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max {
+    /// Counts one more line from an address, within the limits that hold for it.
+    pub fn enter(&self, address: IpAddr, live: &Live) -> Result<Seat, Full> {
+        let per_address_max = live.lines_per_address_max();
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= live.config.limits.lines_max {
             self.lines.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Server);
         }
-        if self.per_address_max == 0 {
+        if per_address_max == 0 {
             return Ok(Seat(NOBODY));
         }
         let mut addresses = self
@@ -75,7 +61,7 @@ impl Census {
             Entry::Vacant(entry) => *entry.insert(counts.insert((address, 0)) as u32),
         };
         let count = &mut counts[number as usize].1;
-        if *count >= self.per_address_max {
+        if *count >= per_address_max {
             self.lines.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Address);
         }
@@ -111,25 +97,26 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
-    fn census(lines_max: usize, lines_per_address_max: usize) -> Census {
+    fn live(lines_max: usize, lines_per_address_max: usize) -> Live {
         let mut config = Config::default();
         config.limits.lines_max = lines_max;
         config.limits.lines_per_address_max = lines_per_address_max;
-        Census::new(&config)
+        Live::without_credentials(config)
     }
 
     #[test]
     fn an_address_has_as_many_lines_as_it_may_and_no_more() {
-        let census = census(10, 2);
+        let (census, live) = (Census::default(), live(10, 2));
         let (ada, bob) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let first = census.enter(ada).unwrap();
-        let second = census.enter(ada).unwrap();
-        assert_eq!(census.enter(ada), Err(Full::Address));
-        let third = census.enter(bob).unwrap();
+        let first = census.enter(ada, &live).unwrap();
+        let second = census.enter(ada, &live).unwrap();
+        assert_eq!(census.enter(ada, &live), Err(Full::Address));
+        let third = census.enter(bob, &live).unwrap();
         assert_eq!(census.lines(), 3);
         census.leave(first);
-        let fourth = census.enter(ada).unwrap();
+        let fourth = census.enter(ada, &live).unwrap();
         for seat in [second, third, fourth] {
             census.leave(seat);
         }
@@ -142,10 +129,13 @@ mod tests {
 
     #[test]
     fn the_server_has_as_many_lines_as_it_takes() {
-        let census = census(1, 0);
-        let seat = census.enter(IpAddr::from([10, 0, 0, 1])).unwrap();
-        assert_eq!(census.enter(IpAddr::from([10, 0, 0, 2])), Err(Full::Server));
+        let (census, live) = (Census::default(), live(1, 0));
+        let seat = census.enter(IpAddr::from([10, 0, 0, 1]), &live).unwrap();
+        assert_eq!(
+            census.enter(IpAddr::from([10, 0, 0, 2]), &live),
+            Err(Full::Server)
+        );
         census.leave(seat);
-        assert!(census.enter(IpAddr::from([10, 0, 0, 2])).is_ok());
+        assert!(census.enter(IpAddr::from([10, 0, 0, 2]), &live).is_ok());
     }
 }

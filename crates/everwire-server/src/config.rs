@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 mod credential;
 mod document;
+mod fixed;
 mod rule;
 mod tree;
 mod url;

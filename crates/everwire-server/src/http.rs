@@ -83,10 +83,17 @@ pub(crate) enum Reply {
 }
 
 impl Context {
+    /// The same with the configuration that holds now.
+    pub fn refreshed(&self) -> Self {
+        let mut context = self.clone();
+        context.shared.live.refresh();
+        context
+    }
+
     /// Serves one request.
     pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         let (parts, content) = request.into_parts();
-        let origin = Origin::of(&parts.headers, &self.shared.config);
+        let origin = Origin::of(&parts.headers, &self.shared.live.config);
         let reply = self.route(&parts, content, peer, &origin).await;
         let mut reply = match reply {
             Ok(reply) => reply,
@@ -115,7 +122,7 @@ impl Context {
         peer: SocketAddr,
         origin: &Origin,
     ) -> Result<Reply, Problem> {
-        let target_bytes_max = self.shared.config.limits.target_bytes_max;
+        let target_bytes_max = self.shared.live.config.limits.target_bytes_max;
         if parts
             .uri
             .path_and_query()
@@ -162,7 +169,7 @@ impl Context {
                 Ok(Reply::Response(match target {
                     Target::Ready => operations::ready(&self.stopping),
                     Target::Metrics => operations::metrics(&self.shared),
-                    Target::Page(path) => page::serve(path, self.shared.config.dev)?,
+                    Target::Page(path) => page::serve(path, self.shared.live.config.dev)?,
                     _ => operations::health(),
                 }))
             }
@@ -220,11 +227,11 @@ impl Context {
         origin: &'r Origin,
         peer: SocketAddr,
     ) -> Result<Asker<'r>, Problem> {
-        let cookie = self.shared.config.tokens.cookie.as_str();
+        let cookie = self.shared.live.config.tokens.cookie.as_str();
         let cookie = (!cookie.is_empty() && origin.vouches(&parts.headers)).then_some(cookie);
         let caller = match Credential::of(&parts.headers, parts.uri.query(), cookie)? {
             None => Caller::Anybody,
-            Some(shown) => (self.shared.authority).caller(shown.reveal(), clock::unix_ms())?,
+            Some(shown) => (self.shared.live.authority).caller(shown.reveal(), clock::unix_ms())?,
         };
         Ok(Asker {
             caller,
@@ -235,7 +242,7 @@ impl Context {
 
     /// Whether this may be done by who asks.
     fn permit(&self, asker: &Asker<'_>, action: Action, name: &ChannelName) -> Result<(), Problem> {
-        asker.caller.permit(self.shared.hub.rules(), action, name)
+        asker.caller.permit(&self.shared.live.rules, action, name)
     }
 
     fn publisher(&self, peer: SocketAddr) -> Publisher<'_> {
@@ -254,7 +261,7 @@ impl Context {
     }
 
     async fn echo(&self, parts: &Parts, content: Incoming) -> Result<Reply, Problem> {
-        let config = &self.shared.config;
+        let config = &self.shared.live.config;
         if !config.echo.enabled && !config.dev {
             return Err(Problem::new(
                 ProblemKind::NotFound,

@@ -34,8 +34,9 @@ pub use sweep::sweep;
 
 use self::occupancy::Occupancy;
 use crate::{
-    config::{Config, Create, Rules},
+    config::{Create, Limits, Rules},
     lifecycle::Lifecycle,
+    live::Settings,
 };
 
 /// All channels, and what is common to them.
@@ -44,15 +45,13 @@ pub struct Hub {
     /// uses those at both ends.
     parts: Vec<Mutex<Part>>,
     hasher: RandomState,
-    rules: Rules,
+    settings: Settings,
     /// The newest epoch given out; epochs rise over all channels.
     epoch: AtomicU64,
     /// Random for each start, so that an offset of an earlier life is never taken for one of this life.
     mark: Mark,
     count: AtomicUsize,
-    count_max: usize,
     log_bytes: Arc<AtomicU64>,
-    log_bytes_max: u64,
     /// Told of channels that get their first reader and lose their last.
     lifecycle: Arc<Lifecycle>,
 }
@@ -84,24 +83,23 @@ const PARTS: usize = 64;
 impl Hub {
     /// A hub without channels. `mark` is random; epochs start above `now_ms`, so that they rise over restarts
     /// too, as long as the clock does.
-    pub fn new(config: &Config, mark: Mark, now_ms: u64) -> Self {
+    pub fn new(settings: Settings, mark: Mark, now_ms: u64) -> Self {
+        let enabled = settings.now().config.events.enabled;
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            rules: Rules::new(config),
             epoch: AtomicU64::new(now_ms),
             mark,
             count: AtomicUsize::new(0),
-            count_max: config.limits.channels_max,
             log_bytes: Arc::default(),
-            log_bytes_max: config.limits.log_bytes_max,
-            lifecycle: Arc::new(Lifecycle::new(config.events.enabled)),
+            lifecycle: Arc::new(Lifecycle::new(enabled)),
+            settings,
         }
     }
 
-    /// The rules for channels.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    /// The configuration that holds now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What is told to servers.
@@ -130,6 +128,7 @@ impl Hub {
     /// A channel for an append or a read, made on that occasion where its rule says so.
     pub fn open(
         &self,
+        rules: &Rules,
         name: &ChannelName,
         occasion: Occasion,
         now_ms: u64,
@@ -140,7 +139,7 @@ impl Hub {
         if name.is_reserved() {
             return Err(NoChannel::Missing); // made by the server itself, or not there
         }
-        let rule = self.rules.of(name);
+        let rule = rules.of(name);
         match (occasion, rule.create) {
             (Occasion::Append, Create::OnPublish | Create::OnDemand)
             | (Occasion::LiveRead, Create::OnDemand) => {
@@ -155,12 +154,13 @@ impl Hub {
     /// Makes a channel by request, or finds the one that is there; tells which.
     pub fn create(
         &self,
+        rules: &Rules,
         name: &ChannelName,
         content_type: Option<ContentType>,
         expiry: Option<Expiry>,
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
-        let setup = self.setup(self.rules.of(name).retention(), content_type, expiry);
+        let setup = self.setup(rules.of(name).retention(), content_type, expiry);
         // One that has expired makes room. Whether one is there is decided where it is put, so that of two
         // that create at once one finds the other's.
         drop(self.find(name, now_ms));
@@ -182,8 +182,8 @@ impl Hub {
     }
 
     /// Whether the logs of all channels together have reached their limit.
-    pub fn is_full(&self) -> bool {
-        self.log_bytes.load(Ordering::Relaxed) >= self.log_bytes_max
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.log_bytes.load(Ordering::Relaxed) >= limits.log_bytes_max
     }
 
     /// The number of channels.
@@ -207,7 +207,8 @@ impl Hub {
         if let Some(channel) = part.find(hash, |channel| channel.name() == name) {
             return Ok((channel.clone(), false));
         }
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
+        let count_max = self.settings.now().config.limits.channels_max;
+        if self.count.fetch_add(1, Ordering::Relaxed) >= count_max {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NoChannel::TooMany);
         }

@@ -7,10 +7,11 @@
 //!                            └▶ stream            over HTTP/2: a task
 //! ```
 //!
-//! In reading order: [`config`] is what can be set, [`auth`] tells who asks and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle`
-//! tells servers what happens, `outbound` asks other servers, `http` turns requests into
+//! In reading order: [`config`] is what can be set, `live` the configuration that holds now, [`auth`] tells who asks
+//! and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
+//! `outbound` asks other servers, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
-//! HTTP/2, [`server`] starts and stops it all. `simulation`, a feature, is a shard without an operating system.
+//! HTTP/2, [`server`] starts and stops it all, [`reload`] gives it another configuration. `simulation`, a feature, is a shard without an operating system.
 
 pub mod auth;
 mod census;
@@ -20,6 +21,7 @@ mod front;
 mod http;
 mod hub;
 mod lifecycle;
+mod live;
 mod metrics;
 #[allow(dead_code, reason = "who asks comes next: key servers, webhooks")]
 mod outbound;
@@ -27,6 +29,7 @@ mod pipe;
 mod presence;
 mod publish;
 mod rate;
+pub mod reload;
 pub mod server;
 mod sessions;
 mod shard;
@@ -36,6 +39,7 @@ mod stop;
 mod stream;
 
 pub use config::{Config, ConfigError};
+pub use reload::{Reloaded, Reloader};
 pub use server::{Server, StartError};
 
 use everwire_channel::session_id;

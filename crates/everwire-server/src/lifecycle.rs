@@ -165,7 +165,7 @@ pub(crate) fn open(hub: &Hub, now_ms: u64) {
 fn own(hub: &Hub, name: &str) -> Own {
     let name = name.parse().expect("the name of the server's own is one");
     Own {
-        retention: hub.rules().of(&name).retention(),
+        retention: hub.settings().now().rules.of(&name).retention(),
         name,
         kept: true,
     }

@@ -29,6 +29,8 @@ pub struct Metrics {
     presence_changes: Counter,
     events_told: Counter,
     events_left_out: Counter,
+    reloads: Family<Outcome, Counter>,
+    configured: Gauge,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -49,6 +51,11 @@ struct Problem {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Limit {
     limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -120,6 +127,16 @@ impl Metrics {
                 &mut registry,
                 "lifecycle_events_left_out",
                 "The same, not told because too much happened at once",
+            ),
+            reloads: register(
+                &mut registry,
+                "reloads",
+                "Configurations that a running server was given, by what became of them",
+            ),
+            configured: register(
+                &mut registry,
+                "configured_timestamp_seconds",
+                "When the configuration that holds was applied, in Unix seconds",
             ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
@@ -218,6 +235,26 @@ impl Metrics {
     /// All connections to a host were in use for as long as one could be waited for.
     pub(crate) fn outbound_was_busy(&self) {
         self.limit_met("connections_per_host_max");
+    }
+
+    /// A configuration was applied, at start or while running.
+    pub(crate) fn configured(&self, now_ms: u64) {
+        self.configured.set((now_ms / 1000) as i64);
+    }
+
+    /// A running server was given another configuration.
+    pub(crate) fn reloaded(&self, now_ms: u64) {
+        self.reload("applied");
+        self.configured(now_ms);
+    }
+
+    /// It was given one that could not be applied.
+    pub(crate) fn reload_refused(&self) {
+        self.reload("refused");
+    }
+
+    fn reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// A roster went from so many members to so many, and so many joins and leaves were told.

@@ -36,8 +36,8 @@ pub(crate) use self::expire::expire;
 use self::{alarm::Alarm, encode::draft, rosters::Rosters};
 use crate::{
     clock::Now,
-    config::Presence as Settings,
     hub::{self, Hub, Own},
+    live::Settings,
     metrics::Metrics,
     publish::no_channel,
 };
@@ -71,21 +71,21 @@ const PARTS: usize = 64;
 
 impl Presences {
     /// Nobody is anywhere yet.
-    pub fn new(settings: &Settings, hub: Arc<Hub>, metrics: Arc<Metrics>, now: Now) -> Self {
+    pub fn new(settings: Settings, hub: Arc<Hub>, metrics: Arc<Metrics>, now: Now) -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             alarm: Alarm::default(),
             hub,
             metrics,
-            settings: settings.clone(),
+            settings,
             started: now.instant,
         }
     }
 
     /// A member from what a session says, or why it cannot be one.
     pub fn member(&self, user: &str, info: Option<&RawValue>) -> Result<Member, Problem> {
-        let bytes_max = self.settings.info_bytes_max;
+        let bytes_max = self.settings.now().config.presence.info_bytes_max;
         let info = info.map(|info| Info::new(info, bytes_max)).transpose();
         Ok(Member {
             user: UserName::new(user)
@@ -103,7 +103,7 @@ impl Presences {
         member: Member,
         now: Now,
     ) -> Result<(), Problem> {
-        if self.hub.is_full() {
+        if self.hub.is_full(&self.settings.now().config.limits) {
             return Err(Problem::new(
                 ProblemKind::Overloaded,
                 "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
@@ -113,7 +113,7 @@ impl Presences {
         // Before anybody is put down whose coming could not be told.
         self.log(channel, now)?;
         let mut part = self.part(channel);
-        let roster = part.open(channel, || self.settings.terms());
+        let roster = part.open(channel, || self.settings.now().config.presence.terms());
         let before = roster.members().len();
         let joined = roster.join(session, member, self.clock_ms(now));
         let (changes, refused) = match joined {
@@ -147,7 +147,7 @@ impl Presences {
         let mut part = self.part(channel);
         let log = self.log(channel, now)?;
         let offset = log.lock().core().log().head();
-        let members = part.members_json(channel, self.settings.listed_max);
+        let members = part.members_json(channel, self.settings.now().config.presence.listed_max);
         Ok(Snapshot { offset, members })
     }
 
@@ -184,7 +184,7 @@ impl Presences {
     fn own(&self, channel: &ChannelName) -> Own {
         Own {
             name: channel.presence_log(),
-            retention: self.settings.retention(),
+            retention: self.settings.now().config.presence.retention(),
             kept: false,
         }
     }

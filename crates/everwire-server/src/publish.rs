@@ -14,12 +14,15 @@ use serde_json::value::RawValue;
 
 use crate::{
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
+    live::Live,
     metrics::Metrics,
     rate::Rate,
 };
 
 /// Appends on behalf of somebody who may.
 pub(crate) struct Publisher<'a> {
+    /// The configuration that it is judged by.
+    pub live: &'a Live,
     pub hub: &'a Hub,
     pub metrics: &'a Metrics,
     pub rate: &'a Rate,
@@ -31,7 +34,8 @@ pub(crate) struct Publisher<'a> {
 impl Publisher<'_> {
     /// Counts one append, or one batch, against the caller's rate.
     pub fn admit(&self) -> Result<(), Problem> {
-        self.rate.admit(self.peer).map_err(|wait_s| {
+        let per_second_max = self.live.appends_per_second_max();
+        self.rate.admit(self.peer, per_second_max).map_err(|wait_s| {
             Problem::new(
                 ProblemKind::TooMany,
                 format!(
@@ -45,8 +49,9 @@ impl Publisher<'_> {
 
     /// Counts the appends of a batch beyond the one that admitted it.
     pub fn charge(&self, count: usize) {
-        self.rate
-            .charge(self.peer, u32::try_from(count).unwrap_or(u32::MAX));
+        let per_second_max = self.live.appends_per_second_max();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.rate.charge(self.peer, per_second_max, count);
     }
 
     /// Appends to a channel by name, which is made where its rule says so. Who has `found` it already need not
@@ -61,8 +66,10 @@ impl Publisher<'_> {
             let channel = match found {
                 Some(channel) => channel,
                 None => found.insert(
-                    (self.hub.open(name, Occasion::Append, self.now_ms))
-                        .map_err(|none| no_channel(name, none))?,
+                    (self
+                        .hub
+                        .open(&self.live.rules, name, Occasion::Append, self.now_ms))
+                    .map_err(|none| no_channel(name, none))?,
                 ),
             };
             match self.append_to(channel, append) {
@@ -80,7 +87,7 @@ impl Publisher<'_> {
         append: Append<'a>,
     ) -> Result<Result<Appended, Problem>, Removed<'a>> {
         let entries = append.entries.len() as u64;
-        if entries > 0 && self.hub.is_full() {
+        if entries > 0 && self.hub.is_full(&self.live.config.limits) {
             return Ok(Err(Problem::new(
                 ProblemKind::Overloaded,
                 "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",

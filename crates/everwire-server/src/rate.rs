@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The rate of each address.
+/// How much of its rate each address has used up.
+#[derive(Default)]
 pub(crate) struct Rate {
-    /// Time that one append takes up, at the sustained rate; zero means no limit.
-    interval: Duration,
     /// When each address would have used up what it was admitted for.
     used_until: Mutex<HashMap<IpAddr, Instant>>,
 }
@@ -22,43 +21,30 @@ const BURST: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = 10_000;
 
 impl Rate {
-    /// So many a second; 0 means no limit.
-    pub fn per_second(count: u32) -> Self {
-        let interval = if count == 0 {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(1) / count
-        };
-        Self {
-            interval,
-            used_until: Mutex::default(),
+    /// Admits one of so many a second, or tells how many seconds to wait. 0 a second is any number.
+    pub fn admit(&self, address: IpAddr, per_second_max: u32) -> Result<(), u64> {
+        match interval(per_second_max) {
+            Some(interval) => self.admit_at(address, interval, Instant::now()),
+            None => Ok(()), // without asking the clock
         }
-    }
-
-    /// Admits one, or tells how many seconds to wait.
-    pub fn admit(&self, address: IpAddr) -> Result<(), u64> {
-        if self.interval.is_zero() {
-            return Ok(()); // without asking the clock
-        }
-        self.admit_at(address, Instant::now())
     }
 
     /// Counts `count` more that came with one that was admitted. They are not refused, but what comes after them
     /// waits until they are paid for.
-    pub fn charge(&self, address: IpAddr, count: u32) {
-        if self.interval.is_zero() || count == 0 {
+    pub fn charge(&self, address: IpAddr, per_second_max: u32, count: u32) {
+        let Some(interval) = interval(per_second_max).filter(|_| count > 0) else {
             return;
-        }
+        };
         let now = Instant::now();
         let mut used_until = self
             .used_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let until = used_until.entry(address).or_insert(now);
-        *until = (*until).max(now) + self.interval * count;
+        *until = (*until).max(now) + interval * count;
     }
 
-    fn admit_at(&self, address: IpAddr, now: Instant) -> Result<(), u64> {
+    fn admit_at(&self, address: IpAddr, interval: Duration, now: Instant) -> Result<(), u64> {
         let mut used_until = self
             .used_until
             .lock()
@@ -67,9 +53,9 @@ impl Rate {
             used_until.retain(|_, until| *until > now);
         }
         let until = used_until.entry(address).or_insert(now);
-        let next = (*until).max(now) + self.interval;
+        let next = (*until).max(now) + interval;
         let ahead = next - now;
-        if ahead > BURST + self.interval {
+        if ahead > BURST + interval {
             return Err((ahead - BURST).as_secs().max(1));
         }
         *until = next;
@@ -77,24 +63,34 @@ impl Rate {
     }
 }
 
+/// The time that one takes up at the sustained rate.
+fn interval(per_second_max: u32) -> Option<Duration> {
+    (per_second_max > 0).then(|| Duration::from_secs(1) / per_second_max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TENTH: Duration = Duration::from_millis(100);
+
     #[test]
     fn an_address_gets_its_rate_and_a_burst_of_two_seconds() {
-        let rate = Rate::per_second(10);
+        let rate = Rate::default();
         let (ada, bob) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let start = Instant::now();
         let burst = (0..100)
-            .take_while(|_| rate.admit_at(ada, start).is_ok())
+            .take_while(|_| rate.admit_at(ada, TENTH, start).is_ok())
             .count();
         assert_eq!(burst, 21, "what two seconds hold, and the one that is due");
-        assert_eq!(rate.admit_at(ada, start), Err(1));
-        assert!(rate.admit_at(bob, start).is_ok(), "nobody pays for another");
+        assert_eq!(rate.admit_at(ada, TENTH, start), Err(1));
+        assert!(
+            rate.admit_at(bob, TENTH, start).is_ok(),
+            "nobody pays for another"
+        );
         let admitted = (1..=50)
             .filter(|tenth| {
-                rate.admit_at(ada, start + Duration::from_millis(tenth * 100))
+                rate.admit_at(ada, TENTH, start + Duration::from_millis(tenth * 100))
                     .is_ok()
             })
             .count();
@@ -103,11 +99,11 @@ mod tests {
 
     #[test]
     fn what_comes_after_a_batch_waits_until_the_batch_is_paid_for() {
-        let rate = Rate::per_second(10);
+        let rate = Rate::default();
         let ada = IpAddr::from([10, 0, 0, 1]);
-        assert!(rate.admit(ada).is_ok());
-        rate.charge(ada, 99);
-        let waits_s = rate.admit(ada).unwrap_err();
+        assert!(rate.admit(ada, 10).is_ok());
+        rate.charge(ada, 10, 99);
+        let waits_s = rate.admit(ada, 10).unwrap_err();
         assert!(
             (7..=8).contains(&waits_s),
             "ten seconds of work, two ahead: {waits_s}"
@@ -116,7 +112,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let rate = Rate::per_second(0);
-        assert!((0..10_000).all(|_| rate.admit(IpAddr::from([10, 0, 0, 1])).is_ok()));
+        let rate = Rate::default();
+        assert!((0..10_000).all(|_| rate.admit(IpAddr::from([10, 0, 0, 1]), 0).is_ok()));
     }
 }

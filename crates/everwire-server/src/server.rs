@@ -16,15 +16,16 @@ use tokio::{
 };
 
 use crate::{
-    auth::Authority,
     clock::{self, Now},
     config::{Config, ConfigError},
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
     lifecycle,
+    live::Live,
     outbound::Outbound,
     presence,
+    reload::Reloader,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
 };
@@ -41,11 +42,10 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     /// Each core thread tells how it ended.
     ended: UnboundedReceiver<io::Result<()>>,
-    mailboxes: Vec<Arc<Mailbox>>,
+    reloader: Reloader,
     stop: Stop,
     all_gone: AllGone,
     workers: Runtime,
-    drain: Duration,
 }
 
 /// Why a server did not start.
@@ -76,7 +76,8 @@ impl Server {
     ///
     /// The address is taken, a key is not what it should be, or the system refuses threads.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let authority = Authority::new(&config, &mut |path| fs::read(path))?;
+        let live = Live::new(config, &mut |path| fs::read(path))?;
+        let config = &live.config;
         let count = config.threads_effective();
         let listeners =
             front::listen(config.listen, count).map_err(|error| StartError::Listen {
@@ -84,33 +85,18 @@ impl Server {
                 error,
             })?;
         let address = listeners[0].local_addr()?;
-        let drain = Duration::from_millis(config.stop.drain_ms);
         let (stop, stopping) = Stop::new();
         let (all_gone, alive) = AllGone::new();
-        let appends = if config.dev {
-            0
-        } else {
-            config.limits.appends_per_second_max
-        };
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let now = Now::read();
-        let shared = Shared {
-            authority: Arc::new(authority),
-            ..Shared::new(
-                config,
-                Mark(fastrand::u32(..)),
-                appends,
-                mailboxes.clone(),
-                now,
-            )
-        };
+        let shared = Shared::new(live, Mark(fastrand::u32(..)), mailboxes.clone(), now);
         let workers = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("everwire-worker")
             .enable_all()
             .build()?;
         let outbound = Outbound::new(
-            &shared.config.outbound,
+            &shared.live.config.outbound,
             workers.handle().clone(),
             shared.metrics.clone(),
             &mut |path| fs::read(path),
@@ -125,8 +111,15 @@ impl Server {
             hub,
             metrics,
             presences,
+            live,
             ..
         } = context.shared.clone();
+        let reloader = Reloader {
+            settings: live.settings().clone(),
+            mailboxes: mailboxes.clone(),
+            metrics: metrics.clone(),
+        };
+        metrics.configured(now.unix_ms);
         lifecycle::open(&hub, now.unix_ms);
         workers.spawn(lifecycle::tell(hub.clone(), metrics, stopping.clone()));
         workers.spawn(presence::expire(presences, stopping.clone()));
@@ -153,17 +146,21 @@ impl Server {
             address,
             threads,
             ended,
-            mailboxes,
+            reloader,
             stop,
             all_gone,
             workers,
-            drain,
         })
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What gives it another configuration while it runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Resolves if a core thread ends by itself, which is a fault: its lines are gone, and the process should
@@ -180,7 +177,7 @@ impl Server {
     pub fn stop(mut self) -> io::Result<()> {
         let began = Instant::now();
         self.stop.stop();
-        for mailbox in &self.mailboxes {
+        for mailbox in &self.reloader.mailboxes {
             mailbox.post(Mail::Drain);
         }
         for thread in self.threads {
@@ -193,7 +190,8 @@ impl Server {
             outcome = outcome.and(ended);
         }
         // What is left is served by the workers, within the same time.
-        let left = self.drain.saturating_sub(began.elapsed());
+        let drain = Duration::from_millis(self.reloader.settings.now().config.stop.drain_ms);
+        let left = drain.saturating_sub(began.elapsed());
         let _ = self
             .workers
             .block_on(async { tokio::time::timeout(left, self.all_gone.gone()).await });

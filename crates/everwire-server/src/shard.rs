@@ -58,11 +58,10 @@ use self::{
     wheel::Wheel,
 };
 use crate::{
-    auth::Authority,
-    census::Census,
+    census::{self, Census, Full},
     clock::Now,
-    config::Config,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
+    live::{Live, Settings, Snapshot},
     metrics::Metrics,
     presence::Presences,
     publish::Publisher,
@@ -93,8 +92,8 @@ pub(crate) struct Returned<S> {
 /// What is common to all shards.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub config: Arc<Config>,
-    pub authority: Arc<Authority>,
+    /// The configuration that its holder works with.
+    pub live: Snapshot,
     pub hub: Arc<Hub>,
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
@@ -104,38 +103,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Without channels, lines and members. `mark` is random for each start; so many appends a second are taken
-    /// from one address, or any number if that is 0. Sessions without a socket are spread over the shards. No
-    /// credential is taken.
-    pub fn new(
-        config: Config,
-        mark: Mark,
-        appends_per_second_max: u32,
-        shards: Vec<Arc<Mailbox>>,
-        now: Now,
-    ) -> Self {
-        let hub = Arc::new(Hub::new(&config, mark, now.unix_ms));
+    /// Without channels, lines and members. `mark` is random for each start. Sessions without a socket are spread
+    /// over the shards.
+    pub fn new(live: Live, mark: Mark, shards: Vec<Arc<Mailbox>>, now: Now) -> Self {
+        let settings = Settings::new(live);
+        let hub = Arc::new(Hub::new(settings.clone(), mark, now.unix_ms));
         let metrics = Arc::new(Metrics::new());
         Self {
-            census: Arc::new(Census::new(&config)),
-            rate: Arc::new(Rate::per_second(appends_per_second_max)),
+            live: settings.snapshot(),
+            census: Arc::default(),
+            rate: Arc::default(),
             sessions: Arc::new(Sessions::new(shards)),
-            presences: Arc::new(Presences::new(
-                &config.presence,
-                hub.clone(),
-                metrics.clone(),
-                now,
-            )),
-            config: Arc::new(config),
-            authority: Arc::default(),
+            presences: Arc::new(Presences::new(settings, hub.clone(), metrics.clone(), now)),
             hub,
             metrics,
         }
     }
 
+    /// Counts one more line from an address, if there is room for it.
+    pub fn enter(&self, address: IpAddr) -> Result<census::Seat, Full> {
+        self.census.enter(address, &self.live)
+    }
+
     /// Who appends on behalf of a peer.
     pub fn publisher(&self, peer: IpAddr, now_ms: u64) -> Publisher<'_> {
         Publisher {
+            live: &self.live,
             hub: &self.hub,
             metrics: &self.metrics,
             rate: &self.rate,
@@ -238,6 +231,9 @@ impl<N: Net> Shard<N> {
     /// [`wake_at`](Self::wake_at).
     pub fn turn(&mut self, now: Now, has_events: bool) -> io::Result<bool> {
         self.set_clock(now);
+        if self.shared.live.is_outdated() {
+            self.shared.live.refresh();
+        }
         if has_events || self.has_more_events {
             self.has_more_events = self.read_events()?;
         }

@@ -21,6 +21,7 @@ use crate::{
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
+    live::Live,
     shard::{Entries, LineKey, LineRequest, Net, Own, Ready, SessionRequest, Shard, Shared, Wire},
 };
 
@@ -46,9 +47,8 @@ impl Simulation {
         config.channels.retain_entries = 1;
         let now = Now::read();
         let shared = Shared::new(
-            config,
+            Live::without_credentials(config),
             Mark(1),
-            0,
             vec![Arc::default()],
             Now { unix_ms: 0, ..now },
         );
@@ -57,7 +57,8 @@ impl Simulation {
         let open = |number: usize| {
             let name = format!("simulation/{number}").parse();
             let name = name.expect("digits are a name");
-            let opened = shared.hub.open(&name, Occasion::LiveRead, now.unix_ms);
+            let opened =
+                (shared.hub).open(&shared.live.rules, &name, Occasion::LiveRead, now.unix_ms);
             opened.expect("the default rule makes a channel for a read")
         };
         Self {
@@ -120,7 +121,7 @@ impl Simulation {
             opening: Bytes::new(),
             wire,
         };
-        let seat = self.shared.census.enter(PEER);
+        let seat = self.shared.enter(PEER);
         let seat = seat.expect("there is no limit on lines");
         let socket = Counter(self.connected);
         self.connected += 1;
@@ -157,7 +158,7 @@ impl Simulation {
 
     /// The time between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
-        Duration::from_millis(self.shared.config.http.heartbeat_ms)
+        Duration::from_millis(self.shared.live.config.http.heartbeat_ms)
     }
 
     /// The number of open lines.

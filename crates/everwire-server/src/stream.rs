@@ -55,7 +55,7 @@ pub(crate) async fn open(
     peer: SocketAddr,
 ) -> Response<Body> {
     let census = context.shared.census.clone();
-    let counted = match census.enter(peer.ip()) {
+    let counted = match context.shared.enter(peer.ip()) {
         Ok(seat) => Counted {
             census,
             seat: Some(seat),
@@ -103,7 +103,7 @@ pub(crate) async fn open(
 
 /// Waits for a long poll's answer.
 async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Response<Bytes> {
-    let page_bytes_max = context.shared.config.limits.page_bytes_max;
+    let page_bytes_max = context.shared.live.config.limits.page_bytes_max;
     let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
     let _attendance = request.channel.attend();
     let mut occasion = PollOccasion::Change;

@@ -37,11 +37,12 @@ settings! {
 pub struct Config {
     /// Where to listen: an address and a port, 0 for any free one. HTTP/1.1, HTTP/2 and WebSocket share it, in
     /// clear text. The default is on loopback, so that nothing is reachable from outside until somebody says so.
+    /// Takes a restart.
     pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
-    /// How many core threads serve lines and requests; 0 means one for each core.
+    /// How many core threads serve lines and requests; 0 means one for each core. Takes a restart.
     pub threads: usize = 0,
     /// For development: everybody who can reach the port may read, publish and delete everything, so it must be
-    /// on loopback. The page at `/` and `/echo` are on, and what one address may do is not limited.
+    /// on loopback. The page at `/` and `/echo` are on, and what one address may do is not limited. Takes a restart.
     pub dev: bool = false,
     /// HTTP itself: origins, waiting times, heartbeats.
     pub http: Http = Http::default(),
@@ -233,7 +234,7 @@ settings! {
 /// What happens on the server, told to servers in the channels `$everwire/sessions` and `$everwire/channels`.
 pub struct Events {
     /// Whether it is told. Off by default: nobody may read these channels until a rule grants it, and until then
-    /// every reader that comes would pay for what nobody gets.
+    /// every reader that comes would pay for what nobody gets. Takes a restart.
     pub enabled: bool = false,
 }
 }
@@ -263,9 +264,10 @@ settings! {
 /// What the server itself asks of others, by HTTP.
 pub struct Outbound {
     /// A file of certificates as PEM, whose authorities are believed besides those of the system; empty means none.
+    /// Takes a restart.
     pub ca_file: PathBuf = PathBuf::new(),
     /// Most connections to one host; who needs one more waits for it as long as the exchange may take, and is refused
-    /// then.
+    /// then. Takes a restart.
     pub connections_per_host_max: usize = 16,
     /// Whether others are asked by `http` beyond this machine: whoever is on the way may read and change all of it,
     /// keys and decisions too. `https`, and `http` on loopback, are always taken.
@@ -296,7 +298,8 @@ impl Config {
         }
     }
 
-    fn checked(self) -> Result<Self, ConfigError> {
+    /// The configuration, if its values make sense together.
+    pub(super) fn checked(self) -> Result<Self, ConfigError> {
         let value =
             |setting: &'static str, problem: String| Err(ConfigError::value(setting, problem));
         if self.dev && !self.listen.ip().is_loopback() {

@@ -22,15 +22,16 @@ const TELLING: usize = 4;
 
 /// Accepts until the server stops.
 pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
+    let stopping = core.context().stopping.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = core.context.stopping.stopped() => return,
+            () = stopping.stopped() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let Some(permit) = core.connection() else {
-                    core.context.shared.metrics.connection_refused();
+                    core.context().shared.metrics.connection_refused();
                     continue;
                 };
                 let core = core.clone();

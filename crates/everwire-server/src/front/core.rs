@@ -32,22 +32,33 @@ use crate::{
 
 /// What the tasks of a core thread share.
 pub(super) struct Core {
-    pub context: Context,
+    context: RefCell<Rc<Context>>,
     pub shard: RefCell<Shard>,
     pub workers: Handle,
     pub watch: Rc<Watch>,
     connections: Cell<usize>,
-    connections_max: usize,
+    threads: usize,
 }
 
 /// A counted connection.
 pub(super) struct Permit(Rc<Core>);
 
 impl Core {
+    /// What a request is served with that begins now.
+    pub fn context(&self) -> Rc<Context> {
+        let mut context = self.context.borrow_mut();
+        if context.shared.live.is_outdated() {
+            *context = Rc::new(context.refreshed());
+            self.watch.allow(idle(&context));
+        }
+        context.clone()
+    }
+
     /// Counts one more connection, if there is room.
     pub fn connection(self: &Rc<Self>) -> Option<Permit> {
         let count = self.connections.get();
-        if count >= self.connections_max {
+        let limits = &self.context().shared.live.config.limits;
+        if count >= limits.connections_max.div_ceil(self.threads) {
             return None;
         }
         self.connections.set(count + 1);
@@ -79,23 +90,16 @@ pub(crate) fn run(
             Kernel::new()?,
             Now::read(),
         );
-        let connections_max = context
-            .shared
-            .config
-            .limits
-            .connections_max
-            .div_ceil(threads);
-        let patience = Duration::from_millis(context.shared.config.http.idle_ms);
-        let watch = Rc::new(Watch::new(patience));
+        let watch = Rc::new(Watch::new(idle(&context)));
         let watched = (watch.clone(), context.stopping.clone());
         tokio::task::spawn_local(async move { watched.0.run(watched.1).await });
         let core = Rc::new(Core {
             watch,
-            context,
+            context: RefCell::new(Rc::new(context)),
             shard: RefCell::new(shard),
             workers,
             connections: Cell::new(0),
-            connections_max,
+            threads,
         });
         tokio::task::spawn_local(accept::accept(
             core.clone(),
@@ -103,6 +107,11 @@ pub(crate) fn run(
         ));
         serve_lines(core, &mailbox).await
     })
+}
+
+/// How long a connection may keep HTTP waiting.
+fn idle(context: &Context) -> Duration {
+    Duration::from_millis(context.shared.live.config.http.idle_ms)
 }
 
 /// Turns the shard for as long as there is something to do, and sleeps in between.
@@ -126,9 +135,9 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
             serve_returned(&core, connection);
         }
         // The order to stop comes with mail, and is seen once that has woken the shard.
-        if core.context.stopping.is_stopping() {
+        if core.context().stopping.is_stopping() {
             let now = Instant::now();
-            let drain_ms = core.context.shared.config.stop.drain_ms;
+            let drain_ms = core.context().shared.live.config.stop.drain_ms;
             let until = *drain_until.get_or_insert(now + Duration::from_millis(drain_ms));
             let idle = core.shard.borrow().len() == 0 && core.connections.get() == 0;
             if idle || now >= until {
@@ -202,7 +211,7 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
     };
     let Ok(peer) = stream.peer_addr() else { return };
     let Some(permit) = core.connection() else {
-        return core.context.shared.metrics.connection_refused();
+        return core.context().shared.metrics.connection_refused();
     };
     let (core, peer): (_, SocketAddr) = (core.clone(), peer);
     tokio::task::spawn_local(async move {

@@ -51,9 +51,10 @@ pub(super) async fn serve(
     let io = Io::new(stream, unread);
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
-        async move { requests.serve(&core.context, request, peer).await }
+        async move { requests.serve(&core.context(), request, peer).await }
     });
-    let config = &core.context.shared.config;
+    let context = core.context();
+    let config = &context.shared.live.config;
     let mut connection = http1::Builder::new()
         .half_close(true) // who has said all may still read
         .header_read_timeout(None) // the watch keeps the time
@@ -112,17 +113,18 @@ async fn hand_over(
     asked: Asked,
     peer: SocketAddr,
 ) {
-    let shared = &core.context.shared;
-    let address = match shared.census.enter(peer.ip()) {
+    let context = core.context();
+    let shared = &context.shared;
+    let address = match shared.enter(peer.ip()) {
         Ok(address) => address,
         Err(full) => {
-            let response = core.context.refuse_line(full, &asked.line.response);
+            let response = context.refuse_line(full, &asked.line.response);
             let response = head::encode_response(response, false);
             let refusal = async {
                 let _ = stream.write_all(&response).await;
                 let _ = stream.shutdown().await;
             };
-            let limit = Duration::from_millis(shared.config.http.content_ms);
+            let limit = Duration::from_millis(shared.live.config.http.content_ms);
             let _ = tokio::time::timeout(limit, refusal).await;
             return;
         }

@@ -23,7 +23,7 @@ pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer
     let Ok(socket) = stream.into_std() else {
         return;
     };
-    let context = core.context.clone();
+    let context = Context::clone(&core.context());
     let served = core.workers.spawn(async move {
         if let Ok(stream) = TcpStream::from_std(socket) {
             serve(context, stream, first, peer).await;
@@ -35,7 +35,7 @@ pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer
 }
 
 async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAddr) {
-    let config = &context.shared.config;
+    let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -47,7 +47,7 @@ async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAd
         .enable_connect_protocol();
     let stopping = context.stopping.clone();
     let drain = Duration::from_millis(config.stop.drain_ms);
-    let service = service_fn(move |request| answer(context.clone(), request, peer));
+    let service = service_fn(move |request| answer(context.refreshed(), request, peer));
     let connection = builder.serve_connection(TokioIo::new(Prefixed::new(stream, first)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

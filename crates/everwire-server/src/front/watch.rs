@@ -18,7 +18,7 @@ use crate::stop::Stopping;
 pub(super) struct Watch {
     connections: RefCell<Slab<Rc<Watched>>>,
     stopping: Cell<bool>,
-    patience: Duration,
+    patience: Cell<Duration>,
 }
 
 struct Watched {
@@ -65,8 +65,13 @@ impl Watch {
         Self {
             connections: RefCell::default(),
             stopping: Cell::new(false),
-            patience,
+            patience: Cell::new(patience),
         }
+    }
+
+    /// From now on each peer may take so long.
+    pub fn allow(&self, patience: Duration) {
+        self.patience.set(patience);
     }
 
     /// Watches a connection, whose peer is waited for from now on.
@@ -87,8 +92,9 @@ impl Watch {
 
     /// Looks after all connections until the thread ends.
     pub async fn run(&self, stopping: Stopping) {
-        let pause = (self.patience / LOOKS).clamp(Duration::from_millis(1), Duration::from_secs(1));
         loop {
+            let pause = self.patience.get() / LOOKS;
+            let pause = pause.clamp(Duration::from_millis(1), Duration::from_secs(1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.look(Instant::now()),
                 () = stopping.stopped(), if !self.stopping.get() => self.stop(),
@@ -103,7 +109,7 @@ impl Watch {
                 Waiting::Peer => {}
                 // Counted from here, not from the look before: nobody is given less than the whole time.
                 Waiting::Server => watched.waiting.set(Waiting::ServerSince(now)),
-                Waiting::ServerSince(since) if now.duration_since(since) >= self.patience => {
+                Waiting::ServerSince(since) if now.duration_since(since) >= self.patience.get() => {
                     watched.exhausted.set(true);
                     watched.wake();
                 }

@@ -43,7 +43,7 @@ impl Context {
             // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
             fields::content_type(said)?;
         }
-        let body = collect(content, &parts.headers, &self.shared.config).await?;
+        let body = collect(content, &parts.headers, &self.shared.live.config).await?;
         let mut channel = self.shared.hub.find(name, publisher.now_ms);
         if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));
@@ -58,7 +58,7 @@ impl Context {
             let payloads = split(
                 content_type.kind(),
                 own(body),
-                self.shared.config.limits.entries_per_append_max,
+                self.shared.live.config.limits.entries_per_append_max,
             )
             .map_err(|error| content_problem(&error))?;
             (Some(content_type), payloads)

@@ -75,7 +75,7 @@ impl Context {
         }
         let publisher = self.publisher(asker.peer);
         publisher.admit()?;
-        let body = collect(content, &parts.headers, &self.shared.config).await?;
+        let body = collect(content, &parts.headers, &self.shared.live.config).await?;
         let items: Vec<Object<Item<'_>>> = serde_json::from_slice(&body).map_err(|error| {
             Problem::new(
                 ProblemKind::BadContent,
@@ -86,7 +86,7 @@ impl Context {
             .with("line", error.line())
             .with("column", error.column())
         })?;
-        let entries_max = self.shared.config.limits.entries_per_append_max;
+        let entries_max = self.shared.live.config.limits.entries_per_append_max;
         if items.len() > entries_max {
             let detail = format!(
                 "the batch has {} items, and at most {entries_max} are taken",
@@ -149,7 +149,7 @@ impl Last {
         {
             let name = ChannelName::new(name)
                 .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
-            caller.permit(publisher.hub.rules(), Action::Publish, &name)?;
+            caller.permit(&publisher.live.rules, Action::Publish, &name)?;
             let found = publisher.hub.find(&name, publisher.now_ms);
             self.0 = Some((name, found));
         }

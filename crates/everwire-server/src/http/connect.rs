@@ -131,7 +131,6 @@ impl Context {
         let request = self.session_request(Carrier::Poll, query, asker, None);
         let address = self
             .shared
-            .census
             .enter(asker.peer.ip())
             .map_err(answer::too_many_lines)?;
         let mut welcome = BytesMut::new();
@@ -186,7 +185,8 @@ impl Context {
         }
         match parts.method {
             Method::POST => {
-                let content = body::collect(content, &parts.headers, &self.shared.config).await?;
+                let content =
+                    body::collect(content, &parts.headers, &self.shared.live.config).await?;
                 let (answer, answered) = oneshot::channel();
                 remote.shard.post(Mail::Commands(Commands {
                     session: id,
@@ -218,7 +218,7 @@ impl Context {
             ));
         };
         let acknowledged = Query::parse(parts.uri.query())?.acknowledged;
-        let limit_ms = self.shared.config.limits.long_poll_ms_max;
+        let limit_ms = self.shared.live.config.limits.long_poll_ms_max;
         let wait_ms = fields::prefer_wait_ms(&parts.headers)
             .unwrap_or(u64::MAX)
             .min(limit_ms);
@@ -281,7 +281,7 @@ impl Context {
         let welcome = Welcome {
             session: &request.id.to_string(),
             secret: secret.as_deref(),
-            heartbeat_ms: self.shared.config.http.heartbeat_ms,
+            heartbeat_ms: self.shared.live.config.http.heartbeat_ms,
             own: None,
         };
         encode_welcome(&welcome, out);

@@ -46,7 +46,7 @@ impl Context {
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
         let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?)?;
-        let body = collect(content, headers, &self.shared.config).await?;
+        let body = collect(content, headers, &self.shared.live.config).await?;
         let content_type = match (said, dialect) {
             (Said::Type(content_type), _) => content_type,
             (Said::Nothing, Dialect::Everwire) if !body.is_empty() => guess(&body),
@@ -55,7 +55,7 @@ impl Context {
         let payloads = match split(
             content_type.kind(),
             own(body),
-            self.shared.config.limits.entries_per_append_max,
+            self.shared.live.config.limits.entries_per_append_max,
         ) {
             Ok(payloads) => payloads,
             // Nothing, and an empty batch, is a channel without content.
@@ -66,7 +66,13 @@ impl Context {
         let (channel, fresh) = self
             .shared
             .hub
-            .create(name, Some(content_type.clone()), expiry, now_ms)
+            .create(
+                &self.shared.live.rules,
+                name,
+                Some(content_type.clone()),
+                expiry,
+                now_ms,
+            )
             .map_err(|none| no_channel(name, none))?;
         let created = if fresh {
             true

@@ -84,7 +84,7 @@ impl Context {
         let channel = self
             .shared
             .hub
-            .open(name, occasion, now_ms)
+            .open(&self.shared.live.rules, name, occasion, now_ms)
             .map_err(|none| no_channel(name, none))?;
         self.read_by(asked, parts, &query, &channel, asker)
     }
@@ -143,13 +143,18 @@ impl Context {
             answer::never_store(response.headers_mut());
             return Ok(response);
         }
-        let mut response = content(state, after, None, self.shared.config.limits.page_bytes_max);
+        let mut response = content(
+            state,
+            after,
+            None,
+            self.shared.live.config.limits.page_bytes_max,
+        );
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
         let headers = response.headers_mut();
         let tag = entity_tag(state, after, headers);
         // What is counted from the tail is another page after the next entry.
         let moves = reached_head || matches!(start, Start::Last(_));
-        let is_public = self.shared.hub.rules().permits_anybody(Action::Read, name);
+        let is_public = self.shared.live.rules.permits_anybody(Action::Read, name);
         let cache = match (moves, is_public) {
             // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
             (true, _) => "no-cache",
@@ -192,7 +197,7 @@ impl Context {
             publisher: query.publisher.clone(),
             allow_origin: asker.origin.allowed().cloned(),
         };
-        let limits = &self.shared.config.limits;
+        let limits = &self.shared.live.config.limits;
         let wait_ms = fields::prefer_wait_ms(&parts.headers)
             .unwrap_or(u64::MAX)
             .min(limits.long_poll_ms_max)
@@ -258,7 +263,7 @@ impl Context {
             (None, None) => Start::Now,
         };
         let mut opening = BytesMut::new();
-        framing.encode_preamble(self.shared.config.http.retry_ms, &mut opening);
+        framing.encode_preamble(self.shared.live.config.http.retry_ms, &mut opening);
         let sequence = match locate_live(state, &start, framing, query.fail_on_gap)? {
             Place::At(sequence) => sequence,
             Place::Gap(gap) => {
@@ -308,7 +313,7 @@ impl Context {
             cursor: query.cursor,
             publisher: query.publisher.clone(),
             ends_ms: asker.caller.ends_ms(),
-            lifetime_ms: durable.then_some(self.shared.config.http.durable_stream_ms),
+            lifetime_ms: durable.then_some(self.shared.live.config.http.durable_stream_ms),
         };
         Ok(Reply::Line(Box::new(LineRequest {
             response,
@@ -352,7 +357,7 @@ impl Context {
             let welcome = Welcome {
                 session: &id.to_string(),
                 secret: None,
-                heartbeat_ms: self.shared.config.http.heartbeat_ms,
+                heartbeat_ms: self.shared.live.config.http.heartbeat_ms,
                 own: Some((channel.name(), &offset)),
             };
             let bytes_max = 256 + 6 * channel.name().as_str().len();
@@ -415,7 +420,7 @@ impl Context {
             deflate: accepted.deflate,
             publish: asker
                 .caller
-                .permits(self.shared.hub.rules(), Action::Publish, channel.name()),
+                .permits(&self.shared.live.rules, Action::Publish, channel.name()),
             fail_on_gap: query.fail_on_gap,
             cursor: None,
             publisher: query.publisher.clone(),

@@ -6,6 +6,7 @@ use super::{Channel, Hub, State};
 
 /// Walks over all channels once, part by part, so that no lock is held for long.
 pub fn sweep(hub: &Hub, now_ms: u64) {
+    let live = hub.settings.now();
     for part in &hub.parts {
         let channels: Vec<Arc<Channel>> = part
             .lock()
@@ -16,7 +17,7 @@ pub fn sweep(hub: &Hub, now_ms: u64) {
         for channel in channels {
             let mut state = channel.lock();
             state.trim(now_ms);
-            let forget_ms = hub.rules.of(channel.name()).forget_ms;
+            let forget_ms = live.rules.of(channel.name()).forget_ms;
             let gone = |state: &State| {
                 state.core().is_expired(now_ms) || state.is_forgettable(forget_ms, now_ms)
             };

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     config::Config,
     hub::{Mailbox, Occasion, WatchKey},
+    live::Settings,
 };
 
 /// A hub that tells what happens, and all that it has told.
@@ -18,7 +19,7 @@ impl World {
     fn new(enabled: bool) -> Self {
         let mut config = Config::default();
         config.events.enabled = enabled;
-        let hub = Hub::new(&config, Mark(7), 0);
+        let hub = Hub::new(Settings::from(config), Mark(7), 0);
         open(&hub, 0);
         Self {
             hub,
@@ -28,7 +29,10 @@ impl World {
 
     fn channel(&self, name: &str) -> Arc<crate::hub::Channel> {
         let name = name.parse().unwrap();
-        self.hub.open(&name, Occasion::LiveRead, 0).unwrap()
+        let rules = &self.hub.settings().now().rules;
+        (self.hub)
+            .open(rules, &name, Occasion::LiveRead, 0)
+            .unwrap()
     }
 
     /// The events that a channel of the server's own has told, each with its payload.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use everwire_channel::{Mark, Read, Start};
 
 use super::*;
-use crate::{census::Census, config::Config, stop::Stop};
+use crate::{census::Census, config::Config, live::Settings, stop::Stop};
 
 /// A server's presences, and a clock that shows what it is told to.
 struct World {
@@ -26,9 +26,10 @@ impl World {
             instant: Instant::now(),
             unix_ms: 1_700_000_000_000,
         };
-        let hub = Arc::new(Hub::new(&config, Mark(7), start.unix_ms));
+        let settings = Settings::from(config);
+        let hub = Arc::new(Hub::new(settings.clone(), Mark(7), start.unix_ms));
         Self {
-            presences: Presences::new(&config.presence, hub, Arc::default(), start),
+            presences: Presences::new(settings, hub, Arc::default(), start),
             start,
             after_ms: 0,
         }
@@ -300,7 +301,7 @@ fn leaves_by_many_threads_are_each_told_once() {
 fn members_and_changes_are_counted() {
     let mut world = World::new();
     let counted = |world: &World, name: &str| -> u64 {
-        let census = Census::new(&Config::default());
+        let census = Census::default();
         let text = world
             .presences
             .metrics

@@ -46,7 +46,7 @@ impl<N: Net> Shard<N> {
                 },
                 Seat::Vacant => continue,
             };
-            let after_ms = fastrand::u64(0..=self.shared.config.stop.reconnect_ms_max);
+            let after_ms = fastrand::u64(0..=self.shared.live.config.stop.reconnect_ms_max);
             let mut goodbye = BytesMut::new();
             framing.encode_drain(after_ms, &mut goodbye);
             self.say_last(key, &goodbye);

@@ -151,7 +151,10 @@ impl<N: Net> Shard<N> {
 
     fn on_socket_input(&mut self, key: LineKey, feed: u32, bytes: &mut [u8]) {
         let line = &self.lines[key as usize];
-        let rules = self.rules(line.deflate, self.shared.config.limits.message_bytes_max);
+        let rules = self.rules(
+            line.deflate,
+            self.shared.live.config.limits.message_bytes_max,
+        );
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
         // Asked of the system for each read that brings messages, since a line keeps no address.
         let publisher = shared.publisher(self.peer(key), now_ms);
@@ -190,7 +193,7 @@ impl<N: Net> Shard<N> {
 
     fn on_echo_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let deflate = self.lines[key as usize].deflate;
-        let rules = self.rules(deflate, self.shared.config.echo.message_bytes_max);
+        let rules = self.rules(deflate, self.shared.live.config.echo.message_bytes_max);
         let window = deflate.and_then(|deflate| deflate.outbound_window(Side::Server));
         let mut deflaters = std::mem::take(&mut self.deflaters);
         let mut replies = BytesMut::new();

@@ -176,7 +176,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn encode_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Bytes> {
-        let page_bytes_max = self.shared.config.limits.page_bytes_max;
+        let page_bytes_max = self.shared.live.config.limits.page_bytes_max;
         let answer = poll_answer(
             &poll.request.shape,
             state,

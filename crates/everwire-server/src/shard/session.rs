@@ -218,7 +218,7 @@ impl<N: Net> Shard<N> {
             };
             self.add_subscription(key, &own.channel, own.sequence, wish);
         }
-        self.arm_line(key, self.shared.config.http.heartbeat_ms, Timer::beat);
+        self.arm_line(key, self.shared.live.config.http.heartbeat_ms, Timer::beat);
         self.send_side(key);
     }
 
@@ -267,7 +267,7 @@ impl<N: Net> Shard<N> {
 
     /// Shows a session that the line is alive if nothing else did, and sees whether its peer is.
     pub(super) fn on_beat(&mut self, key: LineKey) {
-        let heartbeat_ms = self.shared.config.http.heartbeat_ms;
+        let heartbeat_ms = self.shared.live.config.http.heartbeat_ms;
         let elapsed_ms = self.elapsed_ms;
         let now_ms = self.now_ms;
         let Some(session) = self.session_mut(key) else {
@@ -279,7 +279,7 @@ impl<N: Net> Shard<N> {
         let id = session.id;
         self.renew_members(key);
         if carrier == Carrier::Poll {
-            let gap_ms = self.shared.config.sessions.poll_gap_ms;
+            let gap_ms = self.shared.live.config.sessions.poll_gap_ms;
             let remote = self.shared.sessions.find(id);
             let polled = remote.and_then(|remote| {
                 let polls = remote.polls.as_ref()?;

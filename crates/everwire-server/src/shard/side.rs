@@ -554,7 +554,11 @@ impl<N: Net> Shard<N> {
         let armed = std::mem::replace(&mut line.stall_armed, true);
         self.wait_for_room(key, true);
         if !armed {
-            self.arm_line(key, self.shared.config.limits.write_stall_ms, Timer::stall);
+            self.arm_line(
+                key,
+                self.shared.live.config.limits.write_stall_ms,
+                Timer::stall,
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
-use crate::{auth::Caller, hub::Occasion};
+use crate::{auth::Caller, config::Config, hub::Occasion};
 
 /// A raw WebSocket.
 const RAW: Framing = Framing::Raw { window: None };
@@ -50,7 +50,10 @@ impl Bench {
 
     fn channel(&self, name: &str) -> Arc<Channel> {
         let name = name.parse().unwrap();
-        self.shared.hub.open(&name, Occasion::Append, 0).unwrap()
+        let rules = &self.shared.live.rules;
+        (self.shared.hub)
+            .open(rules, &name, Occasion::Append, 0)
+            .unwrap()
     }
 
     fn append(&self, name: &str, payloads: &[Vec<u8>]) {
@@ -71,7 +74,7 @@ impl Bench {
     }
 
     fn join(&mut self, socket: TcpStream, wire: Wire, unread: &[u8]) -> io::Result<()> {
-        let seat = self.shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let seat = self.shared.enter([127, 0, 0, 1].into()).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             opening: Bytes::new(),
@@ -157,7 +160,12 @@ fn shared(config: Config) -> Shared {
         instant: Instant::now(),
         unix_ms: 0,
     };
-    Shared::new(config, Mark(7), 0, vec![Arc::default()], now)
+    Shared::new(
+        Live::without_credentials(config),
+        Mark(7),
+        vec![Arc::default()],
+        now,
+    )
 }
 
 /// Appends these texts. False if the channel was removed.

@@ -84,7 +84,7 @@ impl<N: Net> Shard<N> {
     /// Arms a feed's heartbeat.
     pub(super) fn arm_heartbeat(&mut self, feed: u32) {
         let generation = self.feeds[feed as usize].generation;
-        let interval = Duration::from_millis(self.shared.config.http.heartbeat_ms);
+        let interval = Duration::from_millis(self.shared.live.config.http.heartbeat_ms);
         self.wheel
             .arm(self.now + interval, Timer::Heartbeat { feed, generation });
     }
@@ -167,7 +167,7 @@ impl<N: Net> Shard<N> {
 
     /// Whether nothing came from a line's peer for longer than two heartbeats take to be answered.
     pub(super) fn is_silent(&self, key: LineKey) -> bool {
-        let silent_s_max = (self.shared.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
+        let silent_s_max = (self.shared.live.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
         let heard_s = self.lines[key as usize].heard_s;
         self.second().saturating_sub(heard_s) > silent_s_max
     }
@@ -210,7 +210,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn on_stall(&mut self, key: LineKey) {
-        let limit_ms = self.shared.config.limits.write_stall_ms;
+        let limit_ms = self.shared.live.config.limits.write_stall_ms;
         self.lines[key as usize].stall_armed = false;
         let Some(since) = self.sides.get(&key).and_then(|side| side.blocked_since) else {
             return;

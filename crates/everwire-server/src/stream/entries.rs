@@ -81,7 +81,7 @@ impl Reader {
 
     /// Sends bytes until the stream ends or nobody reads it any more.
     pub async fn drive(&mut self, context: &Context, opening: Bytes, sender: &Sender<Bytes>) {
-        let config = &context.shared.config;
+        let config = &context.shared.live.config;
         let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
         let lifetime =
             Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
@@ -178,7 +178,7 @@ impl Reader {
         let mut goodbye = BytesMut::new();
         let framing = self.entries.framing;
         if context.stopping.is_stopping() {
-            let after_ms = fastrand::u64(0..=context.shared.config.stop.reconnect_ms_max);
+            let after_ms = fastrand::u64(0..=context.shared.live.config.stop.reconnect_ms_max);
             framing.encode_drain(after_ms, &mut goodbye);
         } else {
             framing.encode_end(&mut goodbye);
@@ -260,7 +260,7 @@ impl Reader {
 
 /// Hands bytes on piece by piece. False if their reader is gone or has taken nothing for too long.
 async fn give(context: &Context, sender: &Sender<Bytes>, mut bytes: Bytes) -> bool {
-    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
     while !bytes.is_empty() {
         // In pieces, so that whoever reads a large entry slowly is seen to read.
         let piece = bytes.split_to(bytes.len().min(BATCH_BYTES));

@@ -80,7 +80,7 @@ pub(super) async fn serve_socket(
         return context.shared.census.leave(address);
     };
     let id = request.id;
-    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
     let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
     let mut session = open(&context, request, opening, address);
     let shard = session.shard.clone();

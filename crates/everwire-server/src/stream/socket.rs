@@ -38,7 +38,7 @@ pub(super) async fn serve(
     let (read, write) = tokio::io::split(TokioIo::new(upgraded));
     // One writer, so that frames of entries and replies never mix.
     let (sender, batches) = mpsc::channel(1);
-    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
     let writer = tokio::spawn(write_batches(write, batches, stall));
     match wire {
         Wire::Entries(entries) => {
@@ -51,7 +51,7 @@ pub(super) async fn serve(
                 address: peer.ip(),
             };
             let deflate = entries.deflate;
-            let message_bytes_max = context.shared.config.limits.message_bytes_max;
+            let message_bytes_max = context.shared.live.config.limits.message_bytes_max;
             let rules = Rules {
                 role: Role::Server,
                 message_bytes_max,
@@ -64,7 +64,7 @@ pub(super) async fn serve(
             }
         }
         Wire::Echo { deflate } => {
-            let message_bytes_max = context.shared.config.echo.message_bytes_max;
+            let message_bytes_max = context.shared.live.config.echo.message_bytes_max;
             let rules = Rules {
                 role: Role::Server,
                 message_bytes_max,
@@ -76,7 +76,7 @@ pub(super) async fn serve(
                 () = context.stopping.stopped() => true,
             };
             if stops {
-                let after_ms = fastrand::u64(0..=context.shared.config.stop.reconnect_ms_max);
+                let after_ms = fastrand::u64(0..=context.shared.live.config.stop.reconnect_ms_max);
                 let mut goodbye = BytesMut::new();
                 Framing::Raw { window: None }.encode_drain(after_ms, &mut goodbye);
                 let _ = sender.send(goodbye.freeze()).await;

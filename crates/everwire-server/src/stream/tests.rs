@@ -14,6 +14,7 @@ use crate::{
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
+    live::Live,
     outbound::Outbound,
     shard::{Entries, PollShape, Shared},
     stop::{AllGone, Stop},
@@ -35,9 +36,14 @@ fn with_stop() -> (Stop, Context) {
         instant: Instant::now(),
         unix_ms: 0,
     };
-    let shared = Shared::new(config, Mark(7), 0, vec![Arc::default()], now);
+    let shared = Shared::new(
+        Live::without_credentials(config),
+        Mark(7),
+        vec![Arc::default()],
+        now,
+    );
     let outbound = Outbound::new(
-        &shared.config.outbound,
+        &shared.live.config.outbound,
         Handle::current(),
         shared.metrics.clone(),
         &mut |_| unreachable!("no file of certificates is set"),
@@ -53,7 +59,10 @@ fn with_stop() -> (Stop, Context) {
 
 fn channel(context: &Context) -> Arc<Channel> {
     let name = "c".parse().unwrap();
-    context.shared.hub.open(&name, Occasion::Append, 0).unwrap()
+    let rules = &context.shared.live.rules;
+    (context.shared.hub)
+        .open(rules, &name, Occasion::Append, 0)
+        .unwrap()
 }
 
 fn append(channel: &Channel, size: usize) {
@@ -68,7 +77,7 @@ fn append(channel: &Channel, size: usize) {
 
 fn counted(context: &Context) -> Counted {
     let census = context.shared.census.clone();
-    let seat = census.enter([127, 0, 0, 1].into()).ok();
+    let seat = context.shared.enter([127, 0, 0, 1].into()).ok();
     Counted { census, seat }
 }
 
@@ -121,7 +130,7 @@ async fn a_stream_that_is_not_read_is_cut() {
     let channel = channel(&context);
     append(&channel, 1_000_000);
     let framing = Framing::Ndjson(Transfer::Bare);
-    let stall = Duration::from_millis(context.shared.config.limits.write_stall_ms);
+    let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
     let mut stream = EntryStream::open(
         context.clone(),
         entries(&channel, framing),

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     config::Config,
     hub::{Hub, Occasion},
+    live::Settings,
     shard::net::memory::{Memory, Peer, Socket},
 };
 
@@ -34,9 +35,12 @@ struct Joined {
 
 impl Bench {
     fn new() -> Self {
-        let hub = Hub::new(&Config::default(), Mark(7), 0);
+        let settings = Settings::from(Config::default());
+        let hub = Hub::new(settings.clone(), Mark(7), 0);
         let name = "model".parse().unwrap();
-        let channel = hub.open(&name, Occasion::Append, 0).unwrap();
+        let channel = hub
+            .open(&settings.now().rules, &name, Occasion::Append, 0)
+            .unwrap();
         let framing = Framing::Raw { window: None };
         let feed = Feed::new(channel.clone(), 0, framing, 0, &channel.lock());
         Self {

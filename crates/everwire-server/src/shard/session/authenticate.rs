@@ -18,7 +18,7 @@ impl<N: Net> Shard<N> {
         shown: &str,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
-        let caller = self.shared.authority.caller(shown, self.now_ms)?;
+        let caller = self.shared.live.authority.caller(shown, self.now_ms)?;
         let Some(session) = self.session(key) else {
             return Ok(());
         };

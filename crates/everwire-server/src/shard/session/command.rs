@@ -110,7 +110,7 @@ impl<N: Net> Shard<N> {
         let name = &self.channel_name(key, channel)?;
         self.permit(key, Action::Read, name)?;
         let start = start_of(&from)?.unwrap_or(Start::Now);
-        let channels_max = self.shared.config.sessions.channels_max;
+        let channels_max = self.shared.live.config.sessions.channels_max;
         let read = [name, &name.presence_log()].map(|name| self.feed_of_session(key, name));
         let read_again = read.iter().flatten().count();
         let count = self
@@ -222,7 +222,7 @@ impl<N: Net> Shard<N> {
         let start = start_of(from)?.unwrap_or(Start::Beginning);
         let channel = self.open_channel(name, Occasion::Read)?;
         let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
-        let bytes_max = self.shared.config.limits.page_bytes_max;
+        let bytes_max = self.shared.live.config.limits.page_bytes_max;
         let mut state = channel.lock();
         state.touch(self.now_ms);
         let log = state.core().log();
@@ -281,7 +281,7 @@ impl<N: Net> Shard<N> {
         let caller = caller.unwrap_or(&Caller::Anybody);
         match caller.has_ended(self.now_ms) {
             true => Err(has_ended()),
-            false => caller.permit(self.shared.hub.rules(), action, name),
+            false => caller.permit(&self.shared.live.rules, action, name),
         }
     }
 
@@ -290,7 +290,7 @@ impl<N: Net> Shard<N> {
         name: &ChannelName,
         occasion: Occasion,
     ) -> Result<Arc<Channel>, Problem> {
-        let opened = self.shared.hub.open(name, occasion, self.now_ms);
+        let opened = (self.shared.hub).open(&self.shared.live.rules, name, occasion, self.now_ms);
         opened.map_err(|none| no_channel(name, none))
     }
 }

@@ -23,7 +23,7 @@ impl<N: Net> Shard<N> {
     /// out, and the other lines have had their turn.
     pub(in super::super) fn on_session_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         let deflate = self.lines[key as usize].deflate;
-        let rules = self.rules(deflate, self.shared.config.limits.message_bytes_max);
+        let rules = self.rules(deflate, self.shared.live.config.limits.message_bytes_max);
         let mut replies = BytesMut::new();
         let (mut texts, mut messages) = (BytesMut::new(), Vec::new());
         let mut rest = bytes;

@@ -95,7 +95,7 @@ impl<N: Net> Shard<N> {
 
     fn carry_out_all(&mut self, key: LineKey, content: &[u8]) -> Result<Bytes, Problem> {
         let commands = split_commands(content)?;
-        let commands_max = self.shared.config.sessions.commands_max;
+        let commands_max = self.shared.live.config.sessions.commands_max;
         if commands.len() > commands_max {
             let detail = format!(
                 "the request has {} commands, and may have {commands_max} (sessions.commands_max); send them in parts",
@@ -112,7 +112,7 @@ impl<N: Net> Shard<N> {
             if at > 0 {
                 replies.put_slice(b",");
             }
-            if replies.len() > self.shared.config.limits.page_bytes_max {
+            if replies.len() > self.shared.live.config.limits.page_bytes_max {
                 self.refuse_reply(command.get(), &mut replies);
                 continue;
             }
@@ -126,7 +126,7 @@ impl<N: Net> Shard<N> {
 
     /// Answers a command that is not carried out, since its request asked for so much before.
     fn refuse_reply(&self, text: &str, replies: &mut BytesMut) {
-        let bytes_max = self.shared.config.limits.page_bytes_max;
+        let bytes_max = self.shared.live.config.limits.page_bytes_max;
         let detail = format!(
             "the replies to this request have more than {bytes_max} bytes (limits.page_bytes_max) before this one; \
              ask in another request"

@@ -58,7 +58,7 @@ impl Steps {
     }
 
     fn join(&mut self, socket: Socket, sequence: u64) {
-        let seat = self.shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let seat = self.shared.enter([127, 0, 0, 1].into()).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             opening: Bytes::new(),
@@ -71,7 +71,10 @@ impl Steps {
 
     fn channel(&self) -> Arc<Channel> {
         let name = "c".parse().unwrap();
-        self.shared.hub.open(&name, Occasion::Append, 0).unwrap()
+        let rules = &self.shared.live.rules;
+        (self.shared.hub)
+            .open(rules, &name, Occasion::Append, 0)
+            .unwrap()
     }
 
     /// Another thread's part: all under the channel's lock.

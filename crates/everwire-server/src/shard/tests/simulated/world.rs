@@ -68,7 +68,8 @@ impl World {
     pub fn create(&mut self, name: &str) -> usize {
         let name: ChannelName = name.parse().unwrap();
         let kind = Some(ContentType::text());
-        let created = self.shared.hub.create(&name, kind, None, self.now.unix_ms);
+        let created =
+            (self.shared.hub).create(&self.shared.live.rules, &name, kind, None, self.now.unix_ms);
         let (channel, new) = created.unwrap();
         assert!(new, "an earlier life goes on");
         self.lives.push(Life {
@@ -260,7 +261,7 @@ impl World {
 
 impl Core {
     fn join(&mut self, socket: Socket, opening: Bytes, wire: Wire, shared: &Shared, now: Now) {
-        let seat = shared.census.enter([127, 0, 0, 1].into()).unwrap();
+        let seat = shared.enter([127, 0, 0, 1].into()).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             opening,

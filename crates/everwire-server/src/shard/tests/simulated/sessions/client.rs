@@ -135,7 +135,7 @@ impl Client {
                     pipe: pipe.clone(),
                     opening: Bytes::new(),
                     request,
-                    address: world.shared.census.enter([127, 0, 0, 1].into()).unwrap(),
+                    address: world.shared.enter([127, 0, 0, 1].into()).unwrap(),
                 })));
                 Link::Pipe {
                     pipe,

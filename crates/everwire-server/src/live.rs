@@ -1,0 +1,180 @@
+//! What may change while the server runs: one immutable whole, replaced at once.
+//!
+//! ```text
+//!  reload ─▶ Live ─▶ Settings ─┬─▶ each request: one whole, from its beginning to its end
+//!                              ├─▶ each shard: the current one, once a turn
+//!                              └─▶ what looks after itself (the sweep, rosters): the current one at each look
+//! ```
+//!
+//! Nobody is served by half of one configuration and half of another: whoever judges holds an [`Arc<Live>`], and a new
+//! configuration is another `Live`, whole before anybody sees it. Open lines keep what they were opened with, but for
+//! their rights, which are judged anew.
+
+use std::{io, path::Path, sync::Arc};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::{
+    auth::Authority,
+    config::{Config, ConfigError, Rules},
+};
+
+/// One configuration, with what is made from it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub config: Config,
+    /// The rules for channels, each complete.
+    pub rules: Rules,
+    /// What credentials are checked with.
+    pub authority: Authority,
+}
+
+/// The configuration that holds now. Clones are of the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings(Arc<ArcSwap<Live>>);
+
+/// A configuration that its holder works with until it looks for a newer one.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    live: Arc<Live>,
+    settings: Settings,
+}
+
+impl Live {
+    /// Completes a configuration. `read` gets the content of a key's file.
+    ///
+    /// # Errors
+    ///
+    /// A key is not what it should be; the error tells which and what to do.
+    pub fn new(
+        config: Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            authority: Authority::new(&config, read)?,
+            ..Self::without_credentials(config)
+        })
+    }
+
+    /// The same where no credential is taken.
+    pub fn without_credentials(config: Config) -> Self {
+        Self {
+            rules: Rules::new(&config),
+            authority: Authority::default(),
+            config,
+        }
+    }
+
+    /// So many appends a second are taken from one address; 0 is any number.
+    pub fn appends_per_second_max(&self) -> u32 {
+        match self.config.dev {
+            true => 0,
+            false => self.config.limits.appends_per_second_max,
+        }
+    }
+
+    /// So many lines are taken from one address; 0 is any number.
+    pub fn lines_per_address_max(&self) -> usize {
+        match self.config.dev {
+            true => 0,
+            false => self.config.limits.lines_per_address_max,
+        }
+    }
+}
+
+impl Settings {
+    /// Begins with this.
+    pub fn new(live: Live) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(live)))
+    }
+
+    /// What holds now, for one look that does not wait for anything.
+    pub fn now(&self) -> Guard<Arc<Live>> {
+        self.0.load()
+    }
+
+    /// What holds now, to work with.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            live: self.0.load_full(),
+            settings: self.clone(),
+        }
+    }
+
+    /// From now on this holds.
+    pub fn replace(&self, live: Live) {
+        self.0.store(Arc::new(live));
+    }
+}
+
+impl Snapshot {
+    /// Whether there is a newer one.
+    pub fn is_outdated(&self) -> bool {
+        !Arc::ptr_eq(&self.live, &self.settings.now())
+    }
+
+    /// Goes on with what holds now.
+    pub fn refresh(&mut self) {
+        self.live = self.settings.0.load_full();
+    }
+
+    /// Where newer ones come from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl std::ops::Deref for Snapshot {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+#[cfg(test)]
+impl From<Config> for Settings {
+    fn from(config: Config) -> Self {
+        Self::new(Live::without_credentials(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(threads: usize) -> Live {
+        Live::without_credentials(Config {
+            threads,
+            ..Config::default()
+        })
+    }
+
+    #[test]
+    fn who_holds_a_configuration_keeps_it_until_asking_for_a_newer_one() {
+        let settings = Settings::new(live(1));
+        let mut snapshot = settings.snapshot();
+        assert!(!snapshot.is_outdated());
+        settings.replace(live(2));
+        assert!(snapshot.is_outdated());
+        assert_eq!(
+            (snapshot.config.threads, settings.now().config.threads),
+            (1, 2)
+        );
+        snapshot.refresh();
+        assert!(!snapshot.is_outdated());
+        assert_eq!(snapshot.config.threads, 2);
+    }
+
+    #[test]
+    fn for_development_nothing_is_limited_by_address() {
+        for (dev, expected) in [(false, (1_000, 1_000)), (true, (0, 0))] {
+            let live = Live::without_credentials(Config {
+                dev,
+                ..Config::default()
+            });
+            let found = (live.appends_per_second_max(), live.lines_per_address_max());
+            assert_eq!(found, expected, "dev = {dev}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Reloading: a running server goes on with another configuration, whole or not at all.
+
+use std::{fs, sync::Arc};
+
+use crate::{
+    clock,
+    config::{Config, ConfigError},
+    hub::Mailbox,
+    live::{Live, Settings},
+    metrics::Metrics,
+};
+
+/// Gives a running server another configuration. Clones are for the same server.
+#[derive(Clone)]
+pub struct Reloader {
+    pub(crate) settings: Settings,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A configuration was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "it tells what was not applied"]
+pub struct Reloaded {
+    /// Settings that it says otherwise than before and that take a restart: they hold as they did.
+    pub kept: Vec<&'static str>,
+}
+
+impl Reloader {
+    /// Applies a configuration and reads its files anew: to requests, lines and commands that begin from now on, and to
+    /// the rights of lines that are open.
+    ///
+    /// # Errors
+    ///
+    /// A key is not what it should be, or what is new makes no sense with a setting that takes a restart. The old
+    /// configuration holds on, whole.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
+        let live = config
+            .succeed(&self.settings.now().config)
+            .and_then(|(config, kept)| {
+                let live = Live::new(config, &mut |path| fs::read(path))?;
+                Ok((live, kept))
+            });
+        match live {
+            Ok((live, kept)) => {
+                self.settings.replace(live);
+                // Those who sleep see it at once, and not with the next byte.
+                for mailbox in &self.mailboxes {
+                    mailbox.wake();
+                }
+                self.metrics.reloaded(clock::unix_ms());
+                Ok(Reloaded { kept })
+            }
+            Err(error) => {
+                self.refused();
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a configuration that could not even be read.
+    pub fn refused(&self) {
+        self.metrics.reload_refused();
+    }
+}
