@@ -28,7 +28,7 @@ async function main() {
 
   const results = readResults();
   if (results.length === 0) {
-    console.log(`durable-streams: the suite did not run\n${output}`);
+    console.log(`failed: durable-streams: the suite did not run\n    ${output.trimEnd().replaceAll("\n", "\n    ")}`);
     return 2;
   }
   return judge(results, readExpectedFailures(), options.verbose);
@@ -77,15 +77,15 @@ function judge(results, expected, verbose) {
 
   for (const { name, message } of faults) {
     const why = verbose ? message : message.split("\n").slice(0, 1).join();
-    console.log(`failed: ${name}\n    ${why.replaceAll("\n", "\n    ")}`);
+    console.log(`failed: durable-streams: ${name}\n    ${why.replaceAll("\n", "\n    ")}`);
   }
-  for (const { name } of recovered) console.log(`passes, but is listed in expected-failures.txt: ${name}`);
-  for (const name of unknown) console.log(`listed in expected-failures.txt, but not in the suite: ${name}`);
+  for (const { name } of recovered) console.log(`failed: durable-streams: ${name}\n    it passes, but is listed in expected-failures.txt`);
+  for (const name of unknown) console.log(`failed: durable-streams: ${name}\n    it is listed in expected-failures.txt, but not in the suite`);
 
   const count = results.filter((test) => test.passed).length;
   console.log(`durable-streams: ${results.length} tests of the suite, ${count} pass, ${expected.size} expected failures`);
   const failed = faults.length + recovered.length + unknown.length;
-  console.log(`${count - recovered.length} passed, ${failed} failed`);
+  console.log(`durable-streams: ${count - recovered.length} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
 
