@@ -23,6 +23,7 @@ pub fn event_stream(kind: u8, pieces: &[&[u8]]) -> String {
     let encoding = match kind % 3 {
         0 => DataEncoding::Text,
         1 => DataEncoding::Json,
+        2 => DataEncoding::Unknown,
         _ => DataEncoding::Base64,
     };
     let decoder = EventStreamDecoder::new(encoding, BYTES_MAX);

@@ -16,6 +16,9 @@ pub(crate) enum Signal {
     Alive,
     /// An entry of a stream.
     Entry(Entry),
+    /// The same, as the text it is on a stream whose head did not tell the type of the entries: what text stands for
+    /// is not known.
+    Untyped(Entry),
     /// Entries are gone.
     Gap(Gap),
     /// The reconnection time of an event stream.

@@ -28,6 +28,8 @@ pub(crate) struct EventStreamDecoder {
 /// How the `data` field holds an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataEncoding {
+    /// There is no `Everwire-Type`: the channel had no entry yet.
+    Unknown,
     Text,
     /// `Everwire-Type` names JSON: each entry is a JSON text.
     Json,
@@ -78,16 +80,20 @@ fn signal(event: Event, encoding: DataEncoding) -> Result<Signal, Undecodable> {
         false => Some(text(name)?),
     };
     let data = match encoding {
-        DataEncoding::Text => Data::Text(text(data)?),
+        DataEncoding::Unknown | DataEncoding::Text => Data::Text(text(data)?),
         DataEncoding::Json => Data::Json(text(data)?),
         DataEncoding::Base64 => Data::Binary(envelope::base64(data)?.into()),
     };
-    Ok(Signal::Entry(Entry {
+    let entry = Entry {
         offset: Some(offset),
         time_ms: None,
         event,
         data,
-    }))
+    };
+    Ok(match encoding {
+        DataEncoding::Unknown => Signal::Untyped(entry),
+        DataEncoding::Text | DataEncoding::Json | DataEncoding::Base64 => Signal::Entry(entry),
+    })
 }
 
 /// A notice is known by its name and by the offset of its id in its data: publishers may name their own
@@ -173,6 +179,18 @@ mod tests {
         ] {
             check(body, &[entry(event, data)]);
         }
+    }
+
+    #[test]
+    fn entries_of_an_unknown_type_are_told_as_such() {
+        let Signal::Entry(entry) = entry(None, "aGk=") else {
+            unreachable!("an entry");
+        };
+        tests::check(
+            || decoder(DataEncoding::Unknown),
+            "id: a1\ndata: aGk=\n\n",
+            &[Signal::Untyped(entry)],
+        );
     }
 
     #[test]

@@ -89,6 +89,7 @@ impl Ask {
                 let encoding = match base64 {
                     true => DataEncoding::Base64,
                     false if names(headers, ENTRY_TYPE, "application/json") => DataEncoding::Json,
+                    false if !headers.contains_key(ENTRY_TYPE) => DataEncoding::Unknown,
                     false => DataEncoding::Text,
                 };
                 stream(

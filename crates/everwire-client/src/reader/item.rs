@@ -55,8 +55,7 @@ pub enum Data {
     /// JSON, as text. Over [`Wire::WebSocket`] and [`Wire::Ndjson`] a text channel's entry and a JSON string
     /// look the same, and both are [`Data::Text`].
     Json(String),
-    /// Text. Over [`Wire::EventStream`] the entries of a channel that got its type after the stream was opened are
-    /// text too, and each line break in text is a line feed.
+    /// Text. Over [`Wire::EventStream`] each line break in it is a line feed.
     Text(String),
     /// Bytes.
     Binary(Bytes),

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     etag: Option<String>,
     /// The reconnection time that an event stream told.
     retry: Option<Duration>,
+    /// The stream was opened anew to learn the type of its entries.
+    asked_for_type: bool,
     rng: Rng,
 }
 
@@ -91,6 +93,7 @@ impl Plan {
             cursor: None,
             etag: None,
             retry: None,
+            asked_for_type: false,
             rng: Rng::with_seed(seed),
         }
     }
@@ -143,7 +146,11 @@ impl Plan {
             // It was worth more than a mere connection.
             Signal::Alive => self.failed = 0,
             Signal::Retry(time) => self.retry = Some(time.min(ASKED_WAIT_MAX)),
-            Signal::Entry(entry) => self.on_entry(entry, now),
+            Signal::Entry(entry) => {
+                self.asked_for_type = false;
+                self.on_entry(entry, now);
+            }
+            Signal::Untyped(entry) => self.on_untyped(entry, now),
             Signal::Gap(gap) => self.on_gap(gap, now),
             Signal::Drain(after) => self.lose(
                 Cause::Draining,
@@ -255,6 +262,17 @@ impl Plan {
         self.failed = 0;
         self.announce(now);
         self.items.push_back(Item::Entry(entry));
+    }
+
+    /// The channel has got its type since this stream was opened, and only the head of another tells it. Nothing is
+    /// told until then, so the entry comes again.
+    fn on_untyped(&mut self, entry: Entry, now: Instant) {
+        if self.asked_for_type {
+            // A server that tells no types.
+            return self.on_entry(entry, now);
+        }
+        self.asked_for_type = true;
+        self.state = State::Ready;
     }
 
     fn on_gap(&mut self, gap: Gap, now: Instant) {

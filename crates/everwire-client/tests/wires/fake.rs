@@ -372,7 +372,7 @@ impl Connection {
 
     async fn stream_head(&mut self, content_type: &str) -> io::Result<()> {
         self.write(&format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\neverwire-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
         ))
         .await
     }

@@ -198,6 +198,39 @@ fn a_welcome_beyond_our_offset_does_not_hide_the_gap_before_it() {
     assert_eq!(course.ask(), "WebSocket a7");
 }
 
+/// What an entry's text stands for, JSON, bytes or text, is in the head of the stream alone.
+#[test]
+fn a_stream_that_was_opened_before_its_channel_had_a_type_is_opened_anew() {
+    let mut course = Course::asked(Wire::EventStream, after("a1"));
+    course
+        .hear(Signal::Opened(None))
+        .hear(Signal::Untyped(entry("a2")))
+        // It came with it, and will come again.
+        .hear(Signal::Untyped(entry("a3")));
+    assert_eq!(course.told(), ["connected event-stream"]);
+    assert_eq!(course.ask(), "EventStream a1");
+    course
+        .hear(Signal::Opened(None))
+        .hear(Signal::Entry(entry("a2")))
+        .hear(lost());
+    assert_eq!(course.told()[0], "a2");
+    // A server that was started anew may know no type again.
+    assert_eq!(course.ask(), "EventStream a2");
+    course.hear(Signal::Untyped(entry("b1")));
+    assert_eq!(course.ask(), "EventStream a2");
+}
+
+#[test]
+fn the_entries_of_a_server_that_tells_no_types_are_text() {
+    let mut course = Course::asked(Wire::EventStream, after("a1"));
+    course.hear(Signal::Untyped(entry("a2")));
+    course.ask();
+    course
+        .hear(Signal::Untyped(entry("a2")))
+        .hear(Signal::Untyped(entry("a3")));
+    assert_eq!(course.told(), ["connected event-stream", "a2", "a3"]);
+}
+
 #[test]
 fn a_reader_resumes_after_the_last_entry_or_gap() {
     for wire in [Wire::WebSocket, Wire::EventStream, Wire::Ndjson] {
