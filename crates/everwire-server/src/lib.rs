@@ -11,7 +11,8 @@
 //! and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
 //! `outbound` asks other servers, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
-//! HTTP/2, [`server`] starts and stops it all, [`reload`] gives it another configuration. `simulation`, a feature, is a shard without an operating system.
+//! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
+//! `simulation`, a feature, is a shard without an operating system.
 
 pub mod auth;
 mod census;
@@ -37,6 +38,7 @@ mod shard;
 pub mod simulation;
 mod stop;
 mod stream;
+mod tls;
 
 pub use config::{Config, ConfigError};
 pub use reload::{Reloaded, Reloader};
