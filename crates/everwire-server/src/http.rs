@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use everwire_channel::ChannelName;
 use everwire_wire::{Problem, ProblemKind};
-use http::{Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use hyper::body::Incoming;
 
 use self::{
@@ -99,7 +99,11 @@ impl Context {
             Ok(reply) => reply,
             Err(problem) => {
                 self.shared.metrics.refused(&problem);
-                Reply::Response(problem_response(&problem))
+                let mut response = problem_response(&problem);
+                if is_easily_misread(&parts) {
+                    end_connection(response.headers_mut());
+                }
+                Reply::Response(response)
             }
         };
         match &mut reply {
@@ -135,6 +139,7 @@ impl Context {
             return Err(Problem::new(ProblemKind::UriTooLong, detail).at_limit("target_bytes_max"));
         }
         check_host(parts)?;
+        check_coding(parts)?;
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
             return Ok(Reply::Response(origin.preflight()));
@@ -276,7 +281,7 @@ impl Context {
                 let content = body::collect(content, &parts.headers, config).await?;
                 let mut response = Response::new(content);
                 // What a page was sent back is never taken for a page.
-                let kind = http::HeaderValue::from_static("application/octet-stream");
+                let kind = HeaderValue::from_static("application/octet-stream");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
                 answer::never_store(response.headers_mut());
                 Ok(Reply::Response(answer::safe(response)))
@@ -303,9 +308,45 @@ fn check_no_content(content: &Incoming) -> Result<(), Problem> {
 /// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2).
 fn check_host(parts: &Parts) -> Result<(), Problem> {
     let hosts = parts.headers.get_all(header::HOST).iter().count();
-    if parts.version == http::Version::HTTP_11 && hosts != 1 {
+    if parts.version == Version::HTTP_11 && hosts != 1 {
         let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");
         return Err(Problem::new(ProblemKind::BadRequest, detail));
     }
     Ok(())
+}
+
+/// Whether what follows a refused request could be something else to a proxy in front: it may have begun to tunnel when
+/// it saw an upgrade, or read the content in another coding.
+fn is_easily_misread(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    parts.version == Version::HTTP_11
+        && (headers.contains_key(header::UPGRADE)
+            || headers.contains_key(header::TRANSFER_ENCODING))
+}
+
+/// The response is the connection's last (RFC 9112, section 9.6).
+fn end_connection(headers: &mut HeaderMap) {
+    let value = match headers.contains_key(header::CONNECTION) {
+        true => HeaderValue::from_static("upgrade, close"),
+        false => HeaderValue::from_static("close"),
+    };
+    headers.insert(header::CONNECTION, value);
+}
+
+/// Content comes as it is or in chunks, and in no other coding (RFC 9112, section 6.1): another reader of the connection
+/// could see its end elsewhere.
+fn check_coding(parts: &Parts) -> Result<(), Problem> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let understood = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    match understood {
+        true => Ok(()),
+        false => Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the request's Transfer-Encoding is not just chunked; send its content so, or with a Content-Length",
+        )),
+    }
 }

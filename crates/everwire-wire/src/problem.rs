@@ -149,6 +149,8 @@ problems! {
     TooLarge "too-large" 413 CloseCode::TOO_BIG, false, "the content is too large";
     /// The request target is longer than allowed.
     UriTooLong "uri-too-long" 414 CloseCode::POLICY, false, "the request target is too long";
+    /// The content is compressed.
+    UnsupportedEncoding "unsupported-encoding" 415 codes::BAD_MESSAGE, false, "compressed content is not taken";
     /// The address speaks WebSocket only, or another version of it.
     UpgradeRequired "upgrade-required" 426 CloseCode::PROTOCOL_ERROR, false, "a WebSocket handshake is needed here";
     /// Too many requests or lines from this caller.

@@ -56,6 +56,13 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
                 HeaderValue::from_static("13"),
             );
         }
+        ProblemKind::UnsupportedEncoding => {
+            // RFC 9110, section 12.5.3.
+            headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+        }
         ProblemKind::Overloaded | ProblemKind::Stopping | ProblemKind::TooMany => {
             headers
                 .entry(header::RETRY_AFTER)

@@ -18,12 +18,13 @@ use crate::{
     stream::{EntryStream, SessionStream},
 };
 
-/// A request's content, whole. Larger than the limit is 413, slower than the limit 408.
+/// A request's content, whole. Larger than the limit is 413, slower than the limit 408, compressed 415.
 pub(crate) async fn collect(
     content: Incoming,
     headers: &HeaderMap,
     config: &Config,
 ) -> Result<Bytes, Problem> {
+    check_encoding(headers)?;
     let bytes_max = config.limits.content_bytes_max;
     let too_large = || {
         Problem::new(
@@ -37,8 +38,8 @@ pub(crate) async fn collect(
     let announced = content.size_hint().lower();
     let limit = Duration::from_millis(config.http.content_ms);
     if announced > bytes_max as u64 {
-        // Who asks first is told before it sends anything (RFC 9110, section 10.1.1).
-        if !headers.contains_key(header::EXPECT) {
+        // Who asks first is told before it sends anything (RFC 9110, section 10.1.1), and so is who would not be heard out.
+        if !headers.contains_key(header::EXPECT) && announced <= DISCARDED_BYTES_MAX {
             let _ = tokio::time::timeout(limit, discard(content)).await;
         }
         return Err(too_large());
@@ -68,6 +69,18 @@ pub(crate) async fn collect(
                 "the content did not arrive within {} ms (http.content_ms)",
                 config.http.content_ms
             ),
+        )),
+    }
+}
+
+/// Content is kept as it comes, and readers are not told of any encoding (RFC 9110, section 8.4).
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            ProblemKind::UnsupportedEncoding,
+            "the content has a Content-Encoding; send it as it is, without that field",
         )),
     }
 }
@@ -107,13 +120,15 @@ async fn gather(content: &mut Incoming, bytes_max: usize) -> Result<Bytes, Cut> 
     })
 }
 
+/// Bytes that are taken of a content that is too large.
+const DISCARDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Takes the rest of a content that is too large, within reason: a client that is cut off while it sends sees a
 /// broken connection instead of the answer.
 async fn discard(mut content: Incoming) {
-    const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
     let mut discarded = 0;
     while let Some(Ok(frame)) = content.frame().await {
-        discarded += frame.data_ref().map_or(0, Bytes::len);
+        discarded += frame.data_ref().map_or(0, Bytes::len) as u64;
         if discarded > DISCARDED_BYTES_MAX {
             return;
         }

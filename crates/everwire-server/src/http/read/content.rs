@@ -11,6 +11,9 @@ use crate::{
     shard::PollShape,
 };
 
+/// Whoever publishes chooses the type, a page even. Opened in a browser it runs nothing, and is of no site.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+
 /// The answer to a live reader that is not left waiting: what there is, or that there is nothing yet.
 pub(crate) fn live_answer(
     shape: &PollShape,
@@ -68,6 +71,7 @@ pub(super) fn content(
     };
     let mut response = answer::safe(Response::new(page.body));
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     describe(state, headers);
     headers.remove(answer::STREAM_CLOSED);
     let next = log.offset_at(page.sequence).unwrap_or_else(|| log.head());
