@@ -97,6 +97,45 @@ fn every_link_of_the_manual_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_threat_names_tests_that_exist_and_every_attack_is_named() {
+    let tests = tests();
+    let text = read("SECURITY.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: BTreeSet<_> = quoted.filter(|quoted| quoted.contains("::")).collect();
+    for name in &named {
+        assert!(tests.contains(*name), "SECURITY.md names {name}");
+    }
+    for test in tests.iter().filter(|test| test.starts_with("attacks::")) {
+        assert!(
+            named.contains(test.as_str()),
+            "SECURITY.md leaves out {test}"
+        );
+    }
+}
+
+/// The tests of whole servers, each with the file that it is in: `sessions::a_session_…`, `attacks::names::a_path_…`.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for (folder, prefix) in [
+        ("crates/everwire/tests", ""),
+        ("crates/everwire/tests/attacks", "attacks::"),
+        ("crates/everwire-server/tests", ""),
+    ] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let (Some(stem), Ok(text)) = (path.file_stem(), fs::read_to_string(&path)) else {
+                continue; // a folder
+            };
+            let stem = stem.to_str().unwrap();
+            let marked = text.split("#[test]\n").skip(1);
+            let names = marked.filter_map(|test| test.split_once("fn ")?.1.split_once('('));
+            tests.extend(names.map(|(name, _)| format!("{prefix}{stem}::{name}")));
+        }
+    }
+    tests
+}
+
 /// The targets of all links.
 fn links(text: &str) -> Vec<String> {
     text.split("](")
@@ -123,9 +162,14 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 /// Every page of the manual, from the project's root.
 fn pages() -> Vec<String> {
-    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .map(str::to_owned)
-        .into();
+    let mut pages: Vec<_> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+    ]
+    .map(str::to_owned)
+    .into();
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".md") {

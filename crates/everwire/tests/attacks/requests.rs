@@ -1,0 +1,111 @@
+//! Requests of which two readers could think differently: whoever hides one request in another (request smuggling), or
+//! speaks HTTP in a way that a proxy in front would not.
+
+use crate::victim::Victim;
+
+/// A request that must never be taken for one of its own: it stands where content should.
+const HIDDEN: &str = "POST /channels/target HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhidden";
+
+/// What becomes of a request.
+enum Outcome {
+    /// It is refused with this status, and the connection is ended: what follows is not read as a request.
+    Ended(u16),
+    /// It means what it says: this status, and the next request on the connection is answered after it.
+    Taken(u16),
+}
+use Outcome::{Ended, Taken};
+
+#[test]
+fn nobody_hides_a_request_in_another() {
+    let victim = Victim::start("");
+    let append = |fields: &str, content: &str| {
+        format!(
+            "POST /channels/target HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{fields}\r\n{content}"
+        )
+    };
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let chunks = |chunks: &str| append(chunked, chunks);
+    let get = |fields: &str| format!("GET /healthz HTTP/1.1\r\n{fields}\r\n");
+    let attacks = [
+        // RFC 9112, section 6.3: two lengths, or one that no two readers agree on.
+        ("both lengths", append("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("both lengths, the other way round", append("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "0\r\n\r\n"), Ended(400)),
+        ("two lengths that differ", append("Content-Length: 0\r\nContent-Length: 4\r\n", ""), Ended(400)),
+        ("a list of lengths", append("Content-Length: 4, 4\r\n", "abcd"), Ended(400)),
+        ("a length with a sign", append("Content-Length: +4\r\n", "abcd"), Ended(400)),
+        ("a negative length", append("Content-Length: -1\r\n", "abcd"), Ended(400)),
+        ("a length in hexadecimal", append("Content-Length: 0x4\r\n", "abcd"), Ended(400)),
+        ("a length beyond all numbers", append("Content-Length: 99999999999999999999999\r\n", "abcd"), Ended(400)),
+        // Section 6.1: a coding that is not applied, or not last, or not known.
+        ("an unknown coding", append("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("no coding at all", append("Transfer-Encoding: identity\r\n", "0\r\n\r\n"), Ended(400)),
+        ("chunked, and then not", append("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"), Ended(400)),
+        ("chunked twice", append("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("compressed and chunked", append("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("two codings in two fields", append("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("a coding behind a control character", append("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"), Ended(400)),
+        ("a space before the colon", append("Transfer-Encoding : chunked\r\nContent-Length: 4\r\n", "abcd"), Ended(400)),
+        ("chunks in HTTP/1.0", chunks("0\r\n\r\n").replacen("1.1", "1.0", 1), Ended(400)),
+        // Sections 5.1 and 5.2.
+        ("a folded field", append("X: a\r\n Content-Length: 4\r\n", ""), Ended(400)),
+        ("a folded coding", append("Transfer-Encoding:\r\n chunked\r\nContent-Length: 4\r\n", "abcd"), Ended(400)),
+        ("a bare CR in a value", append("X: a\rContent-Length: 4\r\nContent-Length: 0\r\n", ""), Ended(400)),
+        ("a NUL in a value", append("X: a\0b\r\nContent-Length: 0\r\n", ""), Ended(400)),
+        ("a field without a name", append(": x\r\nContent-Length: 0\r\n", ""), Ended(400)),
+        ("a space before the first field", get(" Host: x\r\n"), Ended(400)),
+        // Section 7.1.
+        ("a chunk that is longer than it says", chunks("4\r\nabcdXX0\r\n\r\n"), Ended(400)),
+        ("a chunk of hexadecimal with a prefix", chunks("0x4\r\nabcd\r\n0\r\n\r\n"), Ended(400)),
+        ("a chunk of negative size", chunks("-4\r\nabcd\r\n0\r\n\r\n"), Ended(400)),
+        ("a chunk beyond all numbers", chunks("FFFFFFFFFFFFFFFFF\r\nabcd\r\n0\r\n\r\n"), Ended(400)),
+        ("chunks that end in a bare LF", chunks("4\nabcd\n0\n\n"), Ended(400)),
+        ("an extension with a bare LF", chunks("4;a\nb\r\nabcd\r\n0\r\n\r\n"), Ended(400)),
+        ("a trailer that is a length", chunks("4\r\nabcd\r\n0\r\nContent-Length: 9\r\n\r\n"), Taken(204)),
+        // Section 3: request lines.
+        ("HTTP/0.9", "GET /healthz\r\n\r\n".to_owned(), Ended(400)),
+        ("a version to come", get("Host: x\r\n").replacen("1.1", "1.2", 1), Ended(400)),
+        ("a version in lower case", get("Host: x\r\n").replacen("HTTP", "http", 1), Ended(400)),
+        ("a space in the target", get("Host: x\r\n").replacen("healthz", "health z", 1), Ended(400)),
+        ("tabs for spaces", get("Host: x\r\n").replacen(' ', "\t", 2), Ended(400)),
+        ("a method that is none", get("Host: x\r\n").replacen("GET", "G@T", 1), Ended(400)),
+        // RFC 9110, section 7.2: whom it is for.
+        ("no host", get(""), Taken(400)),
+        ("two hosts", get("Host: x\r\nHost: y\r\n"), Taken(400)),
+        // A read has no content that another reader could take for a request.
+        ("content of a read", "GET /channels/target HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd".to_owned(), Taken(400)),
+        // A proxy may have begun to tunnel when it saw the request, and not the refusal.
+        (
+            "an upgrade that is refused",
+            "GET /channels/target HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_owned(),
+            Ended(426),
+        ),
+        // What is compressed would be kept as it is, and mean nothing to readers.
+        ("compressed content", append("Content-Encoding: gzip\r\nContent-Length: 4\r\n", "abcd"), Taken(415)),
+        // Harmless, and allowed (RFC 9112, section 2.2): the same for all that reads it here.
+        ("lines that end in a bare LF", append("Content-Length: 4\r\n", "abcd").replace("\r\n", "\n"), Taken(204)),
+        ("the same length twice", append("Content-Length: 4\r\nContent-Length: 4\r\n", "abcd"), Taken(204)),
+        ("a chunk with an extension", chunks("4;a=b\r\nabcd\r\n0\r\n\r\n"), Taken(204)),
+    ];
+    for (name, request, outcome) in attacks {
+        let before = victim.metric("everwire_entries_published_total");
+        let answered = victim.all(format!("{request}{HIDDEN}"));
+        let statuses: Vec<u16> = statuses(&answered);
+        let (expected, entries) = match outcome {
+            Ended(status) => (vec![status], 0),
+            Taken(status @ 204) => (vec![status, 204], 2),
+            Taken(status) => (vec![status, 204], 1),
+        };
+        assert_eq!(statuses, expected, "{name}: {answered}");
+        let published = victim.metric("everwire_entries_published_total") - before;
+        assert_eq!(published, entries, "{name}");
+    }
+}
+
+/// The status of each response, in order. No content here looks like one.
+fn statuses(answered: &str) -> Vec<u16> {
+    let heads = answered.split("HTTP/1.1 ").skip(1);
+    heads
+        .filter_map(|head| head.get(..3)?.parse().ok())
+        .collect()
+}
