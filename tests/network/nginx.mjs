@@ -21,16 +21,16 @@ export function naive(more = "") {
 }
 
 /**
- * Runs nginx until the test ends, with `sites` in its `http` block: where these say port 443 it listens on a free one,
- * in clear text, and where they say 127.0.0.1:8080 it leads to `server`. Gives its URL.
+ * Runs nginx until the test ends, with `sites` in its `http` block, or in its `stream` block: where these say port 443 it
+ * listens on a free one, in clear text, and where they say 127.0.0.1:8080 it leads to `server`. Gives its URL.
  */
-export async function startNginx(t, server, sites) {
+export async function startNginx(t, server, sites, block = "http") {
   const folder = mkdtempSync(join(tmpdir(), "everwire-nginx-"));
   // Its workers are another user, if it is started by root, and put large contents there.
   chmodSync(folder, 0o711);
   const port = await freePort();
   const configured = sites.replace(/listen .*443( ssl)?;/, `listen 127.0.0.1:${port};`).replaceAll("127.0.0.1:8080", server.host);
-  writeFileSync(join(folder, "nginx.conf"), configuration(configured));
+  writeFileSync(join(folder, "nginx.conf"), configuration(configured, block));
 
   const child = spawn("nginx", ["-p", folder, "-c", "nginx.conf", "-e", "stderr"], { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";
@@ -47,19 +47,25 @@ export async function startNginx(t, server, sites) {
   return `http://127.0.0.1:${port}`;
 }
 
-function configuration(sites) {
+function configuration(sites, block) {
+  if (block === "stream") return `load_module ${STREAM_MODULE};\n${START}stream {\n${sites}\n}\n`;
   const own = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `  ${name}_temp_path ${name};`);
-  return `daemon off;
-pid nginx.pid;
-worker_processes 1;
-events { worker_connections 256; }
-http {
+  return `${START}http {
   access_log off;
 ${own.join("\n")}
 ${sites}
 }
 `;
 }
+
+const START = `daemon off;
+pid nginx.pid;
+worker_processes 1;
+events { worker_connections 256; }
+`;
+
+/** Where Debian's package libnginx-mod-stream puts what passes on connections instead of requests. */
+const STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");

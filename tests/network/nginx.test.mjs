@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { request } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { connect } from "../../clients/typescript/dist/index.js";
 import { Inbox, soon } from "../clients/inbox.mjs";
@@ -97,4 +98,39 @@ describe("behind nginx as docs/operations.md has it", () => {
       assert.ok(silent > 0 && waits > silent, `${name} is ${silent} ms, and nginx waits ${waits} ms`);
     }
   });
+});
+
+// The server counts lines by client: each may have one.
+describe("whoever is behind nginx", () => {
+  const limited = (more = "") =>
+    `${GRANTED}[http]\ntrusted_proxies = ["127.0.0.1"]\n${more}[limits]\nlines_per_address_max = 1\n`;
+
+  /** The status with which a stream is answered that is asked for from another address of this machine. */
+  function asks(t, url, localAddress, headers = {}) {
+    return new Promise((known, failed) => {
+      const asked = request(`${url}/channels/news`, { localAddress, headers: { accept: "text/event-stream", ...headers } });
+      t.after(() => asked.destroy());
+      asked.on("response", ({ statusCode }) => known(statusCode)).on("error", failed).end();
+    });
+  }
+
+  for (const [what, config, sites, block] of [
+    ["is named by X-Forwarded-For", limited(), DOCUMENTED, "http"],
+    [
+      "is named by the PROXY protocol",
+      limited('proxy_protocol = "required"\n'),
+      "server {\n  listen 127.0.0.1:443;\n  proxy_pass 127.0.0.1:8080;\n  proxy_protocol on;\n}\n",
+      "stream",
+    ],
+  ]) {
+    test(what, async (t) => {
+      const limiting = await startServer({ dev: false, config });
+      t.after(() => limiting.stop());
+      const url = await startNginx(t, limiting, sites, block);
+      assert.equal(await asks(t, url, "127.0.0.2"), 200);
+      assert.equal(await asks(t, url, "127.0.0.2"), 429);
+      assert.equal(await asks(t, url, "127.0.0.2", { "x-forwarded-for": "203.0.113.7" }), 429, "whatever it says itself");
+      assert.equal(await asks(t, url, "127.0.0.3"), 200);
+    });
+  }
 });

@@ -15,7 +15,6 @@ const ONLY_WITH_A_FAKE = {
   "a drain is obeyed to the millisecond": "a server that stops chooses the time by chance",
   "a token is replaced before it expires, on the open line": "nobody issues tokens here; credentials are tested by themselves",
   "a token that is refused before its time is fetched anew, and the wire does not change": "nobody issues tokens here; credentials are tested by themselves",
-  "publications that are too many wait and are sent again": "how many the server refuses depends on when they come",
 };
 
 /** A server that may be ended and started again where it was. */

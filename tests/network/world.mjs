@@ -29,11 +29,20 @@ anonymous = ["read", "publish"]
 match = "trimmed/**"
 retain_entries = 1
 [[rules]]
+match = "paced/**"
+appends_per_caller_max = 1
+[[rules]]
 match = "secret/**"
 anonymous = []
 [limits]
 appends_per_second_max = 0
 `;
+
+/** Which channels a scenario needs that has such a step. */
+const RULES = [
+  ["trim", "trimmed/"],
+  ["refuse_publications", "paced/"],
+];
 
 /** In the words of a server where nobody has shown a credential. */
 const SAID_HERE = { forbidden: "unauthorized" };
@@ -64,7 +73,8 @@ export class World {
     world.#server = server;
     world.#proxy = await FaultProxy.to(server.host);
     // No channel is that of another scenario. Short, since the table counts bytes.
-    world.#prefix = `${steps.some((step) => step.do === "trim") ? "trimmed/" : ""}${number}/`;
+    const rule = RULES.find(([what]) => steps.some((step) => step.do === what))?.[1] ?? "";
+    world.#prefix = `${rule}${number}/`;
     world.#client = new Client(() => world.#record());
     return world;
   }
@@ -112,6 +122,8 @@ export class World {
         return this.#restart(members.keep_logs);
       case "trim":
         return assert.equal(members.keep, 1, "retention is set to one entry");
+      case "refuse_publications":
+        return this.#useUpPace("a");
       case "close_channel":
         return this.#post(members.channel, { headers: { "stream-closed": "true" } });
       case "wake":
@@ -141,6 +153,13 @@ export class World {
   async #append({ channel, data }) {
     const headers = { "content-type": "application/json" };
     await this.#post(channel, { headers, body: JSON.stringify(data) });
+  }
+
+  /** Has the server refuse what comes next on a channel: with as many attempts as its rule has, which append nothing. */
+  async #useUpPace(channel) {
+    const url = `${this.#server.url}/channels/${this.#inside(channel)}`;
+    const attempt = { method: "POST", headers: { "content-type": "application/json" }, body: "no JSON" };
+    while ((await fetch(url, attempt)).status !== 429);
   }
 
   async #post(channel, request) {

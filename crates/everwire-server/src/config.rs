@@ -12,12 +12,16 @@ use std::borrow::Cow;
 mod credential;
 mod document;
 mod fixed;
+mod network;
+mod proxy;
 mod rule;
 mod tree;
 mod url;
 
 pub use credential::{Algorithm, ApiKey, Grant, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
+pub use network::Network;
+pub use proxy::{ProxyFields, ProxyProtocol};
 pub use rule::{Action, Create, Rule, Rules};
 pub use tree::{
     Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,

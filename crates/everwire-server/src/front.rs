@@ -1,7 +1,8 @@
 //! The front: connections until they are lines.
 //!
 //! ```text
-//!  accept ─▶ first bytes ─┬─ "PRI * HTTP/2.0" ─▶ HTTP/2, on the workers
+//!  accept ─▶ PROXY header, where proxies send one
+//!         ─▶ first bytes ─┬─ "PRI * HTTP/2.0" ─▶ HTTP/2, on the workers
 //!                         └─ anything else    ─▶ HTTP/1.1 by hyper, on this thread
 //!                                                   │ a response that stays open
 //!                                                   ▼
@@ -10,6 +11,7 @@
 //! ```
 
 mod accept;
+mod announced;
 mod core;
 mod h1;
 mod h2;

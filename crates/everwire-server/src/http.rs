@@ -30,7 +30,7 @@ mod query;
 pub(crate) mod read;
 mod target;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use everwire_channel::ChannelName;
@@ -50,7 +50,9 @@ use crate::{
     clock,
     config::Action,
     outbound::Outbound,
+    proxy::Client,
     publish::Publisher,
+    rate::Account,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
 };
@@ -70,7 +72,9 @@ pub(crate) struct Context {
 /// Who asks, and from where.
 pub(crate) struct Asker<'r> {
     pub caller: Caller,
-    pub peer: SocketAddr,
+    pub client: &'r Client,
+    /// Who pays for what it does.
+    pub account: Account,
     pub origin: &'r Origin,
 }
 
@@ -90,11 +94,20 @@ impl Context {
         context
     }
 
+    /// Who sends a request on a connection that leads to `hop`.
+    pub fn client<B>(&self, request: &Request<B>, hop: IpAddr) -> Client {
+        let (client, malformed) = Client::of(hop, request.headers(), &self.shared.live.config.http);
+        if malformed.is_some() {
+            self.shared.metrics.proxy_not_understood();
+        }
+        client
+    }
+
     /// Serves one request.
-    pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+    pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Reply {
         let (parts, content) = request.into_parts();
-        let origin = Origin::of(&parts.headers, &self.shared.live.config);
-        let reply = self.route(&parts, content, peer, &origin).await;
+        let origin = Origin::of(&parts.headers, client, &self.shared.live.config);
+        let reply = self.route(&parts, content, client, &origin).await;
         let mut reply = match reply {
             Ok(reply) => reply,
             Err(problem) => {
@@ -123,7 +136,7 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        peer: SocketAddr,
+        client: &Client,
         origin: &Origin,
     ) -> Result<Reply, Problem> {
         let target_bytes_max = self.shared.live.config.limits.target_bytes_max;
@@ -149,24 +162,24 @@ impl Context {
         }
         match target {
             Target::Channel(dialect, name) => {
-                let asker = self.asker(parts, origin, peer)?;
+                let asker = self.asker(parts, origin, client)?;
                 self.channel(parts, content, &asker, dialect, name).await
             }
             Target::Presence(name) => {
-                let asker = self.asker(parts, origin, peer)?;
+                let asker = self.asker(parts, origin, client)?;
                 self.presence(parts, &content, &asker, &name)
             }
             Target::Publish => {
-                let asker = self.asker(parts, origin, peer)?;
+                let asker = self.asker(parts, origin, client)?;
                 self.batch(parts, content, &asker).await
             }
             Target::Connect => {
-                let asker = self.asker(parts, origin, peer)?;
+                let asker = self.asker(parts, origin, client)?;
                 self.connect(parts, &content, &asker)
             }
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
-            Target::Echo => self.echo(parts, content).await,
+            Target::Echo => self.echo(parts, content, client).await,
             Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(answer::method_not_allowed(&parts.method, "GET, HEAD"));
@@ -197,13 +210,13 @@ impl Context {
             }
             Method::POST => {
                 self.permit(asker, Action::Publish, &name)?;
-                self.append(parts, content, asker.peer, dialect, &name)
+                self.append(parts, content, asker, dialect, &name)
                     .await
                     .map(Reply::Response)
             }
             Method::PUT => {
                 self.permit(asker, Action::Publish, &name)?;
-                self.create(parts, content, asker.peer, dialect, &name)
+                self.create(parts, content, asker, dialect, &name)
                     .await
                     .map(Reply::Response)
             }
@@ -230,7 +243,7 @@ impl Context {
         &self,
         parts: &Parts,
         origin: &'r Origin,
-        peer: SocketAddr,
+        client: &'r Client,
     ) -> Result<Asker<'r>, Problem> {
         let cookie = self.shared.live.config.tokens.cookie.as_str();
         let cookie = (!cookie.is_empty() && origin.vouches(&parts.headers)).then_some(cookie);
@@ -239,8 +252,9 @@ impl Context {
             Some(shown) => (self.shared.live.authority).caller(shown.reveal(), clock::unix_ms())?,
         };
         Ok(Asker {
+            account: self.shared.rate.account(&caller, client.address),
             caller,
-            peer,
+            client,
             origin,
         })
     }
@@ -250,8 +264,8 @@ impl Context {
         asker.caller.permit(&self.shared.live.rules, action, name)
     }
 
-    fn publisher(&self, peer: SocketAddr) -> Publisher<'_> {
-        self.shared.publisher(peer.ip(), clock::unix_ms())
+    fn publisher(&self, account: Account) -> Publisher<'_> {
+        self.shared.publisher(account, clock::unix_ms())
     }
 
     /// The answer to a request for one more line than there may be.
@@ -265,7 +279,12 @@ impl Context {
         response
     }
 
-    async fn echo(&self, parts: &Parts, content: Incoming) -> Result<Reply, Problem> {
+    async fn echo(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        client: &Client,
+    ) -> Result<Reply, Problem> {
         let config = &self.shared.live.config;
         if !config.echo.enabled && !config.dev {
             return Err(Problem::new(
@@ -274,7 +293,8 @@ impl Context {
             ));
         }
         if read::wants_websocket(parts) {
-            return read::echo_line(parts).map(|line| Reply::Line(Box::new(line)));
+            let account = (self.shared.rate).account(&Caller::Anybody, client.address);
+            return read::echo_line(parts, account).map(|line| Reply::Line(Box::new(line)));
         }
         match parts.method {
             Method::POST => {

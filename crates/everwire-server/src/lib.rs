@@ -8,7 +8,7 @@
 //! ```
 //!
 //! In reading order: [`config`] is what can be set, `live` the configuration that holds now, [`auth`] tells who asks
-//! and what that may do, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
+//! and what that may do, [`proxy`] from where, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
 //! `outbound` asks other servers, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
@@ -28,6 +28,7 @@ mod metrics;
 mod outbound;
 mod pipe;
 mod presence;
+pub mod proxy;
 mod publish;
 mod rate;
 pub mod reload;

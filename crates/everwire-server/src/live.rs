@@ -17,6 +17,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::{
     auth::Authority,
     config::{Config, ConfigError, Rules},
+    rate::Kind,
 };
 
 /// One configuration, with what is made from it.
@@ -65,11 +66,14 @@ impl Live {
         }
     }
 
-    /// So many appends a second are taken from one address; 0 is any number.
-    pub fn appends_per_second_max(&self) -> u32 {
-        match self.config.dev {
-            true => 0,
-            false => self.config.limits.appends_per_second_max,
+    /// So many appends a second are taken from one caller of a kind; 0 is any number.
+    pub fn appends_per_second_max(&self, kind: Kind) -> u32 {
+        let limits = &self.config.limits;
+        match kind {
+            _ if self.config.dev => 0,
+            Kind::Address => limits.appends_per_second_max,
+            Kind::User => limits.appends_per_second_user_max,
+            Kind::Key => limits.appends_per_second_key_max,
         }
     }
 
@@ -173,7 +177,10 @@ mod tests {
                 dev,
                 ..Config::default()
             });
-            let found = (live.appends_per_second_max(), live.lines_per_address_max());
+            let found = (
+                live.appends_per_second_max(Kind::Address),
+                live.lines_per_address_max(),
+            );
             assert_eq!(found, expected, "dev = {dev}");
         }
     }

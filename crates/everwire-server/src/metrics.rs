@@ -26,6 +26,7 @@ pub struct Metrics {
     limits_met: Family<Limit, Counter>,
     lines_failed: Family<Code, Counter>,
     connections_refused: Counter,
+    proxies_not_understood: Counter,
     presence_changes: Counter,
     events_told: Counter,
     events_left_out: Counter,
@@ -113,6 +114,11 @@ impl Metrics {
                 "connections_refused",
                 "Connections closed at once for their number",
             ),
+            proxies_not_understood: register(
+                &mut registry,
+                "proxies_not_understood",
+                "Requests whose trusted proxy says something of their client that is not understood",
+            ),
             presence_changes: register(
                 &mut registry,
                 "presence_changes",
@@ -188,6 +194,15 @@ impl Metrics {
             .inc();
     }
 
+    /// A line is ended because of what came in on it.
+    pub(crate) fn line_refused(&self, problem: &everwire_wire::Problem) {
+        let close_code = problem.kind.close_code().as_u16();
+        self.lines_failed.get_or_create(&Code { close_code }).inc();
+        if let Some(limit) = problem.limit {
+            self.limit_met(limit);
+        }
+    }
+
     pub(crate) fn gap_told(&self) {
         self.gaps.inc();
     }
@@ -255,6 +270,11 @@ impl Metrics {
 
     fn reload(&self, outcome: &'static str) {
         self.reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// What a trusted proxy says of a request is not understood.
+    pub(crate) fn proxy_not_understood(&self) {
+        self.proxies_not_understood.inc();
     }
 
     /// A roster went from so many members to so many, and so many joins and leaves were told.

@@ -1,6 +1,6 @@
 //! Publishing: what is the same for an append by HTTP, a batch, and a message on a WebSocket.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
@@ -16,7 +16,7 @@ use crate::{
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
     live::Live,
     metrics::Metrics,
-    rate::Rate,
+    rate::{Account, Kind, Rate, TooFast},
 };
 
 /// Appends on behalf of somebody who may.
@@ -26,32 +26,55 @@ pub(crate) struct Publisher<'a> {
     pub hub: &'a Hub,
     pub metrics: &'a Metrics,
     pub rate: &'a Rate,
-    /// Whose appends are counted.
-    pub peer: IpAddr,
+    /// Who pays for them.
+    pub account: Account,
     pub now_ms: u64,
 }
 
 impl Publisher<'_> {
     /// Counts one append, or one batch, against the caller's rate.
     pub fn admit(&self) -> Result<(), Problem> {
-        let per_second_max = self.live.appends_per_second_max();
-        self.rate.admit(self.peer, per_second_max).map_err(|wait_s| {
-            Problem::new(
-                ProblemKind::TooMany,
-                format!(
-                    "more appends come from this address than limits.appends_per_second_max allows; wait {wait_s} s"
-                ),
-            )
-            .with("retry_after", wait_s)
-            .at_limit("appends_per_second_max")
+        let kind = self.account.kind();
+        let per_second = self.live.appends_per_second_max(kind);
+        (self.rate.admit(self.account, per_second)).map_err(|too_fast| {
+            let whose = match kind {
+                Kind::Address => "from this address",
+                Kind::User => "from this user",
+                Kind::Key => "with this API key",
+            };
+            self.too_fast(too_fast, whose, "limits", kind.setting())
         })
+    }
+
+    /// Counts one append against the rate that the channel's rule gives to each caller.
+    pub fn admit_to(&self, name: &ChannelName) -> Result<(), Problem> {
+        let per_second = self.live.rules.appends_per_caller_max(name);
+        (self.rate.admit_to(name, self.account, per_second)).map_err(|too_fast| {
+            let whose = "to this channel from one caller";
+            self.too_fast(too_fast, whose, "channels", "appends_per_caller_max")
+        })
+    }
+
+    fn too_fast(
+        &self,
+        TooFast { wait_s }: TooFast,
+        whose: &str,
+        section: &str,
+        setting: &'static str,
+    ) -> Problem {
+        let detail = format!(
+            "more appends come {whose} than {section}.{setting} allows a second; wait {wait_s} s"
+        );
+        Problem::new(ProblemKind::TooMany, detail)
+            .with("retry_after", wait_s)
+            .at_limit(setting)
     }
 
     /// Counts the appends of a batch beyond the one that admitted it.
     pub fn charge(&self, count: usize) {
-        let per_second_max = self.live.appends_per_second_max();
+        let per_second = self.live.appends_per_second_max(self.account.kind());
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.rate.charge(self.peer, per_second_max, count);
+        self.rate.charge(self.account, per_second, count);
     }
 
     /// Appends to a channel by name, which is made where its rule says so. Who has `found` it already need not
@@ -87,6 +110,9 @@ impl Publisher<'_> {
         append: Append<'a>,
     ) -> Result<Result<Appended, Problem>, Removed<'a>> {
         let entries = append.entries.len() as u64;
+        if let Err(problem) = self.check_sizes(channel.name(), &append.entries) {
+            return Ok(Err(problem));
+        }
         if entries > 0 && self.hub.is_full(&self.live.config.limits) {
             return Ok(Err(Problem::new(
                 ProblemKind::Overloaded,
@@ -99,6 +125,23 @@ impl Publisher<'_> {
             self.metrics.published(entries);
         }
         Ok(result.map_err(|error| append_problem(&error)))
+    }
+
+    /// Refuses entries that are larger than the channel's rule has it.
+    fn check_sizes(&self, name: &ChannelName, entries: &[Draft]) -> Result<(), Problem> {
+        let bytes_max = self.live.rules.entry_bytes_max(name);
+        let largest = entries.iter().map(|entry| entry.payload.len()).max();
+        match largest {
+            Some(bytes) if bytes_max > 0 && bytes > bytes_max => {
+                let detail = format!(
+                    "an entry has {bytes} bytes, and {name} takes {bytes_max} (channels.entry_bytes_max); send it in parts"
+                );
+                Err(Problem::new(ProblemKind::TooLarge, detail)
+                    .with("bytes_max", bytes_max)
+                    .at_limit("entry_bytes_max"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Appends one message of a raw WebSocket.
@@ -138,6 +181,7 @@ pub(crate) fn line_message(
         return Err(may_not(channel.name()));
     }
     publisher.admit()?;
+    publisher.admit_to(channel.name())?;
     publisher.raw_message(channel, named, kind, Bytes::copy_from_slice(payload))
 }
 

@@ -1,96 +1,252 @@
-//! How many appends one address may make: the generic cell rate algorithm, one time stamp an address.
+//! How many appends a caller may make: the generic cell rate algorithm, one time an account.
+//!
+//! ```text
+//!  user of a token ─┐                       ┌─ until when its appends so far take, at its rate
+//!  API key ─────────┼─▶ account (a number) ─┼─ the same in each channel whose rule paces it
+//!  address ─────────┘                       └─ …
+//! ```
+//!
+//! An account is a keyed hash of whom it is for, so that each line can keep its own in four bytes, and nobody can choose
+//! whose account to share. Two callers in four billion share one by chance, and then share a rate.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::{BuildHasher, Hash},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How much of its rate each address has used up.
-#[derive(Default)]
+use everwire_channel::ChannelName;
+
+use crate::{
+    auth::{Caller, Who},
+    census::neighbourhood,
+};
+
+/// How much of their rates callers have used up.
 pub(crate) struct Rate {
-    /// When each address would have used up what it was admitted for.
-    used_until: Mutex<HashMap<IpAddr, Instant>>,
+    hasher: RandomState,
+    started: Instant,
+    accounts: Mutex<Accounts>,
 }
 
-/// In a burst, an address may be ahead of the sustained rate by so much.
+/// Who pays for an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Account(u32);
+
+/// What an account is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Whoever comes from an address and shows no credential that names somebody.
+    Address = 0,
+    /// The user that tokens name.
+    User = 1,
+    /// A server, by its API key.
+    Key = 2,
+}
+
+/// How long to wait, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooFast {
+    pub wait_s: u64,
+}
+
+#[derive(Default)]
+struct Accounts {
+    /// When each would have used up what it was admitted for, in nanoseconds since the start.
+    used_until: HashMap<u64, u64>,
+    /// For those who came when all places were taken: they share one.
+    crowd_until: u64,
+    /// At so many, those whose time has passed are forgotten.
+    sweep_at: usize,
+    /// When that was done last.
+    swept_ns: u64,
+}
+
+/// In a burst, a caller may be ahead of the sustained rate by so much.
 const BURST: Duration = Duration::from_secs(2);
 
-/// Addresses that are remembered before those whose time has passed are forgotten.
-const REMEMBERED: usize = 10_000;
+/// Accounts that are kept at once at most, about 3 MB. Further callers share one, and its rate.
+const ACCOUNTS_MAX: usize = 100_000;
+
+/// Accounts that may be there before it is looked for some to forget.
+const ACCOUNTS_FEW: usize = 10_000;
+
+/// Accounts are not looked through more often.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            started: Instant::now(),
+            accounts: Mutex::default(),
+        }
+    }
+}
 
 impl Rate {
-    /// Admits one of so many a second, or tells how many seconds to wait. 0 a second is any number.
-    pub fn admit(&self, address: IpAddr, per_second_max: u32) -> Result<(), u64> {
-        match interval(per_second_max) {
-            Some(interval) => self.admit_at(address, interval, Instant::now()),
+    /// Who pays for what this caller does at this address.
+    pub fn account(&self, caller: &Caller, address: IpAddr) -> Account {
+        self.account_of(caller)
+            .unwrap_or_else(|| self.number(Kind::Address, neighbourhood(address)))
+    }
+
+    /// The same by its credential alone, if that names somebody.
+    pub fn account_of(&self, caller: &Caller) -> Option<Account> {
+        match &caller.as_known()?.who {
+            Who::Token { user, .. } => Some(self.number(Kind::User, user.as_ref()?.as_str())),
+            Who::Server(id) => Some(self.number(Kind::Key, id.as_str())),
+        }
+    }
+
+    /// Admits one append of so many a second, or tells how long to wait. 0 a second is any number.
+    pub fn admit(&self, account: Account, per_second: u32) -> Result<(), TooFast> {
+        match interval_ns(per_second) {
+            Some(interval) => self
+                .accounts()
+                .admit(account.0.into(), interval, self.now_ns()),
             None => Ok(()), // without asking the clock
         }
     }
 
-    /// Counts `count` more that came with one that was admitted. They are not refused, but what comes after them
-    /// waits until they are paid for.
-    pub fn charge(&self, address: IpAddr, per_second_max: u32, count: u32) {
-        let Some(interval) = interval(per_second_max).filter(|_| count > 0) else {
-            return;
+    /// The same for a channel that takes so many a second from each caller.
+    pub fn admit_to(
+        &self,
+        channel: &ChannelName,
+        account: Account,
+        per_second: u32,
+    ) -> Result<(), TooFast> {
+        let Some(interval) = interval_ns(per_second) else {
+            return Ok(());
         };
-        let now = Instant::now();
-        let mut used_until = self
-            .used_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let until = used_until.entry(address).or_insert(now);
-        *until = (*until).max(now) + interval * count;
+        let channel = self.hasher.hash_one(channel.as_str()) | 1 << 63;
+        let key = channel ^ u64::from(account.0);
+        self.accounts().admit(key, interval, self.now_ns())
     }
 
-    fn admit_at(&self, address: IpAddr, interval: Duration, now: Instant) -> Result<(), u64> {
-        let mut used_until = self
-            .used_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if used_until.len() >= REMEMBERED {
-            used_until.retain(|_, until| *until > now);
+    /// Counts `count` more that came with one that was admitted. They are not refused, but what comes after them
+    /// waits until they are paid for.
+    pub fn charge(&self, account: Account, per_second: u32, count: u32) {
+        if count > 0
+            && let Some(interval) = interval_ns(per_second)
+        {
+            (self.accounts()).charge(account.0.into(), interval, count, self.now_ns());
         }
-        let until = used_until.entry(address).or_insert(now);
-        let next = (*until).max(now) + interval;
-        let ahead = next - now;
-        if ahead > BURST + interval {
-            return Err((ahead - BURST).as_secs().max(1));
+    }
+
+    fn number(&self, kind: Kind, who: impl Hash) -> Account {
+        let hash = self.hasher.hash_one((kind, who)) as u32;
+        Account(hash & !0b11 | kind as u32)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// What it is for.
+    pub fn kind(self) -> Kind {
+        match self.0 & 0b11 {
+            0 => Kind::Address,
+            1 => Kind::User,
+            _ => Kind::Key,
+        }
+    }
+}
+
+impl Kind {
+    /// The setting of its rate.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Address => "appends_per_second_max",
+            Self::User => "appends_per_second_user_max",
+            Self::Key => "appends_per_second_key_max",
+        }
+    }
+}
+
+/// Time that one of so many a second takes up, in nanoseconds; none where there is no limit.
+fn interval_ns(per_second: u32) -> Option<NonZeroU32> {
+    match per_second {
+        0 => None,
+        count => NonZeroU32::new((1_000_000_000 / count).max(1)),
+    }
+}
+
+impl Accounts {
+    fn admit(&mut self, key: u64, interval: NonZeroU32, now_ns: u64) -> Result<(), TooFast> {
+        let until = self.used_until(key, now_ns);
+        let interval = u64::from(interval.get());
+        let next = (*until).max(now_ns) + interval;
+        let ahead = next - now_ns;
+        let burst = BURST.as_nanos() as u64;
+        if ahead > burst + interval {
+            let wait_s = ((ahead - burst) / 1_000_000_000).max(1);
+            return Err(TooFast { wait_s });
         }
         *until = next;
         Ok(())
     }
-}
 
-/// The time that one takes up at the sustained rate.
-fn interval(per_second_max: u32) -> Option<Duration> {
-    (per_second_max > 0).then(|| Duration::from_secs(1) / per_second_max)
+    fn charge(&mut self, key: u64, interval: NonZeroU32, count: u32, now_ns: u64) {
+        let until = self.used_until(key, now_ns);
+        *until = (*until).max(now_ns) + u64::from(interval.get()) * u64::from(count);
+    }
+
+    fn used_until(&mut self, key: u64, now_ns: u64) -> &mut u64 {
+        let count = self.used_until.len();
+        if count >= self.sweep_at.max(ACCOUNTS_FEW)
+            && now_ns >= self.swept_ns + SWEEP_PAUSE.as_nanos() as u64
+        {
+            self.swept_ns = now_ns;
+            self.used_until.retain(|_, until| *until > now_ns);
+            // Looking through them costs as much as there are: only when there are twice as many.
+            self.sweep_at = (self.used_until.len() * 2).min(ACCOUNTS_MAX);
+        }
+        let has_room = self.used_until.len() < ACCOUNTS_MAX;
+        if !has_room && !self.used_until.contains_key(&key) {
+            return &mut self.crowd_until;
+        }
+        self.used_until.entry(key).or_insert(now_ns)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TENTH: Duration = Duration::from_millis(100);
+    const SECOND: u64 = 1_000_000_000;
+
+    fn interval(per_second: u32) -> NonZeroU32 {
+        interval_ns(per_second).unwrap()
+    }
 
     #[test]
-    fn an_address_gets_its_rate_and_a_burst_of_two_seconds() {
-        let rate = Rate::default();
-        let (ada, bob) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let start = Instant::now();
+    fn a_caller_gets_its_rate_and_a_burst_of_two_seconds() {
+        let mut accounts = Accounts::default();
+        let rate = interval(10);
         let burst = (0..100)
-            .take_while(|_| rate.admit_at(ada, TENTH, start).is_ok())
+            .take_while(|_| accounts.admit(1, rate, SECOND).is_ok())
             .count();
         assert_eq!(burst, 21, "what two seconds hold, and the one that is due");
-        assert_eq!(rate.admit_at(ada, TENTH, start), Err(1));
+        let refused = Err(TooFast { wait_s: 1 });
+        assert_eq!(accounts.admit(1, rate, SECOND), refused);
         assert!(
-            rate.admit_at(bob, TENTH, start).is_ok(),
+            accounts.admit(2, rate, SECOND).is_ok(),
             "nobody pays for another"
         );
         let admitted = (1..=50)
             .filter(|tenth| {
-                rate.admit_at(ada, TENTH, start + Duration::from_millis(tenth * 100))
+                accounts
+                    .admit(1, rate, SECOND + tenth * SECOND / 10)
                     .is_ok()
             })
             .count();
@@ -99,20 +255,65 @@ mod tests {
 
     #[test]
     fn what_comes_after_a_batch_waits_until_the_batch_is_paid_for() {
-        let rate = Rate::default();
-        let ada = IpAddr::from([10, 0, 0, 1]);
-        assert!(rate.admit(ada, 10).is_ok());
-        rate.charge(ada, 10, 99);
-        let waits_s = rate.admit(ada, 10).unwrap_err();
-        assert!(
-            (7..=8).contains(&waits_s),
-            "ten seconds of work, two ahead: {waits_s}"
+        let mut accounts = Accounts::default();
+        let rate = interval(10);
+        assert!(accounts.admit(1, rate, SECOND).is_ok());
+        accounts.charge(1, rate, 99, SECOND);
+        let refused = Err(TooFast { wait_s: 8 });
+        assert_eq!(
+            accounts.admit(1, rate, SECOND),
+            refused,
+            "ten seconds of work, two ahead"
         );
+        assert!(accounts.admit(1, rate, 10 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn callers_beyond_what_is_remembered_share_one_rate() {
+        let mut accounts = Accounts::default();
+        let rate = interval(1);
+        for key in 0..ACCOUNTS_MAX as u64 {
+            assert!(accounts.admit(key, rate, SECOND).is_ok());
+        }
+        let admitted = (0..1_000)
+            .filter(|more| {
+                accounts
+                    .admit(ACCOUNTS_MAX as u64 + more, rate, SECOND)
+                    .is_ok()
+            })
+            .count();
+        assert_eq!(admitted, 3, "as many as one of them");
+        assert_eq!(accounts.used_until.len(), ACCOUNTS_MAX);
+        assert!(
+            accounts.admit(0, rate, SECOND).is_ok(),
+            "who was there has its own"
+        );
+        // All but the one that came again have used up what they had.
+        assert!(accounts.admit(u64::MAX, rate, 2 * SECOND).is_ok());
+        assert!(
+            accounts.used_until.len() <= 2,
+            "{}",
+            accounts.used_until.len()
+        );
+    }
+
+    #[test]
+    fn neighbours_by_ipv6_share_an_account_and_others_have_their_own() {
+        let rate = Rate::default();
+        let of = |text: &str| rate.account(&Caller::Anybody, text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2:3:4"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1").kind(), Kind::Address);
     }
 
     #[test]
     fn zero_is_no_limit() {
         let rate = Rate::default();
-        assert!((0..10_000).all(|_| rate.admit(IpAddr::from([10, 0, 0, 1]), 0).is_ok()));
+        let account = rate.account(&Caller::Anybody, IpAddr::from([10, 0, 0, 1]));
+        assert!((0..10_000).all(|_| rate.admit(account, 0).is_ok()));
+        rate.charge(account, 0, u32::MAX);
+        let channel = "c".parse().unwrap();
+        assert!((0..10_000).all(|_| rate.admit_to(&channel, account, 0).is_ok()));
     }
 }

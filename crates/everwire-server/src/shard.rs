@@ -65,7 +65,7 @@ use crate::{
     metrics::Metrics,
     presence::Presences,
     publish::Publisher,
-    rate::Rate,
+    rate::{Account, Rate},
     session_id::SessionId,
     sessions::Sessions,
 };
@@ -87,6 +87,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) struct Returned<S> {
     pub socket: S,
     pub unread: Bytes,
+    /// Where it leads to, if its proxy said so.
+    pub hop: Option<IpAddr>,
 }
 
 /// What is common to all shards.
@@ -121,18 +123,18 @@ impl Shared {
     }
 
     /// Counts one more line from an address, if there is room for it.
-    pub fn enter(&self, address: IpAddr) -> Result<census::Seat, Full> {
-        self.census.enter(address, &self.live)
+    pub fn enter(&self, address: IpAddr, account: Account) -> Result<census::Seat, Full> {
+        self.census.enter(address, account, &self.live)
     }
 
-    /// Who appends on behalf of a peer.
-    pub fn publisher(&self, peer: IpAddr, now_ms: u64) -> Publisher<'_> {
+    /// Who appends at the cost of an account.
+    pub fn publisher(&self, account: Account, now_ms: u64) -> Publisher<'_> {
         Publisher {
             live: &self.live,
             hub: &self.hub,
             metrics: &self.metrics,
             rate: &self.rate,
-            peer,
+            account,
             now_ms,
         }
     }

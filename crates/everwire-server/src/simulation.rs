@@ -104,7 +104,6 @@ impl Simulation {
             carrier: Carrier::WebSocket { window: None },
             deflate: None,
             publisher: None,
-            peer: PEER,
             own: Some(Own {
                 channel,
                 sequence,
@@ -116,12 +115,14 @@ impl Simulation {
     }
 
     fn add(&mut self, wire: Wire) {
+        let account = self.shared.rate.account(&Caller::Anybody, PEER);
         let request = LineRequest {
             response: http::Response::new(()),
+            account,
             opening: Bytes::new(),
             wire,
         };
-        let seat = self.shared.enter(PEER);
+        let seat = self.shared.enter(PEER, account);
         let seat = seat.expect("there is no limit on lines");
         let socket = Counter(self.connected);
         self.connected += 1;
@@ -227,10 +228,6 @@ impl Net for Counters {
 
     fn end(&self, _: &Counter) -> io::Result<()> {
         Ok(())
-    }
-
-    fn peer(&self, _: &Counter) -> Option<IpAddr> {
-        Some(PEER)
     }
 }
 

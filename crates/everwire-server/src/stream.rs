@@ -12,7 +12,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
@@ -52,10 +52,10 @@ pub(crate) async fn open(
     context: Context,
     line: LineRequest,
     upgrade: Option<OnUpgrade>,
-    peer: SocketAddr,
+    address: IpAddr,
 ) -> Response<Body> {
     let census = context.shared.census.clone();
-    let counted = match context.shared.enter(peer.ip()) {
+    let counted = match context.shared.enter(address, line.account) {
         Ok(seat) => Counted {
             census,
             seat: Some(seat),
@@ -66,6 +66,7 @@ pub(crate) async fn open(
         response,
         opening,
         wire,
+        account,
     } = line;
     match wire {
         Wire::Poll(request) => wait(&context, &request, counted).await.map(Body::from),
@@ -93,7 +94,7 @@ pub(crate) async fn open(
         Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended => {
             if let Some(upgrade) = upgrade {
                 tokio::spawn(socket::serve(
-                    context, upgrade, wire, opening, counted, peer,
+                    context, upgrade, wire, opening, counted, account,
                 ));
             }
             response.map(|()| Body::from(Bytes::new()))

@@ -75,6 +75,12 @@ pub struct Rule {
     /// As `channels.retain_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_ms: Option<u64>,
+    /// As `channels.entry_bytes_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_bytes_max: Option<usize>,
+    /// As `channels.appends_per_caller_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appends_per_caller_max: Option<u32>,
     /// As `channels.forget_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forget_ms: Option<u64>,
@@ -85,6 +91,8 @@ pub struct Rule {
 pub struct Rules {
     by_pattern: Vec<(Pattern, Channels)>,
     otherwise: Channels,
+    /// Whether there is a channel with limits of its own on appends, which else need not be looked for.
+    limits_appends: bool,
     dev: bool,
 }
 
@@ -104,13 +112,25 @@ impl Rules {
                 retain_entries: rule.retain_entries.unwrap_or(base.retain_entries),
                 retain_bytes: rule.retain_bytes.unwrap_or(base.retain_bytes),
                 retain_ms: rule.retain_ms.unwrap_or(base.retain_ms),
+                entry_bytes_max: rule.entry_bytes_max.unwrap_or(base.entry_bytes_max),
+                appends_per_caller_max: rule
+                    .appends_per_caller_max
+                    .unwrap_or(base.appends_per_caller_max),
                 forget_ms: rule.forget_ms.unwrap_or(base.forget_ms),
             };
             (rule.pattern.clone(), channels)
         };
+        let by_pattern: Vec<_> = config.rules.iter().map(complete).collect();
+        let otherwise = config.channels.clone();
+        let limits_appends = by_pattern
+            .iter()
+            .map(|(_, channels)| channels)
+            .chain([&otherwise])
+            .any(|channels| channels.entry_bytes_max > 0 || channels.appends_per_caller_max > 0);
         Self {
-            by_pattern: config.rules.iter().map(complete).collect(),
-            otherwise: config.channels.clone(),
+            by_pattern,
+            otherwise,
+            limits_appends,
             dev: config.dev,
         }
     }
@@ -121,6 +141,22 @@ impl Rules {
             .iter()
             .find_map(|(pattern, channels)| pattern.matches(name).then_some(channels))
             .unwrap_or(&self.otherwise)
+    }
+
+    /// Largest entry of a channel, in bytes; 0 is without a limit of its own.
+    pub fn entry_bytes_max(&self, name: &ChannelName) -> usize {
+        match self.limits_appends {
+            true => self.of(name).entry_bytes_max,
+            false => 0,
+        }
+    }
+
+    /// Most appends a second by one caller to a channel; 0 is without a limit of its own.
+    pub fn appends_per_caller_max(&self, name: &ChannelName) -> u32 {
+        match self.limits_appends && !self.dev {
+            true => self.of(name).appends_per_caller_max,
+            false => 0,
+        }
     }
 
     /// Whether somebody without a credential may do this.

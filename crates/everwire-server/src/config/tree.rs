@@ -9,6 +9,8 @@ use super::{
     ConfigError,
     credential::{ApiKey, TokenKey},
     document::{Documented, SettingDoc},
+    network::Network,
+    proxy::{ProxyFields, ProxyProtocol},
     rule::{Action, Create, Rule},
 };
 
@@ -78,6 +80,17 @@ pub struct Http {
     /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
     /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
+    /// Proxies that are believed when they say whose connection or request they pass on: addresses and ranges, such
+    /// as `["10.0.0.0/8", "::1"]`. What anybody else says is ignored. Who is behind them is who limits by address
+    /// count; without this setting, a proxy's clients share its limits.
+    pub trusted_proxies: Vec<Network> = Vec::new(),
+    /// In which fields trusted proxies say whose request it is: `x-forwarded` (`X-Forwarded-For`, and for the check
+    /// of origins `X-Forwarded-Proto` and `-Host`), or `forwarded` (RFC 7239). Name what your proxy sets: what it
+    /// passes on unseen, clients can make up.
+    pub proxy_fields: ProxyFields = ProxyFields::XForwarded,
+    /// Whether each connection from a trusted proxy begins with a header of the PROXY protocol, version 1 or 2:
+    /// `off` or `required`. Before TLS, where there is TLS. A connection without one is closed.
+    pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
     /// Longest time that a connection may take to send a request head, take nothing of a response, or stay open
     /// between two requests, in milliseconds. The default, 75 s, is a little longer than load balancers keep idle
     /// connections.
@@ -117,7 +130,8 @@ pub struct Limits {
     /// Most lines (WebSockets, streams, waiting long polls) open at once; further ones are answered with 503.
     pub lines_max: usize = 1_000_000,
     /// Most lines open at once from one address; further ones are answered with 429. 0 means no limit, as is
-    /// needed behind a reverse proxy, whose address all lines share. The default leaves room for an office.
+    /// needed behind a reverse proxy that `http.trusted_proxies` does not hold. Of IPv6, a /64 counts as one address.
+    /// The default leaves room for an office.
     pub lines_per_address_max: usize = 1_000,
     /// Most connections open at once that are not lines (yet); further ones are closed at once, unanswered.
     pub connections_max: usize = 100_000,
@@ -126,10 +140,16 @@ pub struct Limits {
     /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`; once
     /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
-    /// Most appends and creations by HTTP a second from one address, on average, with bursts of two seconds' worth;
-    /// further ones are answered with 429. A batch counts as one. 0 means no limit, as is needed behind a reverse
-    /// proxy.
+    /// Most appends and creations a second from one address by callers who show no credential, on average, with
+    /// bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. An item of a
+    /// batch counts as one; what a batch has too many is not refused, but what follows waits for it. 0 means no
+    /// limit.
     pub appends_per_second_max: u32 = 1_000,
+    /// The same for each user that tokens name (`sub`), wherever that is. The default, 200, is what several open
+    /// pages need that publish as fast as a screen shows it.
+    pub appends_per_second_user_max: u32 = 200,
+    /// The same for each API key, since servers publish on behalf of many.
+    pub appends_per_second_key_max: u32 = 10_000,
     /// Longest time that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. The default, 25 s, is
     /// below what common proxies cut.
     pub long_poll_ms_max: u64 = 25_000,
@@ -155,6 +175,13 @@ pub struct Channels {
     pub retain_bytes: u64 = 64 * 1024 * 1024,
     /// How long a channel keeps an entry, in milliseconds; 0 means for ever. The default is a day.
     pub retain_ms: u64 = 24 * 60 * 60 * 1000,
+    /// Largest entry that is appended, in bytes; a larger one is refused with 413 or, on a raw WebSocket, 1009. 0, the
+    /// default, means whatever `limits.content_bytes_max` and `limits.message_bytes_max` let through.
+    pub entry_bytes_max: usize = 0,
+    /// Most appends a second to a channel by one caller, besides what `limits` says of its appends to all channels,
+    /// with bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. 0, the
+    /// default, means no limit. A rule for a chat may say 5.
+    pub appends_per_caller_max: u32 = 0,
     /// After how long without readers and writers an empty channel is forgotten that nobody made by `PUT`, in
     /// milliseconds.
     pub forget_ms: u64 = 60_000,

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
+    net::IpAddr,
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -12,7 +12,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{core::Core, h1, h2};
+use super::{
+    announced::{self, AnnounceError},
+    core::Core,
+    h1, h2,
+    watch::Guest,
+};
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,7 +42,7 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
                 let core = core.clone();
                 tokio::task::spawn_local(async move {
                     let _permit = permit;
-                    serve(core, stream, peer).await;
+                    serve(core, stream, peer.ip().to_canonical()).await;
                 });
             }
             Err(error) if is_about_one_connection(&error) => {}
@@ -50,28 +55,45 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
     }
 }
 
-async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
     let guest = core.watch.enter();
-    // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
-    let first = {
-        let mut first = std::pin::pin!(first_bytes(&stream));
-        poll_fn(|cx| {
-            guest.attend(cx);
-            if guest.is_stopping() || guest.is_exhausted() {
-                return Poll::Ready(None);
+    let is_announced = announced::is_expected(peer, &core.context().shared.live.config.http);
+    let hop = match is_announced {
+        false => peer,
+        true => match attended(&guest, announced::read(&stream)).await {
+            Some(Ok(client)) => client.unwrap_or(peer),
+            // A balancer that only looks whether somebody listens.
+            Some(Err(AnnounceError::Io(_))) => return,
+            Some(Err(AnnounceError::Protocol(error))) => {
+                core.context().shared.metrics.proxy_not_understood();
+                tracing::warn!(%error, proxy = %peer, "a connection from a trusted proxy was closed");
+                return;
             }
-            first.as_mut().poll(cx).map(Result::ok)
-        })
-        .await
+            None => return,
+        },
     };
-    match first {
-        Some(first) if first.starts_with(&PREFACE[..TELLING]) => {
+    // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
+    match attended(&guest, first_bytes(&stream)).await {
+        Some(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
             drop(guest);
-            h2::hand_over(&core, stream, first, peer).await;
+            h2::hand_over(&core, stream, first, hop).await;
         }
-        Some(first) => h1::serve(core, guest, stream, first, peer).await,
-        None => {}
+        Some(Ok(first)) => h1::serve(core, guest, stream, first, hop).await,
+        Some(Err(_)) | None => {}
     }
+}
+
+/// What comes in time, if the server does not stop before.
+async fn attended<T>(guest: &Guest, what: impl Future<Output = T>) -> Option<T> {
+    let mut what = std::pin::pin!(what);
+    poll_fn(|cx| {
+        guest.attend(cx);
+        if guest.is_stopping() || guest.is_exhausted() {
+            return Poll::Ready(None);
+        }
+        what.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 /// Reads until it is clear what is spoken.

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::TcpListener as StdListener,
     os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
@@ -209,14 +209,20 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
     let Ok(stream) = TcpStream::from_std(connection.socket.into()) else {
         return;
     };
-    let Ok(peer) = stream.peer_addr() else { return };
+    let hop = match connection.hop {
+        Some(hop) => hop,
+        None => match stream.peer_addr() {
+            Ok(peer) => peer.ip().to_canonical(),
+            Err(_) => return,
+        },
+    };
     let Some(permit) = core.connection() else {
         return core.context().shared.metrics.connection_refused();
     };
-    let (core, peer): (_, SocketAddr) = (core.clone(), peer);
+    let core = core.clone();
     tokio::task::spawn_local(async move {
         let _permit = permit;
         let guest = core.watch.enter();
-        h1::serve(core, guest, stream, connection.unread, peer).await;
+        h1::serve(core, guest, stream, connection.unread, hop).await;
     });
 }

@@ -8,7 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     future::{Future, pending, poll_fn},
-    net::SocketAddr,
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
     task::Poll,
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     clock::Now,
+    config::ProxyProtocol,
     http::{Body, Context, Reply, head},
     shard::{LineRequest, Wire},
 };
@@ -35,6 +36,8 @@ use crate::{
 /// A line that a request asked for.
 struct Asked {
     line: Box<LineRequest>,
+    /// Who asked.
+    address: IpAddr,
     /// Whether the client knows chunks.
     version: Version,
 }
@@ -45,13 +48,13 @@ pub(super) async fn serve(
     guest: Guest,
     stream: TcpStream,
     unread: Bytes,
-    peer: SocketAddr,
+    hop: IpAddr,
 ) {
     let requests: Rc<Requests> = Rc::default();
     let io = Io::new(stream, unread);
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
-        async move { requests.serve(&core.context(), request, peer).await }
+        async move { requests.serve(&core.context(), request, hop).await }
     });
     let context = core.context();
     let config = &context.shared.live.config;
@@ -103,20 +106,20 @@ pub(super) async fn serve(
     let (stream, rest) = io.into_parts().expect("hyper has let go of the connection");
     let mut unread = BytesMut::from(&read[..]);
     unread.extend_from_slice(&rest);
-    hand_over(&core, stream, &unread, asked, peer).await;
+    hand_over(&core, stream, &unread, asked, hop).await;
 }
 
 async fn hand_over(
     core: &Core,
     mut stream: TcpStream,
     unread: &[u8],
-    asked: Asked,
-    peer: SocketAddr,
+    mut asked: Asked,
+    hop: IpAddr,
 ) {
     let context = core.context();
     let shared = &context.shared;
-    let address = match shared.enter(peer.ip()) {
-        Ok(address) => address,
+    let seat = match shared.enter(asked.address, asked.line.account) {
+        Ok(seat) => seat,
         Err(full) => {
             let response = context.refuse_line(full, &asked.line.response);
             let response = head::encode_response(response, false);
@@ -133,13 +136,18 @@ async fn hand_over(
         Ok(socket) => socket,
         Err(error) => {
             tracing::error!(%error, "a connection could not leave HTTP");
-            return shared.census.leave(address);
+            return shared.census.leave(seat);
         }
     };
+    if let Wire::Poll(poll) = &mut asked.line.wire
+        && shared.live.config.http.proxy_protocol == ProxyProtocol::Required
+    {
+        poll.hop = Some(Box::new(hop));
+    }
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();
     let socket = mio::net::TcpStream::from_std(socket);
-    if let Err(error) = shard.join(socket, unread, &head, *asked.line, address, Now::read()) {
+    if let Err(error) = shard.join(socket, unread, &head, *asked.line, seat, Now::read()) {
         tracing::error!(%error, "a connection could not become a line");
     }
 }
@@ -180,17 +188,22 @@ impl Requests {
         &self,
         context: &Context,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        hop: IpAddr,
     ) -> Result<Response<Body>, Infallible> {
         let version = request.version();
         self.begun.set(self.begun.get() + 1);
         self.in_service.set(self.in_service.get() + 1);
-        let reply = context.handle(request, peer).await;
+        let client = context.client(&request, hop);
+        let reply = context.handle(request, &client).await;
         self.in_service.set(self.in_service.get() - 1);
         match reply {
             Reply::Response(response) => Ok(response.map(Body::from)),
             Reply::Line(line) => {
-                *self.asked.borrow_mut() = Some(Asked { line, version });
+                *self.asked.borrow_mut() = Some(Asked {
+                    line,
+                    address: client.address,
+                    version,
+                });
                 pending().await
             }
         }

@@ -1,7 +1,7 @@
 //! HTTP/2, on the workers: its streams share a socket, so they cannot move to a shard. The same wires run in
 //! tasks instead.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -19,14 +19,14 @@ use crate::{
 const STREAMS_MAX: u32 = 1024;
 
 /// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
-pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer: SocketAddr) {
+pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, hop: IpAddr) {
     let Ok(socket) = stream.into_std() else {
         return;
     };
     let context = Context::clone(&core.context());
     let served = core.workers.spawn(async move {
         if let Ok(stream) = TcpStream::from_std(socket) {
-            serve(context, stream, first, peer).await;
+            serve(context, stream, first, hop).await;
         }
     });
     if let Err(error) = served.await {
@@ -34,7 +34,7 @@ pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, peer
     }
 }
 
-async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAddr) {
+async fn serve(context: Context, stream: TcpStream, first: Bytes, hop: IpAddr) {
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -47,7 +47,7 @@ async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAd
         .enable_connect_protocol();
     let stopping = context.stopping.clone();
     let drain = Duration::from_millis(config.stop.drain_ms);
-    let service = service_fn(move |request| answer(context.refreshed(), request, peer));
+    let service = service_fn(move |request| answer(context.refreshed(), request, hop));
     let connection = builder.serve_connection(TokioIo::new(Prefixed::new(stream, first)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
@@ -60,11 +60,12 @@ async fn serve(context: Context, stream: TcpStream, first: Bytes, peer: SocketAd
 async fn answer(
     context: Context,
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    hop: IpAddr,
 ) -> Result<Response<Body>, Infallible> {
     let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-    Ok(match context.handle(request, peer).await {
+    let client = context.client(&request, hop);
+    Ok(match context.handle(request, &client).await {
         Reply::Response(response) => response.map(Body::from),
-        Reply::Line(line) => stream::open(context, *line, upgrade, peer).await,
+        Reply::Line(line) => stream::open(context, *line, upgrade, client.address).await,
     })
 }

@@ -1,7 +1,5 @@
 //! `POST` on a channel: append, close, or both.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, split};
 use everwire_wire::{Problem, ProblemKind};
@@ -9,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Context, answer,
+    Asker, Context, answer,
     body::collect,
     fields::{self, AppendFields, Said},
     target::Dialect,
@@ -24,12 +22,13 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        let publisher = self.publisher(peer);
+        let publisher = self.publisher(asker.account);
         publisher.admit()?;
+        publisher.admit_to(name)?;
         let AppendFields {
             content_type: said,
             closes: close,

@@ -73,7 +73,7 @@ impl Context {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
         }
-        let publisher = self.publisher(asker.peer);
+        let publisher = self.publisher(asker.account);
         publisher.admit()?;
         let body = collect(content, &parts.headers, &self.shared.live.config).await?;
         let items: Vec<Object<Item<'_>>> = serde_json::from_slice(&body).map_err(|error| {
@@ -165,6 +165,7 @@ fn publish(
     last: &mut Last,
 ) -> Result<Offset, Problem> {
     let (name, found) = last.get(publisher, caller, &item.channel)?;
+    publisher.admit_to(name)?;
     let event = item.event.as_deref().map(event_name).transpose()?;
     let key = item
         .key

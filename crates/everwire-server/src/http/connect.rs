@@ -90,6 +90,7 @@ impl Context {
         stream_fields(carrier.content_type(), response.headers_mut());
         Ok(Reply::Line(Box::new(LineRequest {
             response,
+            account: asker.account,
             opening: opening.freeze(),
             wire: Wire::Session(request),
         })))
@@ -120,6 +121,7 @@ impl Context {
         });
         Ok(Reply::Line(Box::new(LineRequest {
             response: read::switching(&accepted),
+            account: asker.account,
             opening: opening.freeze(),
             wire: Wire::Session(request),
         })))
@@ -131,7 +133,7 @@ impl Context {
         let request = self.session_request(Carrier::Poll, query, asker, None);
         let address = self
             .shared
-            .enter(asker.peer.ip())
+            .enter(asker.client.address, asker.account)
             .map_err(answer::too_many_lines)?;
         let mut welcome = BytesMut::new();
         Carrier::Poll.plain(WELCOME_BYTES_MAX, &mut welcome, |out| {
@@ -269,7 +271,6 @@ impl Context {
             carrier,
             deflate: None,
             publisher: query.publisher,
-            peer: asker.peer.ip(),
             own: None,
             secret,
             caller: asker.caller.clone(),

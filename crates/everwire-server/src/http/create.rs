@@ -1,7 +1,5 @@
 //! `PUT` on a channel: create it, or confirm that it is there as asked for.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use everwire_channel::{
     Append, ChannelName, Confirmed, ContentError, ContentType, Draft, Expiry, split,
@@ -11,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Context, answer,
+    Asker, Context, answer,
     append::{offset_value, own},
     body::collect,
     fields::{self, Said, rfc3339},
@@ -19,6 +17,7 @@ use super::{
 };
 use crate::{
     hub::State,
+    proxy::Client,
     publish::{append_problem, content_problem, guess, no_channel},
 };
 
@@ -27,11 +26,11 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        peer: SocketAddr,
+        asker: &Asker<'_>,
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        let publisher = self.publisher(peer);
+        let publisher = self.publisher(asker.account);
         publisher.admit()?;
         let headers = &parts.headers;
         if answer::FORK_FIELDS
@@ -113,8 +112,8 @@ impl Context {
         };
         describe(&channel.lock(), response.headers_mut());
         if created {
-            let location =
-                HeaderValue::from_str(&location(parts)).expect("a request target is visible ASCII");
+            let location = HeaderValue::from_str(&location(parts, asker.client))
+                .expect("a request target is visible ASCII");
             response.headers_mut().insert(header::LOCATION, location);
         }
         Ok(response)
@@ -150,14 +149,16 @@ pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
 }
 
 /// The address of what was created: the request's own, absolute where the client named the host.
-fn location(parts: &Parts) -> String {
+fn location(parts: &Parts, client: &Client) -> String {
     let path = parts.uri.path();
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    match host.or(parts.uri.authority().map(http::uri::Authority::as_str)) {
-        Some(host) => format!("http://{host}{path}"),
+    let (said_host, scheme) = match &client.said {
+        Some(said) => (said.host.as_deref(), said.scheme.unwrap_or("http")),
+        None => (None, "http"),
+    };
+    let host = || (parts.headers.get(header::HOST)).and_then(|host| host.to_str().ok());
+    let authority = || parts.uri.authority().map(http::uri::Authority::as_str);
+    match said_host.or_else(host).or_else(authority) {
+        Some(host) => format!("{scheme}://{host}{path}"),
         None => path.to_owned(),
     }
 }

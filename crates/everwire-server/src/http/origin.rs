@@ -6,7 +6,7 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderValue, Response, header};
 
 use super::answer;
-use crate::config::Config;
+use crate::{config::Config, proxy::Client};
 
 /// Where a request's page comes from, and whether it may use this server.
 #[derive(Debug)]
@@ -40,19 +40,16 @@ const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-k
     everwire-event, everwire-publisher, everwire-secret";
 
 impl Origin {
-    /// Judges a request's origin.
-    pub fn of(headers: &HeaderMap, config: &Config) -> Self {
+    /// Judges a request's origin. Who is believed may say what host and scheme the page was asked from.
+    pub fn of(headers: &HeaderMap, client: &Client, config: &Config) -> Self {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return Self::Own;
         };
         let Ok(text) = origin.to_str() else {
             return Self::Denied("an origin that is no text".to_owned());
         };
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let authority = text.split_once("://").map(|(_, authority)| authority);
-        if authority.is_some() && authority == host {
+        let (scheme, authority) = text.split_once("://").unzip();
+        if authority.is_some() && is_own(scheme, authority, headers, client) {
             return Self::Own;
         }
         let listed = config
@@ -161,6 +158,23 @@ pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
     allow_in(allowed.as_ref(), to);
 }
 
+/// Whether an origin is the server's own, as its clients know it.
+fn is_own(
+    scheme: Option<&str>,
+    authority: Option<&str>,
+    headers: &HeaderMap,
+    client: &Client,
+) -> bool {
+    let host = || (headers.get(header::HOST)).and_then(|host| host.to_str().ok());
+    let (said_host, said_scheme) = match &client.said {
+        Some(said) => (said.host.as_deref(), said.scheme),
+        None => (None, None),
+    };
+    // A page in clear text is anybody's on the way, so it is not the own page of a server behind TLS.
+    let is_same_scheme = said_scheme.is_none_or(|said| scheme == Some(said));
+    is_same_scheme && authority == said_host.or_else(host)
+}
+
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
@@ -185,7 +199,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        match Origin::of(&headers, config) {
+        match Origin::of(&headers, &Client::at([192, 0, 2, 1].into()), config) {
             Origin::Own => "own".to_owned(),
             Origin::Allowed(allowed) => format!("allowed {}", allowed.value.to_str().unwrap()),
             Origin::Denied(_) => "denied".to_owned(),
@@ -220,7 +234,7 @@ mod tests {
                     headers.insert(name, HeaderValue::from_static(value));
                 }
             }
-            let found = Origin::of(&headers, &config);
+            let found = Origin::of(&headers, &Client::at([192, 0, 2, 1].into()), &config);
             assert_eq!(found.vouches(&headers), expected, "{origin:?} {site:?}");
         }
     }

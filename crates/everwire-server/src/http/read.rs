@@ -42,6 +42,7 @@ use crate::{
     config::Action,
     hub::{Channel, Occasion, State},
     publish::no_channel,
+    rate::Account,
     session_id::SessionId,
     shard::{
         Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, SessionRequest, Wire,
@@ -216,9 +217,11 @@ impl Context {
             shape,
             wait_ms,
             keep_alive: keeps_alive(parts),
+            hop: None,
         };
         let line = LineRequest {
             response: Response::new(()),
+            account: asker.account,
             opening: Bytes::new(),
             wire: Wire::Poll(poll),
         };
@@ -317,6 +320,7 @@ impl Context {
         };
         Ok(Reply::Line(Box::new(LineRequest {
             response,
+            account: asker.account,
             opening: opening.freeze(),
             wire: Wire::Entries(entries),
         })))
@@ -386,6 +390,7 @@ impl Context {
                 encode_close(Some((codes::GAP, &reason)), &mut opening);
                 let line = LineRequest {
                     response,
+                    account: asker.account,
                     opening: opening.freeze(),
                     wire: Wire::Ended,
                 };
@@ -398,7 +403,6 @@ impl Context {
                 carrier,
                 deflate: accepted.deflate,
                 publisher: query.publisher.clone(),
-                peer: asker.peer.ip(),
                 own: Some(Own {
                     channel: channel.clone(),
                     sequence,
@@ -409,6 +413,7 @@ impl Context {
             };
             return Ok(Reply::Line(Box::new(LineRequest {
                 response,
+                account: asker.account,
                 opening: opening.freeze(),
                 wire: Wire::Session(session),
             })));
@@ -429,6 +434,7 @@ impl Context {
         };
         Ok(Reply::Line(Box::new(LineRequest {
             response,
+            account: asker.account,
             opening: opening.freeze(),
             wire: Wire::Entries(entries),
         })))
@@ -441,13 +447,14 @@ pub(crate) fn wants_websocket(parts: &Parts) -> bool {
 }
 
 /// `/echo` as a line.
-pub(super) fn echo_line(parts: &Parts) -> Result<LineRequest, Problem> {
+pub(super) fn echo_line(parts: &Parts, account: Account) -> Result<LineRequest, Problem> {
     let accepted = accept(parts, &[])?;
     let wire = Wire::Echo {
         deflate: accepted.deflate,
     };
     Ok(LineRequest {
         response: switching(&accepted),
+        account,
         opening: Bytes::new(),
         wire,
     })

@@ -1,9 +1,6 @@
 //! What goes over a line's connection, wherever the line keeps it: in its feed, or by itself.
 
-use std::{
-    io::{self, IoSlice},
-    net::{IpAddr, Ipv4Addr},
-};
+use std::io::{self, IoSlice};
 
 use super::{LineKey, Net, Seat, Shard};
 
@@ -32,23 +29,6 @@ impl<N: Net> Shard<N> {
             Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
             Seat::Vacant => None,
         }
-    }
-
-    /// Where a line's peer is.
-    pub(super) fn peer(&self, key: LineKey) -> IpAddr {
-        let peer = self
-            .lines
-            .get(key as usize)
-            .and_then(|line| match &line.seat {
-                Seat::Feed { feed, index } => {
-                    let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
-                    self.net.peer(subscriber.socket.as_ref()?)
-                }
-                Seat::Session(session) => Some(session.peer),
-                Seat::Alone(alone) => alone.outlet.peer(&self.net),
-                Seat::Vacant => None,
-            });
-        peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     /// Waits for a socket to have room for output, or no longer. Input is always waited for.

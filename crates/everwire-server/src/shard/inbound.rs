@@ -98,7 +98,7 @@ impl<N: Net> Shard<N> {
             return false;
         };
         match &alone.role {
-            Role::Poll(Poll { unread, .. }) | Role::Answering { unread } => {
+            Role::Poll(Poll { unread, .. }) | Role::Answering { unread, .. } => {
                 unread.len() >= UNREAD_BYTES_MAX
             }
             Role::Echo | Role::Lingering => false,
@@ -133,7 +133,7 @@ impl<N: Net> Shard<N> {
                     poll.unread.extend_from_slice(bytes);
                     Kind::Poll
                 }
-                Role::Answering { unread } => {
+                Role::Answering { unread, .. } => {
                     unread.extend_from_slice(bytes);
                     Kind::Poll
                 }
@@ -156,8 +156,8 @@ impl<N: Net> Shard<N> {
             self.shared.live.config.limits.message_bytes_max,
         );
         let (shared, now_ms) = (self.shared.clone(), self.now_ms);
-        // Asked of the system for each read that brings messages, since a line keeps no address.
-        let publisher = shared.publisher(self.peer(key), now_ms);
+        let Some(seat) = &line.address else { return };
+        let publisher = shared.publisher(seat.account, now_ms);
         let named = self
             .session(key)
             .and_then(|session| session.publisher.clone());
@@ -184,7 +184,7 @@ impl<N: Net> Shard<N> {
             // What came after the message is not answered: a Close frame would be echoed before ours.
             replies.truncate(answered);
             let code = problem.kind.close_code();
-            self.shared.metrics.line_failed(code);
+            self.shared.metrics.line_refused(&problem);
             encode_close(Some((code, &problem.detail)), &mut replies);
             return self.end_socket(key, &replies, Then::Linger);
         }

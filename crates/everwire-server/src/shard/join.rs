@@ -16,12 +16,14 @@ use super::{
     session::SessionRequest,
     timers::Timer,
 };
-use crate::{census, clock::Now, hub::WatchKey};
+use crate::{census, clock::Now, hub::WatchKey, rate::Account};
 
 /// What a request that stays open asks for. Whoever drives it, a shard or a stream of HTTP/2, answers with
 /// the response's head, then what opens the body, then entries.
 pub(crate) struct LineRequest {
     pub response: http::Response<()>,
+    /// Who pays for what comes in on it.
+    pub account: Account,
     /// What comes before entries: a preamble, a welcome, a gap notice.
     pub opening: Bytes,
     pub wire: Wire,
@@ -276,10 +278,15 @@ impl<N: Net> Shard<N> {
         if self.net.unwatch(&mut socket).is_err() {
             return;
         }
-        let unread = match alone.role {
-            Role::Answering { unread } => unread.freeze(),
-            Role::Poll(_) | Role::Echo | Role::Lingering => Bytes::new(),
+        let (unread, hop) = match alone.role {
+            Role::Answering { unread, hop } => (unread.freeze(), hop),
+            Role::Poll(_) | Role::Echo | Role::Lingering => (Bytes::new(), None),
         };
-        self.returned.push(super::Returned { socket, unread });
+        let returned = super::Returned {
+            socket,
+            unread,
+            hop: hop.as_deref().copied(),
+        };
+        self.returned.push(returned);
     }
 }

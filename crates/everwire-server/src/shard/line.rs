@@ -1,6 +1,6 @@
 //! One line: a socket, a place, and what little is known of it. Everything rare is in its [`Side`].
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, net::IpAddr, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
@@ -68,8 +68,12 @@ pub(crate) struct Alone<S> {
 pub(crate) enum Role {
     /// A parked long poll.
     Poll(Poll),
-    /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it.
-    Answering { unread: BytesMut },
+    /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it, and where
+    /// its proxy said that it leads to.
+    Answering {
+        unread: BytesMut,
+        hop: Option<Box<IpAddr>>,
+    },
     /// Sends messages back.
     Echo,
     /// All was said; waits for the peer to close, so that what was sent last is not lost to a reset.

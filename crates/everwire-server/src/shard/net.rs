@@ -13,10 +13,7 @@ mod kernel;
 #[cfg(test)]
 pub(crate) mod memory;
 
-use std::{
-    io::{self, IoSlice},
-    net::IpAddr,
-};
+use std::io::{self, IoSlice};
 
 use super::line::LineKey;
 
@@ -54,9 +51,6 @@ pub(crate) trait Net {
 
     /// Ends our side of a connection; what comes from the peer is still read.
     fn end(&self, socket: &Self::Socket) -> io::Result<()>;
-
-    /// The peer's address, as long as the system knows it.
-    fn peer(&self, socket: &Self::Socket) -> Option<IpAddr>;
 }
 
 /// What a line's socket is ready for.

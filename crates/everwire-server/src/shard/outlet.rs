@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IoSlice},
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -53,14 +52,6 @@ impl<S> Outlet<S> {
         match self {
             Self::Socket(socket) => net.watch_again(socket, line, for_room),
             Self::Pipe(_) => Ok(()),
-        }
-    }
-
-    /// The peer's address, where the system knows it.
-    pub fn peer(&self, net: &impl Net<Socket = S>) -> Option<IpAddr> {
-        match self {
-            Self::Socket(socket) => net.peer(socket),
-            Self::Pipe(_) => None,
         }
     }
 }

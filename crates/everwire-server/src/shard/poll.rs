@@ -1,6 +1,6 @@
 //! Parked long polls: a connection that waits for one answer, and goes back to HTTP with it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
@@ -19,6 +19,8 @@ pub(crate) struct PollRequest {
     pub wait_ms: u64,
     /// Whether the connection takes another request after the answer.
     pub keep_alive: bool,
+    /// Where the connection leads to, if its proxy said so before its first byte: the system knows the proxy alone.
+    pub hop: Option<Box<IpAddr>>,
 }
 
 /// What decides how an answer looks: polls of the same shape share its bytes.
@@ -127,6 +129,7 @@ impl<N: Net> Shard<N> {
         };
         alone.role = Role::Answering {
             unread: poll.unread,
+            hop: poll.request.hop,
         };
         self.leave_polls(poll.local, poll.index);
         let side = self.side(key);

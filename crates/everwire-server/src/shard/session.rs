@@ -20,7 +20,7 @@ mod member;
 mod remote;
 mod subscribe;
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use everwire_channel::PublisherId;
@@ -51,8 +51,6 @@ pub(crate) struct SessionRequest {
     pub deflate: Option<Deflate>,
     /// Who it is as a publisher.
     pub publisher: Option<PublisherId>,
-    /// Where its client is.
-    pub peer: IpAddr,
     /// Who that is.
     pub caller: Caller,
     /// The channel that its URL names.
@@ -77,7 +75,6 @@ pub(crate) struct Session<S> {
     pub subscriptions: Vec<Subscription>,
     /// Who it is as a publisher.
     pub publisher: Option<PublisherId>,
-    pub peer: IpAddr,
     /// Who asks, and what that may do.
     pub caller: Caller,
     /// For when a timer is armed that looks whether its credential has ended, in Unix milliseconds.
@@ -172,7 +169,6 @@ impl<N: Net> Shard<N> {
             carrier,
             deflate,
             publisher,
-            peer,
             caller,
             own,
             secret,
@@ -184,7 +180,6 @@ impl<N: Net> Shard<N> {
             speech: Speech::Messages(carrier),
             subscriptions: Vec::new(),
             publisher,
-            peer,
             caller,
             expiry_ms: None,
             spoke_ms: self.elapsed_ms,

@@ -74,9 +74,12 @@ impl Bench {
     }
 
     fn join(&mut self, socket: TcpStream, wire: Wire, unread: &[u8]) -> io::Result<()> {
-        let seat = self.shared.enter([127, 0, 0, 1].into()).unwrap();
+        let here = [127, 0, 0, 1].into();
+        let account = self.shared.rate.account(&Caller::Anybody, here);
+        let seat = self.shared.enter(here, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
+            account,
             opening: Bytes::new(),
             wire,
         };
@@ -107,6 +110,7 @@ impl Bench {
                 allow_origin: None,
             },
             wait_ms: 20_000,
+            hop: None,
             keep_alive: true,
         }
     }
@@ -220,7 +224,6 @@ fn session(channel: Arc<Channel>, carrier: Carrier, sequence: u64) -> SessionReq
         carrier,
         deflate: None,
         publisher: None,
-        peer: [127, 0, 0, 1].into(),
         own: Some(Own {
             channel,
             sequence,

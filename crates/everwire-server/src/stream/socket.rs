@@ -1,10 +1,6 @@
 //! A WebSocket over an HTTP/2 stream (RFC 8441).
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use everwire_channel::PublisherId;
@@ -22,7 +18,7 @@ use tokio::{
 };
 
 use super::{Counted, entries::Reader};
-use crate::{clock, http::Context, hub::Channel, publish, shard::Wire};
+use crate::{clock, http::Context, hub::Channel, publish, rate::Account, shard::Wire};
 
 /// Serves one WebSocket until it ends.
 pub(super) async fn serve(
@@ -31,7 +27,7 @@ pub(super) async fn serve(
     wire: Wire,
     opening: Bytes,
     counted: Counted,
-    peer: SocketAddr,
+    account: Account,
 ) {
     let _counted = counted;
     let Ok(upgraded) = upgrade.await else { return };
@@ -48,7 +44,7 @@ pub(super) async fn serve(
                 publisher: entries.publisher.clone(),
                 may_publish: entries.publish,
                 ends_ms: entries.ends_ms,
-                address: peer.ip(),
+                account,
             };
             let deflate = entries.deflate;
             let message_bytes_max = context.shared.live.config.limits.message_bytes_max;
@@ -99,7 +95,7 @@ enum Peer {
         may_publish: bool,
         /// When the right to it ends, in Unix milliseconds.
         ends_ms: Option<u64>,
-        address: IpAddr,
+        account: Account,
     },
     Echo(Deflaters),
 }
@@ -207,10 +203,10 @@ fn on_message(
             publisher: named,
             may_publish,
             ends_ms,
-            address,
+            account,
         } => {
             let now_ms = clock::unix_ms();
-            let publisher = context.shared.publisher(*address, now_ms);
+            let publisher = context.shared.publisher(*account, now_ms);
             let may_publish = *may_publish && ends_ms.is_none_or(|ends_ms| now_ms < ends_ms);
             publish::line_message(
                 &publisher,
@@ -226,7 +222,7 @@ fn on_message(
         Ok(()) => false,
         Err(problem) => {
             let code = problem.kind.close_code();
-            context.shared.metrics.line_failed(code);
+            context.shared.metrics.line_refused(&problem);
             encode_close(Some((code, &problem.detail)), replies);
             true
         }

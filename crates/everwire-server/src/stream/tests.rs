@@ -11,6 +11,7 @@ use super::{
     *,
 };
 use crate::{
+    auth::Caller,
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
@@ -77,7 +78,9 @@ fn append(channel: &Channel, size: usize) {
 
 fn counted(context: &Context) -> Counted {
     let census = context.shared.census.clone();
-    let seat = context.shared.enter([127, 0, 0, 1].into()).ok();
+    let here = [127, 0, 0, 1].into();
+    let account = context.shared.rate.account(&Caller::Anybody, here);
+    let seat = context.shared.enter(here, account).ok();
     Counted { census, seat }
 }
 
@@ -110,6 +113,7 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
             allow_origin: None,
         },
         wait_ms: 20_000,
+        hop: None,
         keep_alive: true,
     };
     {

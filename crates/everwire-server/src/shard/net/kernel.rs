@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, Read, Write},
-    net::{IpAddr, Shutdown},
+    net::Shutdown,
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
@@ -84,10 +84,6 @@ impl Net for Kernel {
 
     fn end(&self, socket: &TcpStream) -> io::Result<()> {
         socket.shutdown(Shutdown::Write)
-    }
-
-    fn peer(&self, socket: &TcpStream) -> Option<IpAddr> {
-        socket.peer_addr().ok().map(|peer| peer.ip())
     }
 }
 

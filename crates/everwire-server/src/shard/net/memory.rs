@@ -5,7 +5,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io::{self, IoSlice},
-    net::IpAddr,
     rc::{Rc, Weak},
 };
 
@@ -171,10 +170,6 @@ impl Net for Memory {
         }
         connection.shard = End::Ended;
         Ok(())
-    }
-
-    fn peer(&self, _: &Socket) -> Option<IpAddr> {
-        Some([127, 0, 0, 1].into())
     }
 }
 

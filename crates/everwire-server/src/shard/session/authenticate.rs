@@ -29,8 +29,12 @@ impl<N: Net> Shard<N> {
             ));
         }
         let members = self.members_of(key, &caller)?;
+        let account = self.shared.rate.account_of(&caller);
         if let Some(session) = self.session_mut(key) {
             session.caller = caller;
+        }
+        if let (Some(account), Some(seat)) = (account, &mut self.lines[key as usize].address) {
+            seat.account = account;
         }
         self.watch_expiry(key);
         self.revoke(key, notices);

@@ -183,8 +183,11 @@ impl<N: Net> Shard<N> {
         let name = &self.channel_name(key, publish.channel)?;
         self.permit(key, Action::Publish, name)?;
         let shared = self.shared.clone();
-        let publisher = shared.publisher(self.peer(key), self.now_ms);
+        let seat = (self.lines.get(key as usize)).and_then(|line| line.address.as_ref());
+        let account = seat.map(|seat| seat.account).ok_or_else(has_ended)?;
+        let publisher = shared.publisher(account, self.now_ms);
         publisher.admit()?;
+        publisher.admit_to(name)?;
         let channel = self.open_channel(name, Occasion::Append)?;
         let known = channel.lock().core().content_type().cloned();
         let (payload, content_type) = payload_of(publish.data, known)?;

@@ -40,7 +40,7 @@ impl<N: Net> Shard<N> {
                 let text = texts.split_to(length);
                 if let Err(problem) = self.on_session_message(key, kind, &text, &mut replies) {
                     let code = problem.kind.close_code();
-                    self.shared.metrics.line_failed(code);
+                    self.shared.metrics.line_refused(&problem);
                     encode_close(Some((code, &problem.detail)), &mut replies);
                     return self.end_socket(key, &replies, Then::Linger);
                 }

@@ -1,10 +1,6 @@
 //! Which channels a session reads.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use everwire_channel::ChannelName;
@@ -27,14 +23,12 @@ impl<N: Net> Shard<N> {
         out: BytesMut,
         entries: &Entries,
     ) {
-        let peer = outlet.peer(&self.net);
         let session = Session {
             outlet,
             id: SessionId(0),
             speech: Speech::Plain(entries.framing),
             subscriptions: Vec::new(),
             publisher: entries.publisher.clone(),
-            peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             caller: Caller::Anybody, // what it may do is in the line's rights
             expiry_ms: None,
             spoke_ms: 0,

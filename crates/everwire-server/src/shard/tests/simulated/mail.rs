@@ -15,7 +15,10 @@ use std::{
 };
 
 use super::{super::*, world::has_woken};
-use crate::shard::net::memory::{Memory, Peer, Socket};
+use crate::{
+    auth::Caller,
+    shard::net::memory::{Memory, Peer, Socket},
+};
 
 /// A shard with one reader of one channel, taken through its turn step by step.
 struct Steps {
@@ -58,9 +61,12 @@ impl Steps {
     }
 
     fn join(&mut self, socket: Socket, sequence: u64) {
-        let seat = self.shared.enter([127, 0, 0, 1].into()).unwrap();
+        let here = [127, 0, 0, 1].into();
+        let account = self.shared.rate.account(&Caller::Anybody, here);
+        let seat = self.shared.enter(here, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
+            account,
             opening: Bytes::new(),
             wire: Wire::Entries(entries(self.channel(), RAW, sequence)),
         };

@@ -8,6 +8,8 @@ use everwire_channel::{ChannelName, Read as LogRead};
 
 use super::super::*;
 use crate::{
+    auth::Caller,
+    census,
     config::Action,
     shard::net::memory::{Memory, Socket},
 };
@@ -243,6 +245,13 @@ impl World {
         }
     }
 
+    /// A counted place for a session that has no socket.
+    pub fn seat(&self) -> census::Seat {
+        let here = [127, 0, 0, 1].into();
+        let account = self.shared.rate.account(&Caller::Anybody, here);
+        self.shared.enter(here, account).unwrap()
+    }
+
     /// A line of another kind on one of the two shards.
     pub fn join_as(&mut self, core: usize, socket: Socket, wire: Wire) {
         self.cores[core].join(socket, Bytes::new(), wire, &self.shared, self.now);
@@ -261,9 +270,12 @@ impl World {
 
 impl Core {
     fn join(&mut self, socket: Socket, opening: Bytes, wire: Wire, shared: &Shared, now: Now) {
-        let seat = shared.enter([127, 0, 0, 1].into()).unwrap();
+        let here = [127, 0, 0, 1].into();
+        let account = shared.rate.account(&Caller::Anybody, here);
+        let seat = shared.enter(here, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
+            account,
             opening,
             wire,
         };

@@ -113,7 +113,6 @@ impl Client {
             carrier,
             deflate: None,
             publisher: Some(PublisherId::new(&publisher).unwrap()),
-            peer: [127, 0, 0, 1].into(),
             own: None,
             secret: (number / 2 == 1).then(|| Secret::random().unwrap()),
             caller: Caller::Anybody,
@@ -135,7 +134,7 @@ impl Client {
                     pipe: pipe.clone(),
                     opening: Bytes::new(),
                     request,
-                    address: world.shared.enter([127, 0, 0, 1].into()).unwrap(),
+                    address: world.seat(),
                 })));
                 Link::Pipe {
                     pipe,

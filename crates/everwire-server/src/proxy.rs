@@ -1,0 +1,58 @@
+//! Proxies in front: who is behind them, told before a connection's first byte or in each request's fields.
+//!
+//! ```text
+//!  client ──▶ proxy ──▶ proxy ──▶ us        each hop that http.trusted_proxies holds says who is behind it;
+//!    ▲──────────┴─────────┘                 the first that it does not hold is the client
+//! ```
+//!
+//! Whoever is not trusted is the client itself, whatever it says of others.
+
+mod forwarded;
+pub mod protocol;
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+
+use self::forwarded::Said;
+use crate::config::Http;
+
+/// Who sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// Where it is, behind whatever proxies are trusted.
+    pub address: IpAddr,
+    /// What its proxy says of the request as the client sent it; nothing where nobody is trusted to.
+    pub said: Option<Box<Said>>,
+}
+
+/// Something that a trusted proxy says is not understood. Its address is taken for the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl Client {
+    /// Whoever it is that a connection leads to.
+    pub fn at(address: IpAddr) -> Self {
+        Self {
+            address,
+            said: None,
+        }
+    }
+
+    /// Who sends a request with these fields on a connection that leads to `hop`.
+    pub fn of(hop: IpAddr, headers: &HeaderMap, settings: &Http) -> (Self, Option<Malformed>) {
+        if !is_trusted(hop, settings) {
+            return (Self::at(hop), None);
+        }
+        let (address, said, malformed) = forwarded::read(hop, headers, settings);
+        let said = (said != Said::default()).then(|| Box::new(said));
+        (Self { address, said }, malformed)
+    }
+}
+
+/// Whether what somebody says of others is believed.
+pub(crate) fn is_trusted(address: IpAddr, settings: &Http) -> bool {
+    (settings.trusted_proxies)
+        .iter()
+        .any(|network| network.contains(address))
+}
