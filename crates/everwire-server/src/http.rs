@@ -29,13 +29,16 @@ mod presence;
 mod query;
 pub(crate) mod read;
 mod target;
+mod unparsed;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use everwire_channel::ChannelName;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header, request::Parts,
+};
 use hyper::body::Incoming;
 
 use self::{
@@ -55,6 +58,7 @@ use crate::{
     rate::Account,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
+    stream::Busy,
 };
 
 /// What all requests are served with.
@@ -67,6 +71,8 @@ pub(crate) struct Context {
     pub stopping: Stopping,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,
+    /// The same for a connection over HTTP/2, by what it asked for.
+    pub busy: Option<Arc<Busy>>,
 }
 
 /// Who asks, and from where.
@@ -150,6 +156,10 @@ impl Context {
                 "the request target has more than {target_bytes_max} bytes; use a shorter one"
             );
             return Err(Problem::new(ProblemKind::UriTooLong, detail).at_limit("target_bytes_max"));
+        }
+        let head_bytes_max = self.shared.live.config.limits.head_bytes_max;
+        if parts.version == Version::HTTP_2 && fields_bytes(&parts.headers) > head_bytes_max {
+            return Err(unparsed::head_too_large(head_bytes_max));
         }
         check_host(parts)?;
         check_coding(parts)?;
@@ -323,6 +333,12 @@ fn check_no_content(content: &Incoming) -> Result<(), Problem> {
             "a read has no content; send it without Content-Length and Transfer-Encoding",
         )),
     }
+}
+
+/// What the fields count for by the rule of HTTP/2 (RFC 9113, section 6.5.2).
+fn fields_bytes(headers: &HeaderMap) -> usize {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
+    headers.iter().map(bytes).sum()
 }
 
 /// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2).

@@ -77,6 +77,14 @@ impl Live {
         }
     }
 
+    /// So many lines a second are opened by one address; 0 is any number.
+    pub fn lines_per_second_max(&self) -> u32 {
+        match self.config.dev {
+            true => 0,
+            false => self.config.limits.lines_per_second_max,
+        }
+    }
+
     /// So many lines are taken from one address; 0 is any number.
     pub fn lines_per_address_max(&self) -> usize {
         match self.config.dev {

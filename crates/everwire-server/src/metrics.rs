@@ -112,7 +112,7 @@ impl Metrics {
             connections_refused: register(
                 &mut registry,
                 "connections_refused",
-                "Connections closed at once for their number",
+                "Connections closed at once for their number or rate",
             ),
             proxies_not_understood: register(
                 &mut registry,
@@ -238,13 +238,15 @@ impl Metrics {
         self.sessions.dec();
     }
 
-    fn limit_met(&self, limit: &'static str) {
+    /// A limit was met, which its setting names.
+    pub(crate) fn limit_met(&self, limit: &'static str) {
         self.limits_met.get_or_create(&Limit { limit }).inc();
     }
 
-    pub(crate) fn connection_refused(&self) {
+    /// A connection is closed at once, for a limit that its setting names.
+    pub(crate) fn connection_refused(&self, limit: &'static str) {
         self.connections_refused.inc();
-        self.limit_met("connections_max");
+        self.limit_met(limit);
     }
 
     /// All connections to a host were in use for as long as one could be waited for.

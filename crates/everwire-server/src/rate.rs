@@ -47,6 +47,15 @@ pub(crate) enum Kind {
     Key = 2,
 }
 
+/// What else than appends has a rate, which an address has for it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Opening connections.
+    Connect = 1,
+    /// Opening lines.
+    Line = 2,
+}
+
 /// How long to wait, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooFast {
@@ -110,6 +119,20 @@ impl Rate {
                 .admit(account.0.into(), interval, self.now_ns()),
             None => Ok(()), // without asking the clock
         }
+    }
+
+    /// The same for something else than an append.
+    pub fn admit_for(
+        &self,
+        purpose: Purpose,
+        account: Account,
+        per_second: u32,
+    ) -> Result<(), TooFast> {
+        let Some(interval) = interval_ns(per_second) else {
+            return Ok(());
+        };
+        let key = u64::from(account.0) | (purpose as u64) << 32;
+        self.accounts().admit(key, interval, self.now_ns())
     }
 
     /// The same for a channel that takes so many a second from each caller.
@@ -315,5 +338,22 @@ mod tests {
         rate.charge(account, 0, u32::MAX);
         let channel = "c".parse().unwrap();
         assert!((0..10_000).all(|_| rate.admit_to(&channel, account, 0).is_ok()));
+    }
+
+    #[test]
+    fn what_is_used_up_for_one_purpose_is_left_for_the_others() {
+        let rate = Rate::default();
+        let account = rate.account(&Caller::Anybody, IpAddr::from([10, 0, 0, 1]));
+        let channel = "c".parse().unwrap();
+        let uses: [&dyn Fn() -> bool; 4] = [
+            &|| rate.admit(account, 1).is_ok(),
+            &|| rate.admit_for(Purpose::Connect, account, 1).is_ok(),
+            &|| rate.admit_for(Purpose::Line, account, 1).is_ok(),
+            &|| rate.admit_to(&channel, account, 1).is_ok(),
+        ];
+        for admit in uses {
+            assert!((0..3).all(|_| admit()), "its own burst");
+            assert!(!admit(), "and no more");
+        }
     }
 }

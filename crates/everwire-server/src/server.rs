@@ -106,6 +106,7 @@ impl Server {
             outbound,
             stopping: stopping.clone(),
             _alive: alive,
+            busy: None,
         };
         let Shared {
             hub,

@@ -58,14 +58,15 @@ use self::{
     wheel::Wheel,
 };
 use crate::{
-    census::{self, Census, Full},
+    auth::Caller,
+    census::{self, Census, Full, Stay},
     clock::Now,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
     live::{Live, Settings, Snapshot},
     metrics::Metrics,
     presence::Presences,
     publish::Publisher,
-    rate::{Account, Rate},
+    rate::{Account, Purpose, Rate, TooFast},
     session_id::SessionId,
     sessions::Sessions,
 };
@@ -123,8 +124,21 @@ impl Shared {
     }
 
     /// Counts one more line from an address, if there is room for it.
-    pub fn enter(&self, address: IpAddr, account: Account) -> Result<census::Seat, Full> {
-        self.census.enter(address, account, &self.live)
+    pub fn enter(
+        &self,
+        address: IpAddr,
+        stay: Stay,
+        account: Account,
+    ) -> Result<census::Seat, Full> {
+        // Polls come and go with what they wait for.
+        if stay == Stay::Open {
+            let neighbours = self.rate.account(&Caller::Anybody, address);
+            let per_second = self.live.lines_per_second_max();
+            (self.rate)
+                .admit_for(Purpose::Line, neighbours, per_second)
+                .map_err(|TooFast { wait_s }| Full::TooFast { wait_s })?;
+        }
+        self.census.enter(address, stay, account, &self.live)
     }
 
     /// Who appends at the cost of an account.

@@ -18,6 +18,7 @@ use everwire_wire::{Carrier, Framing};
 
 use crate::{
     auth::Caller,
+    census::Stay,
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
@@ -43,6 +44,7 @@ impl Simulation {
         let mut config = Config::default();
         config.limits.lines_max = usize::MAX;
         config.limits.lines_per_address_max = 0;
+        config.limits.lines_per_second_max = 0;
         // What the logs keep is no cost of lines.
         config.channels.retain_entries = 1;
         let now = Now::read();
@@ -122,7 +124,7 @@ impl Simulation {
             opening: Bytes::new(),
             wire,
         };
-        let seat = self.shared.enter(PEER, account);
+        let seat = self.shared.enter(PEER, Stay::Open, account);
         let seat = seat.expect("there is no limit on lines");
         let socket = Counter(self.connected);
         self.connected += 1;

@@ -11,6 +11,7 @@ mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,7 +19,11 @@ use bytes::Bytes;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
-pub(crate) use self::{entries::EntryStream, session::SessionStream};
+pub(crate) use self::{
+    entries::EntryStream,
+    session::SessionStream,
+    work::{Busy, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
+};
 use crate::{
     census::{Census, Seat},
     clock,
@@ -55,7 +60,10 @@ pub(crate) async fn open(
     address: IpAddr,
 ) -> Response<Body> {
     let census = context.shared.census.clone();
-    let counted = match context.shared.enter(address, line.account) {
+    let counted = match context
+        .shared
+        .enter(address, line.wire.stay(), line.account)
+    {
         Ok(seat) => Counted {
             census,
             seat: Some(seat),

@@ -155,6 +155,8 @@ problems! {
     UpgradeRequired "upgrade-required" 426 CloseCode::PROTOCOL_ERROR, false, "a WebSocket handshake is needed here";
     /// Too many requests or lines from this caller.
     TooMany "too-many" 429 codes::TOO_FAST, true, "too many requests";
+    /// The request head is larger than allowed.
+    HeadTooLarge "head-too-large" 431 CloseCode::POLICY, false, "the request head is too large";
     /// The server is broken.
     Internal "internal" 500 CloseCode::INTERNAL_ERROR, true, "the server failed";
     /// A limit of the whole server is met.

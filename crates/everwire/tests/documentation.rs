@@ -71,6 +71,60 @@ fn every_setting_that_the_manual_names_exists() {
     assert!(seen > 50, "only {seen} names of settings were found");
 }
 
+/// Each row of its tables: a limit, its default, its outcome, and the tests that meet it.
+#[test]
+fn every_limit_is_told_and_met_by_a_test_that_exists() {
+    let page = read("docs/limits.md");
+    for setting in settings() {
+        if setting.path.starts_with("limits.") && setting.path != "limits.long_poll_ms_max" {
+            let named = format!("`{}`", setting.path);
+            assert!(
+                page.contains(&named),
+                "docs/limits.md has no row for {named}"
+            );
+        }
+    }
+    let mut sources = String::new();
+    for krate in ["everwire", "everwire-server"] {
+        for folder in ["src", "tests"] {
+            gather(
+                &root().join("crates").join(krate).join(folder),
+                &mut sources,
+            );
+        }
+    }
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| limit |"));
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names = tests.split('`').skip(1).step_by(2);
+        let names: Vec<_> = names.filter_map(|path| path.rsplit("::").next()).collect();
+        assert!(
+            !names.is_empty(),
+            "no test meets the limit of this row:\n{row}"
+        );
+        for name in names {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "there is no test {name}"
+            );
+        }
+    }
+}
+
+/// The text of all sources below a folder.
+fn gather(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
 #[test]
 fn every_link_of_the_manual_leads_somewhere() {
     for page in pages() {

@@ -91,10 +91,12 @@ pub struct Http {
     /// Whether each connection from a trusted proxy begins with a header of the PROXY protocol, version 1 or 2:
     /// `off` or `required`. Before TLS, where there is TLS. A connection without one is closed.
     pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
-    /// Longest time that a connection may take to send a request head, take nothing of a response, or stay open
-    /// between two requests, in milliseconds. The default, 75 s, is a little longer than load balancers keep idle
-    /// connections.
+    /// Longest time that a connection may stay open without a request, in milliseconds; then it is closed. The
+    /// default, 75 s, is a little longer than load balancers keep idle connections.
     pub idle_ms: u64 = 75_000,
+    /// Longest time from the first byte of a request head to its last, in milliseconds; then it is answered with 408.
+    /// Also for the header of the PROXY protocol. The default is 15 s: a head is a packet or two, on any network.
+    pub head_ms: u64 = 15_000,
     /// Longest time that a request's content may take to arrive, in milliseconds; then it is answered with 408.
     pub content_ms: u64 = 30_000,
     /// Reconnection time that readers of an event stream are told, in milliseconds.
@@ -133,8 +135,19 @@ pub struct Limits {
     /// needed behind a reverse proxy that `http.trusted_proxies` does not hold. Of IPv6, a /64 counts as one address.
     /// The default leaves room for an office.
     pub lines_per_address_max: usize = 1_000,
+    /// Most lines opened a second by one address, on average, with bursts of two seconds' worth, long polls not
+    /// counted; further ones are answered with 429. 0 means no limit. The default lets an office come back at once.
+    pub lines_per_second_max: u32 = 500,
+    /// Most long polls that wait at once; further ones are answered with 503.
+    pub polls_max: usize = 250_000,
     /// Most connections open at once that are not lines (yet); further ones are closed at once, unanswered.
     pub connections_max: usize = 100_000,
+    /// Most of these from one address; further ones are closed at once, unanswered. 0 means no limit. Trusted proxies
+    /// may have any number.
+    pub connections_per_address_max: usize = 1_000,
+    /// Most connections opened a second by one address, on average, with bursts of two seconds' worth; further ones
+    /// are closed at once, unanswered. 0 means no limit. Trusted proxies may open any number.
+    pub connections_per_second_max: u32 = 500,
     /// Most channels, logs of who is in one among them; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
     /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`; once
@@ -153,7 +166,8 @@ pub struct Limits {
     /// Longest time that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. The default, 25 s, is
     /// below what common proxies cut.
     pub long_poll_ms_max: u64 = 25_000,
-    /// How long a reader may take nothing while something waits for it, in milliseconds; then its line is cut.
+    /// How long a reader may take nothing while something waits for it, in milliseconds; then its line, or its
+    /// connection, is cut.
     pub write_stall_ms: u64 = 30_000,
 }
 }

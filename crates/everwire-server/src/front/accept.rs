@@ -16,8 +16,9 @@ use super::{
     announced::{self, AnnounceError},
     core::Core,
     h1, h2,
-    watch::Guest,
+    watch::{Awaited, Done, Guest},
 };
+use crate::{auth::Caller, census::Visit, http::Context, proxy, rate::Purpose};
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,7 +37,10 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
         match accepted {
             Ok((stream, peer)) => {
                 let Some(permit) = core.connection() else {
-                    core.context().shared.metrics.connection_refused();
+                    core.context()
+                        .shared
+                        .metrics
+                        .connection_refused("connections_max");
                     continue;
                 };
                 let core = core.clone();
@@ -60,20 +64,27 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
     let is_announced = announced::is_expected(peer, &core.context().shared.live.config.http);
     let hop = match is_announced {
         false => peer,
-        true => match attended(&guest, announced::read(&stream)).await {
-            Some(Ok(client)) => client.unwrap_or(peer),
-            // A balancer that only looks whether somebody listens.
-            Some(Err(AnnounceError::Io(_))) => return,
-            Some(Err(AnnounceError::Protocol(error))) => {
-                core.context().shared.metrics.proxy_not_understood();
-                tracing::warn!(%error, proxy = %peer, "a connection from a trusted proxy was closed");
-                return;
+        true => {
+            guest.waits(Done::default(), Awaited::Head);
+            match attended(&core, &guest, announced::read(&stream)).await {
+                Some(Ok(client)) => client.unwrap_or(peer),
+                // A balancer that only looks whether somebody listens.
+                Some(Err(AnnounceError::Io(_))) | None => return,
+                Some(Err(AnnounceError::Protocol(error))) => {
+                    core.context().shared.metrics.proxy_not_understood();
+                    tracing::warn!(%error, proxy = %peer, "a connection from a trusted proxy was closed");
+                    return;
+                }
             }
-            None => return,
-        },
+        }
     };
+    let _visit = match visit(&core.context(), hop) {
+        Ok(visit) => visit,
+        Err(limit) => return core.context().shared.metrics.connection_refused(limit),
+    };
+    guest.waits(Done::default(), Awaited::Request);
     // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
-    match attended(&guest, first_bytes(&stream)).await {
+    match attended(&core, &guest, first_bytes(&stream)).await {
         Some(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
             drop(guest);
             h2::hand_over(&core, stream, first, hop).await;
@@ -83,12 +94,32 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
     }
 }
 
+/// Counts a connection for its address, or tells the limit that is met. Those of a trusted proxy are not its own.
+fn visit(context: &Context, hop: IpAddr) -> Result<Option<Visit>, &'static str> {
+    let shared = &context.shared;
+    if shared.live.config.dev || proxy::is_trusted(hop, &shared.live.config.http) {
+        return Ok(None);
+    }
+    let limits = &shared.live.config.limits;
+    let account = shared.rate.account(&Caller::Anybody, hop);
+    let pace = limits.connections_per_second_max;
+    (shared.rate.admit_for(Purpose::Connect, account, pace))
+        .map_err(|_| "connections_per_second_max")?;
+    let visit = (shared.census).visit(hop, limits.connections_per_address_max);
+    visit.map(Some).ok_or("connections_per_address_max")
+}
+
 /// What comes in time, if the server does not stop before.
-async fn attended<T>(guest: &Guest, what: impl Future<Output = T>) -> Option<T> {
+async fn attended<T>(core: &Core, guest: &Guest, what: impl Future<Output = T>) -> Option<T> {
     let mut what = std::pin::pin!(what);
     poll_fn(|cx| {
         guest.attend(cx);
-        if guest.is_stopping() || guest.is_exhausted() {
+        if let Some(awaited) = guest.exhausted() {
+            let context = core.context();
+            context.shared.metrics.limit_met(awaited.setting());
+            return Poll::Ready(None);
+        }
+        if guest.is_stopping() {
             return Poll::Ready(None);
         }
         what.as_mut().poll(cx).map(Some)

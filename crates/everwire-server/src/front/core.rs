@@ -22,7 +22,10 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{accept, h1, watch::Watch};
+use super::{
+    accept, h1,
+    watch::{Patience, Watch},
+};
 use crate::{
     clock::Now,
     http::Context,
@@ -49,7 +52,7 @@ impl Core {
         let mut context = self.context.borrow_mut();
         if context.shared.live.is_outdated() {
             *context = Rc::new(context.refreshed());
-            self.watch.allow(idle(&context));
+            self.watch.allow(patience(&context));
         }
         context.clone()
     }
@@ -90,7 +93,7 @@ pub(crate) fn run(
             Kernel::new()?,
             Now::read(),
         );
-        let watch = Rc::new(Watch::new(idle(&context)));
+        let watch = Rc::new(Watch::new(patience(&context)));
         let watched = (watch.clone(), context.stopping.clone());
         tokio::task::spawn_local(async move { watched.0.run(watched.1).await });
         let core = Rc::new(Core {
@@ -110,8 +113,13 @@ pub(crate) fn run(
 }
 
 /// How long a connection may keep HTTP waiting.
-fn idle(context: &Context) -> Duration {
-    Duration::from_millis(context.shared.live.config.http.idle_ms)
+fn patience(context: &Context) -> Patience {
+    let config = &context.shared.live.config;
+    Patience {
+        request: Duration::from_millis(config.http.idle_ms),
+        head: Duration::from_millis(config.http.head_ms),
+        taking: Duration::from_millis(config.limits.write_stall_ms),
+    }
 }
 
 /// Turns the shard for as long as there is something to do, and sleeps in between.
@@ -217,7 +225,11 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
         },
     };
     let Some(permit) = core.connection() else {
-        return core.context().shared.metrics.connection_refused();
+        return core
+            .context()
+            .shared
+            .metrics
+            .connection_refused("connections_max");
     };
     let core = core.clone();
     tokio::task::spawn_local(async move {

@@ -24,7 +24,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{
     core::Core,
     io::Io,
-    watch::{Done, Guest},
+    watch::{Awaited, Done, Guest},
 };
 use crate::{
     clock::Now,
@@ -54,7 +54,13 @@ pub(super) async fn serve(
     let io = Io::new(stream, unread);
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
-        async move { requests.serve(&core.context(), request, hop).await }
+        requests.heard.set(io.received());
+        let io = &io;
+        async move {
+            let response = requests.serve(&core.context(), request, hop).await;
+            requests.heard.set(io.received());
+            response
+        }
     });
     let context = core.context();
     let config = &context.shared.live.config;
@@ -63,10 +69,18 @@ pub(super) async fn serve(
         .header_read_timeout(None) // the watch keeps the time
         .max_buf_size(config.limits.head_bytes_max)
         .serve_connection(io.clone(), service);
-    let mut stopping = false;
+    let (mut stopping, mut takes) = (false, true);
     let asked = poll_fn(|cx| {
         guest.attend(cx);
-        if guest.is_exhausted() {
+        if let Some(awaited) = guest.exhausted() {
+            let context = core.context();
+            match awaited {
+                Awaited::Head => io.say(&last_words(context.refuse_slow_head())),
+                Awaited::Request | Awaited::Taking => {
+                    context.shared.metrics.limit_met(awaited.setting());
+                    takes = awaited != Awaited::Taking;
+                }
+            }
             return Poll::Ready(None);
         }
         if guest.is_stopping() && !stopping {
@@ -74,12 +88,24 @@ pub(super) async fn serve(
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(cx);
+        // What hyper answers by itself lacks what all our answers have, and is counted nowhere.
+        if let Poll::Ready(Err(error)) = &served
+            && error.is_parse()
+            && let Some(status) = io.take_back_refusal()
+        {
+            io.say(&last_words(core.context().refuse_unparsed(status, error)));
+        }
         let sent = io.poll_send(cx);
-        match requests.in_service.get() {
-            0 => guest.waits(Done {
-                requests: requests.begun.get(),
-                bytes_taken: io.taken(),
-            }),
+        let done = Done {
+            requests: requests.begun.get(),
+            bytes_taken: io.taken(),
+        };
+        match (requests.in_service.get(), &sent) {
+            (0, Poll::Pending) => guest.waits(done, Awaited::Taking),
+            (0, Poll::Ready(_)) if io.received() > requests.heard.get() => {
+                guest.waits(done, Awaited::Head);
+            }
+            (0, Poll::Ready(_)) => guest.waits(done, Awaited::Request),
             _ => guest.works(),
         }
         match (served, sent) {
@@ -97,6 +123,9 @@ pub(super) async fn serve(
     .await;
     let read = connection.into_parts().read_buf;
     let Some(asked) = asked else {
+        if !takes {
+            return;
+        }
         // What hyper said last goes out, if the peer takes it in reasonable time.
         let limit = Duration::from_millis(config.http.content_ms);
         let _ = tokio::time::timeout(limit, poll_fn(|cx| io.poll_end(cx))).await;
@@ -109,6 +138,11 @@ pub(super) async fn serve(
     hand_over(&core, stream, &unread, asked, hop).await;
 }
 
+/// A response after which the connection ends.
+fn last_words(response: Response<Bytes>) -> Bytes {
+    head::encode_response(response, false)
+}
+
 async fn hand_over(
     core: &Core,
     mut stream: TcpStream,
@@ -118,7 +152,7 @@ async fn hand_over(
 ) {
     let context = core.context();
     let shared = &context.shared;
-    let seat = match shared.enter(asked.address, asked.line.account) {
+    let seat = match shared.enter(asked.address, asked.line.wire.stay(), asked.line.account) {
         Ok(seat) => seat,
         Err(full) => {
             let response = context.refuse_line(full, &asked.line.response);
@@ -178,6 +212,8 @@ struct Requests {
     begun: Cell<u64>,
     /// Requests that have no response yet.
     in_service: Cell<usize>,
+    /// Bytes that had come in when the last request began or was answered: more are of the next one's head.
+    heard: Cell<u64>,
     /// The line that the last one asked for.
     asked: RefCell<Option<Asked>>,
 }

@@ -1,7 +1,7 @@
 //! HTTP/2, on the workers: its streams share a socket, so they cannot move to a shard. The same wires run in
 //! tasks instead.
 
-use std::{convert::Infallible, net::IpAddr, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -12,11 +12,25 @@ use tokio::net::TcpStream;
 use super::{core::Core, prefixed::Prefixed};
 use crate::{
     http::{Body, Context, Reply},
-    stream,
+    stream::{self, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
 };
 
 /// Streams that one connection may have open at once.
 const STREAMS_MAX: u32 = 1024;
+
+/// Bytes of a frame, and of what a client may send before we have taken it, for each stream and for all together.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+const WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Bytes that wait in the library for each stream to be taken.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Streams that a client has reset before they were looked at, beyond which its connection is ended: who opens streams
+/// only to reset them has us do work that it does not wait for (CVE-2023-44487).
+const RESET_UNSEEN_MAX: usize = 20;
+
+/// Streams that were reset for a client's errors, beyond which its connection is ended (CVE-2025-8671).
+const RESET_BY_US_MAX: usize = 256;
 
 /// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
 pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, hop: IpAddr) {
@@ -37,23 +51,53 @@ pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, hop:
 async fn serve(context: Context, stream: TcpStream, first: Bytes, hop: IpAddr) {
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
+    let head_bytes_max = u32::try_from(config.limits.head_bytes_max).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(config.limits.head_bytes_max).unwrap_or(u32::MAX))
+        // Up to twice the limit heads are read and answered by us; beyond it, and for a head in more frames than it
+        // can take, the library refuses.
+        .max_header_list_size(head_bytes_max.saturating_mul(2))
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
+        .max_local_error_reset_streams(RESET_BY_US_MAX)
         .keep_alive_interval(heartbeat)
         .keep_alive_timeout(heartbeat)
         .enable_connect_protocol();
     let stopping = context.stopping.clone();
     let drain = Duration::from_millis(config.stop.drain_ms);
-    let service = service_fn(move |request| answer(context.refreshed(), request, hop));
+    let looks = Looks::new(Patience {
+        idle: Duration::from_millis(config.http.idle_ms),
+        stall: Duration::from_millis(config.limits.write_stall_ms),
+    });
+    let metrics = context.shared.metrics.clone();
+    let work = Arc::new(Work::default());
+    let service = {
+        let work = work.clone();
+        service_fn(move |request| {
+            let mut context = context.refreshed();
+            context.busy = Some(work.begin());
+            answer(context, request, hop)
+        })
+    };
     let connection = builder.serve_connection(TokioIo::new(Prefixed::new(stream, first)), service);
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let ends = tokio::select! {
         _ = connection.as_mut() => return,
-        () = stopping.stopped() => connection.as_mut().graceful_shutdown(),
+        () = stopping.stopped() => None,
+        ends = looks.until_end(&work) => Some(ends),
+    };
+    match ends {
+        None => {}
+        Some(Ends::Idle) => metrics.limit_met("idle_ms"),
+        // A farewell would wait behind what it does not take.
+        Some(Ends::Stalled) => return metrics.limit_met("write_stall_ms"),
     }
+    connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(drain, connection).await;
 }
 
@@ -62,10 +106,18 @@ async fn answer(
     mut request: Request<Incoming>,
     hop: IpAddr,
 ) -> Result<Response<Body>, Infallible> {
+    let busy = context.busy.clone();
+    if busy.as_ref().is_some_and(|busy| busy.is_burdened()) {
+        let response = context.refuse_untaken(UNTAKEN_BYTES_MAX);
+        return Ok(response.map(Body::from));
+    }
     let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let client = context.client(&request, hop);
     Ok(match context.handle(request, &client).await {
-        Reply::Response(response) => response.map(Body::from),
+        Reply::Response(response) => response.map(|content| match busy {
+            Some(busy) => Body::from(busy.give(content)),
+            None => Body::from(content),
+        }),
         Reply::Line(line) => stream::open(context, *line, upgrade, client.address).await,
     })
 }

@@ -18,6 +18,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncWrite, net::TcpStream};
@@ -61,6 +62,21 @@ impl Io {
     /// How many bytes the socket has taken: as long as this rises, the peer reads.
     pub fn taken(&self) -> u64 {
         self.0.borrow().taken
+    }
+
+    /// How many bytes have come in: what is more than when the last request was answered is the next one's.
+    pub fn received(&self) -> u64 {
+        self.0.borrow().stream.inner().received()
+    }
+
+    /// Takes back the answer that hyper gave by itself to what it could not read, the last that it wrote; its status.
+    pub fn take_back_refusal(&self) -> Option<StatusCode> {
+        self.0.borrow_mut().outgoing.take_back_refusal()
+    }
+
+    /// Says something after what hyper wrote.
+    pub fn say(&self, bytes: &[u8]) {
+        (self.0.borrow_mut().outgoing.bytes).extend_from_slice(bytes);
     }
 
     /// Sends what hyper wrote. Pending while the socket does not take all of it.
@@ -126,6 +142,26 @@ impl Connection {
             room -= part.len();
         }
         Poll::Ready(Ok(kept))
+    }
+}
+
+impl Outgoing {
+    /// hyper's own answers are a head without content, which is the end of what it writes.
+    fn take_back_refusal(&mut self) -> Option<StatusCode> {
+        const START: &[u8] = b"HTTP/1.1 4";
+        const LENGTH_MAX: usize = 200;
+        let kept = &self.bytes[self.sent..];
+        let tail = &kept[kept.len().saturating_sub(LENGTH_MAX)..];
+        let at = tail.windows(START.len()).rposition(|w| w == START)?;
+        let answer = std::str::from_utf8(&tail[at..]).ok()?;
+        let head = answer.strip_suffix("\r\n\r\n")?;
+        let status = StatusCode::from_bytes(answer.get(9..12)?.as_bytes()).ok()?;
+        let is_head = !head.contains("\r\n\r\n") && head.contains("\r\ncontent-length: 0");
+        let length = answer.len();
+        is_head.then(|| {
+            self.bytes.truncate(self.bytes.len() - length);
+            status
+        })
     }
 }
 

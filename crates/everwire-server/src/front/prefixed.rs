@@ -16,11 +16,22 @@ use tokio::{
 pub(super) struct Prefixed {
     stream: TcpStream,
     first: Bytes,
+    /// Bytes that were read.
+    received: u64,
 }
 
 impl Prefixed {
     pub fn new(stream: TcpStream, first: Bytes) -> Self {
-        Self { stream, first }
+        Self {
+            stream,
+            first,
+            received: 0,
+        }
+    }
+
+    /// How many bytes were read, those read before included.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// The connection, and what was not taken yet of the bytes read before.
@@ -37,11 +48,15 @@ impl AsyncRead for Prefixed {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.first.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+            this.received += (buffer.filled().len() - before) as u64;
+            return read;
         }
         let count = this.first.len().min(buffer.remaining());
         buffer.put_slice(&this.first[..count]);
         this.first.advance(count);
+        this.received += count as u64;
         if this.first.is_empty() {
             // The allocation is not needed any more.
             this.first = Bytes::new();

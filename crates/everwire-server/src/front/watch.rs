@@ -18,7 +18,54 @@ use crate::stop::Stopping;
 pub(super) struct Watch {
     connections: RefCell<Slab<Rc<Watched>>>,
     stopping: Cell<bool>,
-    patience: Cell<Duration>,
+    patience: Cell<Patience>,
+}
+
+/// How long peers may take for what they are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// Until something of a request comes.
+    pub request: Duration,
+    /// Until its head is whole.
+    pub head: Duration,
+    /// Until they take some of a response.
+    pub taking: Duration,
+}
+
+/// What a peer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// A request, of which nothing has come.
+    Request,
+    /// The rest of a request's head, or of what a proxy says before.
+    Head,
+    /// That some of a response is taken.
+    Taking,
+}
+
+impl Awaited {
+    /// The setting of the time for it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Request => "idle_ms",
+            Self::Head => "head_ms",
+            Self::Taking => "write_stall_ms",
+        }
+    }
+}
+
+impl Patience {
+    fn of(&self, awaited: Awaited) -> Duration {
+        match awaited {
+            Awaited::Request => self.request,
+            Awaited::Head => self.head,
+            Awaited::Taking => self.taking,
+        }
+    }
+
+    fn shortest(&self) -> Duration {
+        self.request.min(self.head).min(self.taking)
+    }
 }
 
 struct Watched {
@@ -26,7 +73,8 @@ struct Watched {
     waiting: Cell<Waiting>,
     /// What the peer had done when that was last told.
     done: Cell<Done>,
-    exhausted: Cell<bool>,
+    /// What it took too long for.
+    exhausted: Cell<Option<Awaited>>,
 }
 
 /// Who waits for whom.
@@ -35,9 +83,9 @@ enum Waiting {
     /// The peer for the server.
     Peer,
     /// The server for the peer, since some time after the last look.
-    Server,
+    Server(Awaited),
     /// The server for the peer, at least since this look.
-    ServerSince(Instant),
+    ServerSince(Awaited, Instant),
 }
 
 /// What a peer has done on its connection so far. Less than one of these counts as nothing.
@@ -60,8 +108,8 @@ pub(super) struct Guest {
 const LOOKS: u32 = 8;
 
 impl Watch {
-    /// Lets each peer take `patience`, and up to about an eighth longer; never less.
-    pub fn new(patience: Duration) -> Self {
+    /// Lets each peer take so long, and up to an eighth of the shortest or a second longer; never less.
+    pub fn new(patience: Patience) -> Self {
         Self {
             connections: RefCell::default(),
             stopping: Cell::new(false),
@@ -70,7 +118,7 @@ impl Watch {
     }
 
     /// From now on each peer may take so long.
-    pub fn allow(&self, patience: Duration) {
+    pub fn allow(&self, patience: Patience) {
         self.patience.set(patience);
     }
 
@@ -78,9 +126,9 @@ impl Watch {
     pub fn enter(self: &Rc<Self>) -> Guest {
         let watched = Rc::new(Watched {
             task: RefCell::default(),
-            waiting: Cell::new(Waiting::Server),
+            waiting: Cell::new(Waiting::Server(Awaited::Request)),
             done: Cell::default(),
-            exhausted: Cell::new(false),
+            exhausted: Cell::new(None),
         });
         let key = self.connections.borrow_mut().insert(watched.clone());
         Guest {
@@ -93,7 +141,7 @@ impl Watch {
     /// Looks after all connections until the thread ends.
     pub async fn run(&self, stopping: Stopping) {
         loop {
-            let pause = self.patience.get() / LOOKS;
+            let pause = self.patience.get().shortest() / LOOKS;
             let pause = pause.clamp(Duration::from_millis(1), Duration::from_secs(1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.look(Instant::now()),
@@ -104,16 +152,19 @@ impl Watch {
 
     /// Wakes those whose peer has taken too long.
     fn look(&self, now: Instant) {
+        let patience = self.patience.get();
         for (_, watched) in &*self.connections.borrow() {
             match watched.waiting.get() {
                 Waiting::Peer => {}
                 // Counted from here, not from the look before: nobody is given less than the whole time.
-                Waiting::Server => watched.waiting.set(Waiting::ServerSince(now)),
-                Waiting::ServerSince(since) if now.duration_since(since) >= self.patience.get() => {
-                    watched.exhausted.set(true);
+                Waiting::Server(awaited) => watched.waiting.set(Waiting::ServerSince(awaited, now)),
+                Waiting::ServerSince(awaited, since)
+                    if now.duration_since(since) >= patience.of(awaited) =>
+                {
+                    watched.exhausted.set(Some(awaited));
                     watched.wake();
                 }
-                Waiting::ServerSince(_) => {}
+                Waiting::ServerSince(..) => {}
             }
         }
     }
@@ -143,8 +194,8 @@ impl Guest {
         }
     }
 
-    /// Whether the peer has taken too long.
-    pub fn is_exhausted(&self) -> bool {
+    /// What the peer has taken too long for, if it has.
+    pub fn exhausted(&self) -> Option<Awaited> {
         self.watched.exhausted.get()
     }
 
@@ -154,11 +205,15 @@ impl Guest {
     }
 
     /// The peer is waited for, which has `done` so much until now. Its time begins when this has become true, and
-    /// anew when it has done more.
-    pub fn waits(&self, done: Done) {
+    /// anew when it has done more or is waited for something else.
+    pub fn waits(&self, done: Done, awaited: Awaited) {
         let before = self.watched.done.replace(done);
-        if before != done || matches!(self.watched.waiting.get(), Waiting::Peer) {
-            self.watched.waiting.set(Waiting::Server);
+        let waits_on = match self.watched.waiting.get() {
+            Waiting::Peer => false,
+            Waiting::Server(earlier) | Waiting::ServerSince(earlier, _) => earlier == awaited,
+        };
+        if before != done || !waits_on {
+            self.watched.waiting.set(Waiting::Server(awaited));
         }
     }
 
@@ -178,38 +233,60 @@ impl Drop for Guest {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(8);
+    const PATIENCE: Patience = Patience {
+        request: Duration::from_secs(8),
+        head: Duration::from_secs(4),
+        taking: Duration::from_secs(6),
+    };
 
     /// What a connection does after each second's look, and the second in which the watch has had enough of it.
     #[test]
     fn who_keeps_the_server_waiting_is_noticed() {
         type Does = fn(&Guest, u64);
+        type Noticed = Option<(u64, Awaited)>;
         const fn after(requests: u64, bytes_taken: u64) -> Done {
             Done {
                 requests,
                 bytes_taken,
             }
         }
-        let cases: [(&str, Does, Option<u64>); 7] = [
-            ("sends nothing", |_, _| {}, Some(8)),
+        use Awaited::{Head, Request, Taking};
+        let cases: [(&str, Does, Noticed); 9] = [
+            ("sends nothing", |_, _| {}, Some((8, Request))),
             (
-                "sends a head slowly",
-                |guest, _| guest.waits(Done::default()),
-                Some(8),
+                "begins a head at once and sends it slowly",
+                |guest, _| guest.waits(Done::default(), Head),
+                Some((5, Head)),
             ),
             (
-                "sends a head slowly and takes nothing of the response before it",
-                |guest, _| guest.waits(after(1, 500)),
-                Some(9),
+                "begins a head at the last moment",
+                |guest, second| match second {
+                    0..7 => {}
+                    _ => guest.waits(Done::default(), Head),
+                },
+                Some((12, Head)),
+            ),
+            (
+                "takes nothing of its response",
+                |guest, _| guest.waits(after(1, 500), Taking),
+                Some((7, Taking)),
             ),
             (
                 "takes its response slowly",
-                |guest, second| guest.waits(after(1, second)),
+                |guest, second| guest.waits(after(1, second), Taking),
                 None,
             ),
             (
+                "took its response and sends the next head slowly",
+                |guest, second| match second {
+                    0..3 => guest.waits(after(1, second), Taking),
+                    _ => guest.waits(after(1, 500), Head),
+                },
+                Some((8, Head)),
+            ),
+            (
                 "sends a request now and then",
-                |guest, second| guest.waits(after(second / 7, 0)),
+                |guest, second| guest.waits(after(second / 7, 0), Request),
                 None,
             ),
             ("waits for its response", |guest, _| guest.works(), None),
@@ -217,19 +294,19 @@ mod tests {
                 "was answered in the third second",
                 |guest, second| match second {
                     0..3 => guest.works(),
-                    _ => guest.waits(after(1, 100)),
+                    _ => guest.waits(after(1, 100), Request),
                 },
-                Some(12),
+                Some((12, Request)),
             ),
         ];
         for (name, does, expected) in cases {
             let start = Instant::now();
             let watch = Rc::new(Watch::new(PATIENCE));
             let guest = watch.enter();
-            let noticed = (0..20).find(|&second| {
+            let noticed = (0..20).find_map(|second| {
                 watch.look(start + Duration::from_secs(second));
                 does(&guest, second);
-                guest.is_exhausted()
+                guest.exhausted().map(|awaited| (second, awaited))
             });
             assert_eq!(noticed, expected, "who {name}");
         }
@@ -248,11 +325,11 @@ mod tests {
                 .map(|second| start + Duration::from_secs(second))
                 .find(|&now| {
                     watch.look(now);
-                    guest.is_exhausted()
+                    guest.exhausted().is_some()
                 });
             let given = noticed.unwrap() - entered;
             assert!(
-                given >= PATIENCE && given <= PATIENCE + Duration::from_secs(1),
+                given >= PATIENCE.request && given <= PATIENCE.request + Duration::from_secs(1),
                 "{late_ms} ms after a look: {given:?}"
             );
         }
@@ -266,7 +343,7 @@ mod tests {
         drop(other);
         assert_eq!(watch.connections.borrow().len(), 1);
         watch.stop();
-        assert!(one.is_stopping() && !one.is_exhausted());
+        assert!(one.is_stopping() && one.exhausted().is_none());
         drop(one);
         assert!(watch.connections.borrow().is_empty());
     }

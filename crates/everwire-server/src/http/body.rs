@@ -69,7 +69,8 @@ pub(crate) async fn collect(
                 "the content did not arrive within {} ms (http.content_ms)",
                 config.http.content_ms
             ),
-        )),
+        )
+        .at_limit("content_ms")),
     }
 }
 

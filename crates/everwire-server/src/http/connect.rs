@@ -25,6 +25,7 @@ use super::{
     read::{self, Asked, stream_fields},
 };
 use crate::{
+    census::Stay,
     clock,
     hub::Mail,
     pipe::{Pipe, Takes},
@@ -133,7 +134,7 @@ impl Context {
         let request = self.session_request(Carrier::Poll, query, asker, None);
         let address = self
             .shared
-            .enter(asker.client.address, asker.account)
+            .enter(asker.client.address, Stay::Open, asker.account)
             .map_err(answer::too_many_lines)?;
         let mut welcome = BytesMut::new();
         Carrier::Poll.plain(WELCOME_BYTES_MAX, &mut welcome, |out| {

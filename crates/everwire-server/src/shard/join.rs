@@ -16,7 +16,12 @@ use super::{
     session::SessionRequest,
     timers::Timer,
 };
-use crate::{census, clock::Now, hub::WatchKey, rate::Account};
+use crate::{
+    census::{self, Stay},
+    clock::Now,
+    hub::WatchKey,
+    rate::Account,
+};
 
 /// What a request that stays open asks for. Whoever drives it, a shard or a stream of HTTP/2, answers with
 /// the response's head, then what opens the body, then entries.
@@ -41,6 +46,16 @@ pub(crate) enum Wire {
     Poll(PollRequest),
     /// Nothing follows the opening, which tells why.
     Ended,
+}
+
+impl Wire {
+    /// What a line over it is counted as.
+    pub fn stay(&self) -> Stay {
+        match self {
+            Self::Poll(_) => Stay::Poll,
+            Self::Echo { .. } | Self::Entries(_) | Self::Session(_) | Self::Ended => Stay::Open,
+        }
+    }
 }
 
 /// A stream of entries.

@@ -16,7 +16,7 @@ use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
-use crate::{auth::Caller, config::Config, hub::Occasion};
+use crate::{config::Config, hub::Occasion};
 
 /// A raw WebSocket.
 const RAW: Framing = Framing::Raw { window: None };
@@ -76,7 +76,7 @@ impl Bench {
     fn join(&mut self, socket: TcpStream, wire: Wire, unread: &[u8]) -> io::Result<()> {
         let here = [127, 0, 0, 1].into();
         let account = self.shared.rate.account(&Caller::Anybody, here);
-        let seat = self.shared.enter(here, account).unwrap();
+        let seat = self.shared.enter(here, Stay::Open, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             account,
@@ -159,7 +159,9 @@ impl Bench {
 }
 
 /// What is common to the shards of a test.
-fn shared(config: Config) -> Shared {
+fn shared(mut config: Config) -> Shared {
+    // Its clock is a real one.
+    config.limits.lines_per_second_max = 0;
     let now = Now {
         instant: Instant::now(),
         unix_ms: 0,

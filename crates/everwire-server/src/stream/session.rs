@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::socket::write_whole;
+use super::{Busy, socket::write_whole};
 use crate::{
     census::Seat,
     http::Context,
@@ -29,6 +29,7 @@ use crate::{
 pub(crate) struct SessionStream {
     pipe: Arc<Pipe>,
     shard: Arc<Mailbox>,
+    _busy: Option<Arc<Busy>>,
 }
 
 /// Opens a session on some shard. What is said to it comes out of the pipe.
@@ -46,7 +47,11 @@ pub(super) fn open(
         request,
         address,
     })));
-    SessionStream { pipe, shard }
+    SessionStream {
+        pipe,
+        shard,
+        _busy: context.busy.clone(),
+    }
 }
 
 impl SessionStream {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
+    census::Stay,
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
@@ -54,6 +55,7 @@ fn with_stop() -> (Stop, Context) {
         outbound: outbound.unwrap(),
         stopping,
         _alive: alive,
+        busy: None,
     };
     (stop, context)
 }
@@ -80,7 +82,7 @@ fn counted(context: &Context) -> Counted {
     let census = context.shared.census.clone();
     let here = [127, 0, 0, 1].into();
     let account = context.shared.rate.account(&Caller::Anybody, here);
-    let seat = context.shared.enter(here, account).ok();
+    let seat = context.shared.enter(here, Stay::Open, account).ok();
     Counted { census, seat }
 }
 

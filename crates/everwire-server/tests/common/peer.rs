@@ -65,6 +65,27 @@ impl Peer {
         self.socket.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Asks where the server may end the connection instead of answering; the status if it answers.
+    pub fn try_ask(&mut self, request: &str) -> Option<u16> {
+        if !self.try_send(request) {
+            return None;
+        }
+        let mut bytes = [0; 64 * 1024];
+        let count = self.socket.read(&mut bytes).ok()?;
+        std::str::from_utf8(bytes.get(9..12.min(count))?)
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// The same connection once more, for another thread to read.
+    pub fn twin(&self) -> Self {
+        Self {
+            socket: self.socket.try_clone().unwrap(),
+            buffer: Vec::new(),
+        }
+    }
+
     /// Ends this side of the connection.
     pub fn finish(&mut self) {
         self.socket.shutdown(Shutdown::Write).unwrap();

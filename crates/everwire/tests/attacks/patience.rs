@@ -11,6 +11,7 @@ use crate::{
 const SETTINGS: &str = "
 [http]
 idle_ms = 300
+head_ms = 300
 content_ms = 300
 heartbeat_ms = 1000
 
@@ -44,7 +45,7 @@ fn whoever_says_little_for_long_is_ended() {
             "a head",
             begun("GET /channels/target HTTP/1.1\r\nHost: x\r\n"),
             "X: y\r\n",
-            "",
+            "408",
         ),
         (
             "content",

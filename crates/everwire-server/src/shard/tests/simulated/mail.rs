@@ -15,10 +15,7 @@ use std::{
 };
 
 use super::{super::*, world::has_woken};
-use crate::{
-    auth::Caller,
-    shard::net::memory::{Memory, Peer, Socket},
-};
+use crate::shard::net::memory::{Memory, Peer, Socket};
 
 /// A shard with one reader of one channel, taken through its turn step by step.
 struct Steps {
@@ -63,7 +60,7 @@ impl Steps {
     fn join(&mut self, socket: Socket, sequence: u64) {
         let here = [127, 0, 0, 1].into();
         let account = self.shared.rate.account(&Caller::Anybody, here);
-        let seat = self.shared.enter(here, account).unwrap();
+        let seat = self.shared.enter(here, Stay::Open, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             account,

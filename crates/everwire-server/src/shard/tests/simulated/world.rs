@@ -8,7 +8,6 @@ use everwire_channel::{ChannelName, Read as LogRead};
 
 use super::super::*;
 use crate::{
-    auth::Caller,
     census,
     config::Action,
     shard::net::memory::{Memory, Socket},
@@ -249,7 +248,7 @@ impl World {
     pub fn seat(&self) -> census::Seat {
         let here = [127, 0, 0, 1].into();
         let account = self.shared.rate.account(&Caller::Anybody, here);
-        self.shared.enter(here, account).unwrap()
+        self.shared.enter(here, Stay::Open, account).unwrap()
     }
 
     /// A line of another kind on one of the two shards.
@@ -272,7 +271,7 @@ impl Core {
     fn join(&mut self, socket: Socket, opening: Bytes, wire: Wire, shared: &Shared, now: Now) {
         let here = [127, 0, 0, 1].into();
         let account = shared.rate.account(&Caller::Anybody, here);
-        let seat = shared.enter(here, account).unwrap();
+        let seat = shared.enter(here, Stay::Open, account).unwrap();
         let request = LineRequest {
             response: http::Response::new(()),
             account,
