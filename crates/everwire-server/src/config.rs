@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+mod acme;
 mod credential;
 mod document;
 mod fixed;
@@ -18,6 +19,7 @@ mod rule;
 mod tree;
 mod url;
 
+pub use acme::{Acme, Challenge, Domain};
 pub use credential::{Algorithm, ApiKey, Grant, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use network::Network;

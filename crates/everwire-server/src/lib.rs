@@ -14,6 +14,7 @@
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
 //! `simulation`, a feature, is a shard without an operating system.
 
+mod acme;
 pub mod auth;
 mod census;
 mod clock;

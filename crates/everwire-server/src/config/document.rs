@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
+use super::acme::Acme;
 use super::tree::{
     Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,
 };
@@ -305,6 +306,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "sessions" => Some(SessionLimits::DOCS),
         "presence" => Some(Presence::DOCS),
         "events" => Some(Events::DOCS),
+        "acme" => Some(Acme::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         "outbound" => Some(Outbound::DOCS),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
+    acme::Acme,
     credential::{ApiKey, TokenKey},
     document::{Documented, SettingDoc},
     network::Network,
@@ -34,6 +35,8 @@ macro_rules! settings {
     };
 }
 
+pub(super) use settings;
+
 settings! {
 /// Everything that can be set.
 pub struct Config {
@@ -60,6 +63,8 @@ pub struct Config {
     pub presence: Presence = Presence::default(),
     /// What happens on the server, told to servers: which sessions come and go, which channels have readers.
     pub events: Events = Events::default(),
+    /// Certificates that the server gets and renews by itself, by ACME (RFC 8555).
+    pub acme: Acme = Acme::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -422,6 +427,7 @@ impl Config {
                 "must be at least 1".to_owned(),
             );
         }
+        self.acme.check()?;
         for origin in &self.http.origins {
             if origin != "*" && !origin.contains("://") {
                 return value(
