@@ -7,6 +7,7 @@
 //!                     ├─ /publish           many entries to many channels
 //!                     ├─ /connect           sessions: many channels on one line
 //!                     ├─ /echo              for testing the path between
+//!                     ├─ /.well-known/acme-challenge/{token}  for certificate authorities
 //!                     └─ /healthz /readyz /metrics, and with `dev` the page at / and /examples/chat/
 //! ```
 //!
@@ -48,6 +49,7 @@ use self::{
 };
 pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem};
 use crate::{
+    acme::Challenges,
     auth::{Caller, Credential},
     census::Full,
     clock,
@@ -68,6 +70,8 @@ pub(crate) struct Context {
     /// Asks other servers.
     #[allow(dead_code, reason = "who asks comes next: key servers, webhooks")]
     pub outbound: Outbound,
+    /// What certificate authorities are answered.
+    pub challenges: Arc<Challenges>,
     pub stopping: Stopping,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,
@@ -190,13 +194,20 @@ impl Context {
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
             Target::Echo => self.echo(parts, content, client).await,
-            Target::Health | Target::Ready | Target::Metrics | Target::Page(_) => {
+            Target::Health
+            | Target::Ready
+            | Target::Metrics
+            | Target::AcmeChallenge(_)
+            | Target::Page(_) => {
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(answer::method_not_allowed(&parts.method, "GET, HEAD"));
                 }
                 Ok(Reply::Response(match target {
                     Target::Ready => operations::ready(&self.stopping),
                     Target::Metrics => operations::metrics(&self.shared),
+                    Target::AcmeChallenge(token) => {
+                        operations::acme_challenge(&self.challenges, token)?
+                    }
                     Target::Page(path) => page::serve(path, self.shared.live.config.dev)?,
                     _ => operations::health(),
                 }))

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::{census::Census, hub::Hub};
+use crate::{acme::Setback, census::Census, hub::Hub};
 
 /// The counters. Hot ones are plain atomics, added to once a batch.
 pub struct Metrics {
@@ -32,6 +32,9 @@ pub struct Metrics {
     events_left_out: Counter,
     reloads: Family<Outcome, Counter>,
     configured: Gauge,
+    acme_orders: Family<Outcome, Counter>,
+    acme_issued_at: Gauge,
+    acme_expires_at: Gauge,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -143,6 +146,21 @@ impl Metrics {
                 &mut registry,
                 "configured_timestamp_seconds",
                 "When the configuration that holds was applied, in Unix seconds",
+            ),
+            acme_orders: register(
+                &mut registry,
+                "acme_orders",
+                "Certificates that were asked for, by what came of it",
+            ),
+            acme_issued_at: register(
+                &mut registry,
+                "acme_issued_timestamp_seconds",
+                "When the last certificate was issued to this process, in Unix time",
+            ),
+            acme_expires_at: register(
+                &mut registry,
+                "acme_expires_timestamp_seconds",
+                "When the certificate that was issued expires, in Unix time",
             ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
@@ -289,6 +307,28 @@ impl Metrics {
     pub(crate) fn events_told(&self, told: u64, left_out: u64) {
         self.events_told.inc_by(told);
         self.events_left_out.inc_by(left_out);
+    }
+
+    /// A certificate was issued.
+    pub(crate) fn acme_issued(&self, now_s: u64) {
+        let outcome = "issued";
+        self.acme_orders.get_or_create(&Outcome { outcome }).inc();
+        self.acme_issued_at.set(now_s as i64);
+    }
+
+    /// None was.
+    pub(crate) fn acme_failed(&self, setback: Setback) {
+        let outcome = match setback {
+            Setback::Unreachable => "unreachable",
+            Setback::Refused => "refused",
+            Setback::Told { .. } => "told-to-wait",
+        };
+        self.acme_orders.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A certificate that was issued is in use, until then.
+    pub(crate) fn acme_expires(&self, not_after_s: u64) {
+        self.acme_expires_at.set(not_after_s as i64);
     }
 
     /// The OpenMetrics text.

@@ -10,12 +10,14 @@ use std::{
 };
 
 use everwire_channel::Mark;
+use rustls::crypto::aws_lc_rs;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{self, UnboundedReceiver},
 };
 
 use crate::{
+    acme,
     clock::{self, Now},
     config::{Config, ConfigError},
     front,
@@ -28,6 +30,7 @@ use crate::{
     reload::Reloader,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
+    tls::Certificates,
 };
 
 /// Threads for what must not hold up lines: HTTP/2, the sweep, who has left, what is told to servers.
@@ -101,9 +104,21 @@ impl Server {
             shared.metrics.clone(),
             &mut |path| fs::read(path),
         )?;
+        let certificates = Arc::new(Certificates::default());
+        let challenges = Arc::default();
+        let keeper = acme::open(
+            &shared.live.config.acme,
+            &outbound,
+            &challenges,
+            &certificates,
+            Arc::new(aws_lc_rs::default_provider()),
+            &shared.metrics,
+            &mut |path| fs::read(path),
+        )?;
         let context = Context {
             shared,
             outbound,
+            challenges,
             stopping: stopping.clone(),
             _alive: alive,
             busy: None,
@@ -124,7 +139,7 @@ impl Server {
         lifecycle::open(&hub, now.unix_ms);
         workers.spawn(lifecycle::tell(hub.clone(), metrics, stopping.clone()));
         workers.spawn(presence::expire(presences, stopping.clone()));
-        workers.spawn(sweep(hub, stopping));
+        workers.spawn(sweep(hub, stopping.clone()));
         let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
         for (index, (listener, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
@@ -143,6 +158,10 @@ impl Server {
             threads.push(thread);
         }
         drop(context);
+        // Not before somebody answers the authority.
+        if let Some(keeper) = keeper {
+            workers.spawn(keeper.keep(stopping));
+        }
         Ok(Self {
             address,
             threads,

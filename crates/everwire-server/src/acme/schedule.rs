@@ -69,6 +69,8 @@ struct Held {
     validity: Validity,
     /// When it is to be renewed.
     renew_at_s: u64,
+    /// Not before then, whatever else is said: a wrong clock, or a window that is always over, must not order without end.
+    earliest_s: u64,
     /// When to ask for its window, if the authority tells one.
     ask_at_s: Option<u64>,
 }
@@ -83,8 +85,11 @@ impl Schedule {
     }
 
     /// There is a new certificate.
-    pub fn on_issued(&mut self, validity: Validity, jitter: Jitter) {
-        self.held = Some(Held::new(validity, jitter));
+    pub fn on_issued(&mut self, validity: Validity, now_s: u64, jitter: Jitter) {
+        self.held = Some(Held {
+            earliest_s: now_s + (validity.life_s() / 3).min(DAY_S),
+            ..Held::new(validity, jitter)
+        });
         self.trouble = None;
     }
 
@@ -120,7 +125,7 @@ impl Schedule {
 
     /// What to do now.
     pub fn next(&self, now_s: u64) -> Step {
-        let due_s = self.held.as_ref().map_or(0, |held| held.renew_at_s);
+        let due_s = (self.held.as_ref()).map_or(0, |held| held.renew_at_s.max(held.earliest_s));
         let retry_s = (self.trouble.as_ref()).map_or(0, |trouble| trouble.retry_at(now_s));
         let order_at_s = due_s.max(retry_s);
         if order_at_s <= now_s {
@@ -163,6 +168,7 @@ impl Held {
         Self {
             validity,
             renew_at_s: renew_at_s.max(validity.not_before_s),
+            earliest_s: 0,
             ask_at_s: Some(0),
         }
     }

@@ -22,28 +22,30 @@ pub struct Acme {
     /// The names that this server is reached by, such as `live.example.org`: one certificate covers all of them.
     /// Empty, the default, means that nobody is asked for any. An IP address can be written too, where the
     /// authority issues such certificates. Naming domains here means that you agree to the authority's terms.
+    /// Takes a restart.
     pub domains: Vec<Domain> = Vec::new(),
     /// Addresses that the authority may write to, such as `admin@example.org`. Some authorities want one.
+    /// Takes a restart.
     pub contact: Vec<String> = Vec::new(),
     /// The authority, by the address of its ACME directory. The default is Let's Encrypt; to try things out,
     /// write `https://acme-staging-v02.api.letsencrypt.org/directory`, which has generous limits and issues
-    /// certificates that no browser believes.
+    /// certificates that no browser believes. Its own certificate has to be from an authority that this system
+    /// or `outbound.ca_file` knows. Takes a restart.
     pub directory: String = "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
-    /// A file of root certificates in PEM, for a directory whose own certificate is from none that this system
-    /// knows, such as an authority within a company. Empty means none.
-    pub directory_ca_file: PathBuf = PathBuf::new(),
     /// How the authority makes sure that the domains lead here: `tls-alpn-01`, which needs this server's TLS
-    /// reachable at port 443 of each, or `http-01`, which needs its clear text reachable at port 80.
+    /// reachable at port 443 of each, or `http-01`, which needs its clear text reachable at port 80. Takes a restart.
     pub challenge: Challenge = Challenge::TlsAlpn01,
     /// The folder for the account's key and for certificates with their keys. Only the server needs to read it, and
     /// it has to outlive the process: authorities limit how often they issue anew. The default is where systemd and
-    /// the container put it.
+    /// the container put it. Takes a restart.
     pub storage: PathBuf = PathBuf::from("/var/lib/everwire/acme"),
     /// The name of an external account, for authorities that ask for one (RFC 8555, section 7.3.4). Empty means none.
+    /// Takes a restart.
     pub external_account_kid: String = String::new(),
-    /// A file with that account's MAC key, in base64url as the authority gave it.
+    /// A file with that account's MAC key, in base64url as the authority gave it. Takes a restart.
     pub external_account_hmac_file: PathBuf = PathBuf::new(),
     /// Which of the authority's profiles to ask for, such as `shortlived`. Empty means the authority's default.
+    /// Takes a restart.
     pub profile: String = String::new(),
 }
 }

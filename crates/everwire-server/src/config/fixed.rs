@@ -38,6 +38,38 @@ const FIXED: &[Fixed] = &[
         keep: keep!(events.enabled),
     },
     Fixed {
+        path: "acme.domains",
+        keep: keep!(acme.domains),
+    },
+    Fixed {
+        path: "acme.contact",
+        keep: keep!(acme.contact),
+    },
+    Fixed {
+        path: "acme.directory",
+        keep: keep!(acme.directory),
+    },
+    Fixed {
+        path: "acme.challenge",
+        keep: keep!(acme.challenge),
+    },
+    Fixed {
+        path: "acme.storage",
+        keep: keep!(acme.storage),
+    },
+    Fixed {
+        path: "acme.external_account_kid",
+        keep: keep!(acme.external_account_kid),
+    },
+    Fixed {
+        path: "acme.external_account_hmac_file",
+        keep: keep!(acme.external_account_hmac_file),
+    },
+    Fixed {
+        path: "acme.profile",
+        keep: keep!(acme.profile),
+    },
+    Fixed {
         path: "outbound.ca_file",
         keep: keep!(outbound.ca_file),
     },

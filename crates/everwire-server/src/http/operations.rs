@@ -1,10 +1,11 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz` and `/metrics`, and what certificate authorities look for.
 
 use bytes::Bytes;
+use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::answer;
-use crate::{shard::Shared, stop::Stopping};
+use crate::{acme::Challenges, shard::Shared, stop::Stopping};
 
 /// The process is alive.
 pub(super) fn health() -> Response<Bytes> {
@@ -29,6 +30,23 @@ pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// The key authorization of a challenge (RFC 8555, section 8.3).
+pub(super) fn acme_challenge(
+    challenges: &Challenges,
+    token: &str,
+) -> Result<Response<Bytes>, Problem> {
+    let Some(answer) = challenges.key_authorization(token) else {
+        return Err(Problem::new(
+            ProblemKind::NotFound,
+            "no certificate authority waits for this token",
+        ));
+    };
+    let mut response = text(answer);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 fn text(body: impl Into<Bytes>) -> Response<Bytes> {

@@ -17,6 +17,8 @@ pub(crate) enum Target<'a> {
     Health,
     Ready,
     Metrics,
+    /// What a certificate authority looks for, by its token (RFC 8555, section 8.3).
+    AcmeChallenge(&'a str),
     /// The page and what it is made of.
     Page(&'a str),
 }
@@ -44,6 +46,9 @@ impl<'a> Target<'a> {
         }
         if let Some(session) = path.strip_prefix("/connect/") {
             return Ok(Self::Session(session));
+        }
+        if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+            return Ok(Self::AcmeChallenge(token));
         }
         match path {
             "/connect" => Ok(Self::Connect),
@@ -99,6 +104,11 @@ mod tests {
             ("/", Ok(Target::Page("/"))),
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),
             ("/examples/chat/", Ok(Target::Page("/examples/chat/"))),
+            (
+                "/.well-known/acme-challenge/a-b",
+                Ok(Target::AcmeChallenge("a-b")),
+            ),
+            ("/.well-known/", Err(404)),
             ("/channels", Err(404)),
             ("/channels/", Err(400)),
             ("/presence", Err(404)),

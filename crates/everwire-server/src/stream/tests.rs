@@ -53,6 +53,7 @@ fn with_stop() -> (Stop, Context) {
     let context = Context {
         shared,
         outbound: outbound.unwrap(),
+        challenges: Arc::default(),
         stopping,
         _alive: alive,
         busy: None,

@@ -100,6 +100,31 @@ fn a_window_that_has_passed_means_now() {
     assert_eq!(schedule.next(NOW_S), Step::Order);
 }
 
+/// A clock that is months ahead, or an authority whose windows are all over, would otherwise use up what it issues a week.
+#[test]
+fn what_was_just_issued_is_not_renewed_at_once() {
+    let over = Window {
+        start_s: NOW_S - 2,
+        end_s: NOW_S - 1,
+    };
+    for (life, now_s, expected_s) in [
+        (days(90), NOW_S, DAY_S),
+        (days(90), NOW_S + 80 * DAY_S, DAY_S),
+        (days(1), NOW_S, 8 * HOUR_S),
+    ] {
+        let mut schedule = Schedule::new(None, None, NONE);
+        schedule.on_issued(life, now_s, NONE);
+        schedule.on_window(Some((over, 7 * DAY_S)), now_s, NONE);
+        let mut asked_s = now_s;
+        while let Step::Wait { until_s } = schedule.next(asked_s) {
+            asked_s = until_s;
+            schedule.on_window(Some((over, 7 * DAY_S)), asked_s, NONE);
+        }
+        assert_eq!(schedule.next(asked_s), Step::Order);
+        assert_eq!(asked_s - now_s, expected_s, "{life:?}");
+    }
+}
+
 #[test]
 fn a_moment_within_the_window_stays_when_the_same_window_is_told_again() {
     let mut schedule = held(days(90));
@@ -283,7 +308,7 @@ impl World {
                     not_after_s: self.now_s + life_s,
                 };
                 (self.held, self.trouble) = (Some(validity), None);
-                self.schedule.on_issued(validity, jitter);
+                self.schedule.on_issued(validity, self.now_s, jitter);
             }
             Answer::Fails(setback) => {
                 self.trouble = Some(self.schedule.on_setback(setback, self.now_s, jitter));
