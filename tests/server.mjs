@@ -17,9 +17,9 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.e
  * Runs the server until `stop()`.
  *
  * `config` is the text of a configuration file. With `dev`, the default, everything is open to everybody.
- * `listen` is `127.0.0.1:0` unless a test starts a second server where the first one was.
+ * `listen` is `127.0.0.1:0` unless a test starts a second server where the first one was. `env` are further variables.
  */
-export async function startServer({ config = "", dev = true, listen = "127.0.0.1:0" } = {}) {
+export async function startServer({ config = "", dev = true, listen = "127.0.0.1:0", env = {} } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "everwire-"));
   const args = ["serve", ...(dev ? ["--dev"] : []), "--listen", listen];
   if (config) {
@@ -27,7 +27,7 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
     args.push("--config", join(folder, "everwire.toml"));
   }
 
-  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
   // A test runner that breaks off leaves no server behind.
   const kill = () => child.kill("SIGKILL");
   process.on("exit", kill);

@@ -1,0 +1,205 @@
+// The server gets its certificate by itself, from an authority that truly looks whether the names lead to it.
+
+import assert from "node:assert/strict";
+import { statSync, writeFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { X509Certificate } from "node:crypto";
+import { authority, EXTERNAL } from "./pebble.mjs";
+import { site } from "./site.mjs";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const ISSUED = 'acme_orders_total{outcome="issued"}';
+const REFUSED = 'acme_orders_total{outcome="refused"}';
+const UNREACHABLE = 'acme_orders_total{outcome="unreachable"}';
+
+/** An authority that runs, and a place for a server that it looks at. */
+async function both(t, options = {}) {
+  const place = await site(t);
+  const ca = await authority(t, { port: place.port, ...options });
+  await ca.start();
+  return { place, ca };
+}
+
+describe("a certificate", { concurrency: 2 }, () => {
+  test("is issued for all names, stored for the server alone, and found by the next start without asking", async (t) => {
+    const { place, ca } = await both(t);
+    const domains = ["live.example.org", "www.example.org", "127.0.0.1"];
+    const server = await place.start(ca, { domains, acme: { contact: ["admin@example.org"] } });
+    // It serves before there is one.
+    assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
+    await server.metric(ISSUED);
+    const certificate = place.certificate();
+    const names = certificate.subjectAltName.split(", ").map((name) => name.split(":")[1]);
+    assert.deepEqual(new Set(names), new Set(domains));
+    for (const name of ["account.json", "certificate.pem"]) {
+      assert.equal(statSync(place.path(name)).mode & 0o777, 0o600, name);
+    }
+    assert.equal(statSync(place.path("")).mode & 0o777, 0o700);
+    const expires = await server.metric("acme_expires_timestamp_seconds");
+    assert.equal(expires * 1000, Date.parse(certificate.validTo));
+    // Its challenges are over.
+    assert.equal((await fetch(`${server.url}/.well-known/acme-challenge/x`)).status, 404);
+    assert.ok(!server.output().includes("PRIVATE KEY"));
+
+    assert.equal(await server.stop(), 0);
+    await ca.stop();
+    const next = await place.start(ca, { domains });
+    await next.logged("the stored certificate is used");
+    assert.equal(await next.metric("acme_expires_timestamp_seconds"), expires);
+    assert.equal(place.certificate().fingerprint256, certificate.fingerprint256);
+  });
+
+  test("is renewed when a third of its life is left, by the same account, and only once", async (t) => {
+    const { place, ca } = await both(t);
+    const domains = ["live.example.org"];
+    const first = await place.start(ca, { domains });
+    await first.metric(ISSUED);
+    const [before, account] = [place.certificate(), place.kept("account.json")];
+    await first.stop();
+
+    const early = await place.start(ca, { domains, daysAhead: 55 });
+    await early.logged("the stored certificate is used");
+    await early.stop();
+    assert.equal(place.certificate().fingerprint256, before.fingerprint256);
+
+    const due = await place.start(ca, { domains, daysAhead: 61 });
+    await due.metric(ISSUED);
+    assert.notEqual(place.certificate().fingerprint256, before.fingerprint256);
+    assert.equal(place.kept("account.json"), account);
+    // What was issued is as old as the old one by the server's clock. It is not renewed at once all the same.
+    await due.stop();
+    assert.equal(due.output().split("a certificate was issued").length, 2);
+  });
+
+  test("that could not be renewed stays in use, and its end is warned of the louder the nearer it is", async (t) => {
+    const { place, ca } = await both(t);
+    const domains = ["live.example.org"];
+    const first = await place.start(ca, { domains });
+    await first.metric(ISSUED);
+    const before = place.kept("certificate.pem");
+    await first.stop();
+    await ca.stop();
+    for (const [daysAhead, level, message] of [
+      [61, "WARN", "the one in use lasts for now"],
+      [85, "ERROR", "expires soon"],
+      [91, "ERROR", "no certificate could be got"],
+    ]) {
+      const server = await place.start(ca, { domains, daysAhead });
+      const line = await server.logged(message);
+      assert.equal(line.level, level, message);
+      assert.match(line.error, /no connection to 127\.0\.0\.1/);
+      assert.ok(line.retry_s >= 30, `${line.retry_s}`);
+      await server.metric(UNREACHABLE);
+      await server.stop();
+      assert.equal(place.kept("certificate.pem"), before);
+    }
+  });
+
+  test("is got once the authority can be reached, whatever the number of attempts before", async (t) => {
+    const place = await site(t);
+    const ca = await authority(t, { port: place.port });
+    const domains = ["live.example.org"];
+    for (let start = 0; start < 2; start += 1) {
+      const server = await place.start(ca, { domains });
+      await server.metric(UNREACHABLE);
+      assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
+      await server.stop();
+    }
+    assert.ok(place.has("trouble.json"));
+    await ca.start();
+    const server = await place.start(ca, { domains });
+    await server.metric(ISSUED);
+    assert.ok(!place.has("trouble.json"));
+  });
+
+  test("is asked for anew when the stored one is broken, or is not for all names", async (t) => {
+    const { place, ca } = await both(t);
+    const first = await place.start(ca, { domains: ["live.example.org"] });
+    await first.metric(ISSUED);
+    await first.stop();
+    writeFileSync(place.path("certificate.pem"), place.kept("certificate.pem").slice(0, 700));
+    const second = await place.start(ca, { domains: ["live.example.org"] });
+    await second.logged("the stored certificate is none");
+    await second.metric(ISSUED);
+    await second.stop();
+    const third = await place.start(ca, { domains: ["live.example.org", "more.example.org"] });
+    await third.logged("is not for all of acme.domains");
+    await third.metric(ISSUED);
+    assert.match(place.certificate().subjectAltName, /more\.example\.org/);
+  });
+});
+
+describe("an authority", { concurrency: 2 }, () => {
+  test("that finds nobody behind a name is left alone for a while, and says why", async (t) => {
+    const { place, ca } = await both(t);
+    const server = await place.start(ca, { domains: ["live.example.org", "a.elsewhere.example"] });
+    const line = await server.logged("no certificate could be got");
+    assert.match(line.error, /a\.elsewhere\.example: .*127\.0\.0\.2/);
+    assert.match(line.error, /clear text at port 80/);
+    assert.ok(line.retry_s >= 300, `${line.retry_s}`);
+    await server.metric(REFUSED);
+    assert.ok(!place.has("certificate.pem"));
+  });
+
+  test("that refuses a name is quoted", async (t) => {
+    const { place, ca } = await both(t);
+    const server = await place.start(ca, { domains: ["blocked.example"] });
+    const line = await server.logged("no certificate could be got");
+    assert.match(line.error, /rejectedIdentifier/);
+    await server.metric(REFUSED);
+  });
+
+  test("that is asked again and again by new starts is asked four times in an hour at most", async (t) => {
+    const { place, ca } = await both(t);
+    const attempts = async () => {
+      const server = await place.start(ca, { domains: ["blocked.example"] });
+      await server.metric(REFUSED);
+      await server.stop();
+    };
+    for (let start = 0; start < 4; start += 1) await attempts();
+    const asked = ca.output().split("POST /order-plz").length;
+    const server = await place.start(ca, { domains: ["blocked.example"] });
+    assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
+    await server.stop();
+    assert.equal(ca.output().split("POST /order-plz").length, asked);
+  });
+
+  test("that has forgotten the account is registered at again", async (t) => {
+    const { place, ca } = await both(t);
+    const first = await place.start(ca, { domains: ["live.example.org"] });
+    await first.metric(ISSUED);
+    const account = place.kept("account.json");
+    await first.stop();
+    await ca.stop();
+    await ca.start();
+    const second = await place.start(ca, { domains: ["live.example.org"], daysAhead: 61 });
+    await second.logged("does not take the stored account any more");
+    await second.metric(ISSUED);
+    assert.notEqual(place.kept("account.json"), account);
+    assert.equal(place.kept("account.json.refused"), account);
+  });
+
+  test("that asks for an external account is shown its key, and says so without one", async (t) => {
+    const { place, ca } = await both(t, { external: true });
+    const without = await place.start(ca, { domains: ["live.example.org"] });
+    const line = await without.logged("no certificate could be got");
+    assert.match(line.error, /registered no account: .*externalAccount/);
+    await without.stop();
+    writeFileSync(`${ca.caFile}.hmac`, `${EXTERNAL.hmac}\n`);
+    const acme = { external_account_kid: EXTERNAL.kid, external_account_hmac_file: `${ca.caFile}.hmac` };
+    const server = await place.start(ca, { domains: ["live.example.org"], acme });
+    await server.metric(ISSUED);
+    assert.ok(!server.output().includes(EXTERNAL.hmac));
+  });
+});
+
+test("what was issued is from the authority that was asked", async (t) => {
+  const { place, ca } = await both(t);
+  const server = await place.start(ca, { domains: ["live.example.org"] });
+  await server.metric(ISSUED);
+  const chain = place.kept("certificate.pem").match(/-----BEGIN CERTIFICATE-----[^]+?-----END CERTIFICATE-----/g);
+  const [own, issuer] = chain.map((pem) => new X509Certificate(pem));
+  const root = new X509Certificate(await ca.root());
+  assert.ok(own.verify(issuer.publicKey) && issuer.verify(root.publicKey));
+  assert.ok(Date.parse(own.validTo) - Date.now() > 89 * DAY_MS);
+});
