@@ -3,6 +3,7 @@
 mod address;
 mod config;
 mod grant;
+mod health;
 mod key;
 mod publish;
 mod serve;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => serve::run(matches),
+        Some(("health", matches)) => health::run(matches),
         Some(("config", matches)) => config::run(matches),
         Some(("token", matches)) => token::run(matches),
         Some(("key", matches)) => key::run(matches),
@@ -44,6 +46,7 @@ fn command() -> Command {
         .subcommand(serve::command())
         .subcommand(publish::command())
         .subcommand(subscribe::command())
+        .subcommand(health::command())
         .subcommand(config::command())
         .subcommand(token::command())
         .subcommand(key::command())
