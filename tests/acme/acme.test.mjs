@@ -179,6 +179,46 @@ describe("an authority", { concurrency: 2 }, () => {
     assert.equal(place.kept("account.json.refused"), account);
   });
 
+  test("that says when to come back is left alone until then", async (t) => {
+    const { place, ca } = await both(t);
+    const problem = { type: "urn:ietf:params:acme:error:rateLimited", detail: "too many certificates", status: 429 };
+    const directory = await ca.front(
+      (own) => ({ newOrder: `${own}/order` }),
+      (_, response) => {
+        response.writeHead(429, { "retry-after": "7200", "content-type": "application/problem+json" });
+        response.end(JSON.stringify(problem));
+      },
+    );
+    const server = await place.start(ca, { domains: ["live.example.org"], acme: { directory } });
+    const line = await server.logged("no certificate could be got");
+    assert.match(line.error, /too many certificates \(rateLimited\)/);
+    assert.ok(line.retry_s >= 7200 && line.retry_s <= 9000, `${line.retry_s}`);
+    await server.metric('acme_orders_total{outcome="told-to-wait"}');
+  });
+
+  test("that wants a certificate renewed before its time is heard", async (t) => {
+    const { place, ca } = await both(t);
+    let asked;
+    const directory = await ca.front(
+      (own) => ({ renewalInfo: `${own}/renewal` }),
+      ({ url }, response) => {
+        asked = url;
+        const [start, end] = [2, 1].map((days) => new Date(Date.now() - days * DAY_MS).toISOString());
+        response.writeHead(200, { "retry-after": "21600", "content-type": "application/json" });
+        response.end(JSON.stringify({ suggestedWindow: { start, end } }));
+      },
+    );
+    const options = { domains: ["live.example.org"], acme: { directory } };
+    const first = await place.start(ca, options);
+    await first.metric(ISSUED);
+    const before = place.certificate();
+    await first.stop();
+    const second = await place.start(ca, options);
+    await second.metric(ISSUED);
+    assert.match(asked, /^\/renewal\/[\w-]+\.[\w-]+$/);
+    assert.notEqual(place.certificate().fingerprint256, before.fingerprint256);
+  });
+
   test("that asks for an external account is shown its key, and says so without one", async (t) => {
     const { place, ca } = await both(t, { external: true });
     const without = await place.start(ca, { domains: ["live.example.org"] });

@@ -4,7 +4,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { get } from "node:https";
+import { createServer as createHttpsServer, get } from "node:https";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -67,13 +67,31 @@ export async function authority(t, { port, external = false }) {
       await pebble.listens(acme);
       await pebble.listens(management);
     },
+    /**
+     * A directory of the same authority with some addresses changed: `override` gets its entries and the address at which
+     * `answer` answers. Gives its own address.
+     */
+    front: (override, answer) => front(t, { directory: `https://127.0.0.1:${acme}/dir`, folder, override, answer }),
     /** Ends it, with all that it knows. */
     stop: () => end(pebble),
     /** All that it said. */
     output: () => pebble.output(),
     /** The root of what it issues, as PEM; another one after each start. */
-    root: () => fetchPem(management, readFileSync(join(folder, "ca.pem"))),
+    root: () => fetchText(`https://127.0.0.1:${management}/roots/0`, readFileSync(join(folder, "ca.pem"))),
   };
+}
+
+async function front(t, { directory, folder, override, answer }) {
+  const [ca, key, cert] = ["ca.pem", "own.key", "own.pem"].map((name) => readFileSync(join(folder, name)));
+  const server = createHttpsServer({ key, cert }, async (request, response) => {
+    if (request.url !== "/dir") return answer(request, response);
+    const entries = JSON.parse(await fetchText(directory, ca));
+    response.end(JSON.stringify({ ...entries, ...override(`https://127.0.0.1:${server.address().port}`) }));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  return `https://127.0.0.1:${server.address().port}/dir`;
 }
 
 /** Free ports of the loopback interface, each another one. */
@@ -131,9 +149,9 @@ function isOpen(port) {
   });
 }
 
-function fetchPem(port, ca) {
+function fetchText(url, ca) {
   return new Promise((done, failed) => {
-    const request = get({ host: "127.0.0.1", port, path: "/roots/0", ca }, (response) => {
+    const request = get(url, { ca }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (part) => (text += part)).on("end", () => done(text));
     });

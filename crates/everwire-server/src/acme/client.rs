@@ -141,8 +141,8 @@ impl Client {
             .map_err(|error| self.failed(ORDER, &error))
     }
 
-    /// RFC 9773, section 5: an order says which certificate it replaces, where the authority wants to know. If it does
-    /// not like to hear it (it was replaced already, or by another account), the order goes without.
+    /// RFC 9773, section 5: an order says which certificate it replaces, where the authority wants to know. If that is of
+    /// no use (it was replaced already, or is another account's, or nobody listens), the order goes without.
     async fn open(
         &self,
         access: &Access,
@@ -162,9 +162,11 @@ impl Client {
                 .new_order(&new().replaces(replaces.clone()))
                 .await
             {
-                Err(Error::Unsupported(_)) => {}
-                Err(Error::Api(problem)) if !failure::is(&problem, "rateLimited") => {}
-                outcome => return outcome,
+                Ok(order) => return Ok(order),
+                Err(Error::Api(problem)) if failure::is(&problem, "rateLimited") => {
+                    return Err(Error::Api(problem));
+                }
+                Err(_) => {}
             }
         }
         access.account.new_order(&new()).await

@@ -267,3 +267,81 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// How long to leave it to another process.
 const OTHER_PROCESS: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::crypto::aws_lc_rs;
+    use tempfile::{TempDir, tempdir};
+    use tokio::{runtime::Handle, time::Instant};
+
+    use super::*;
+    use crate::{
+        acme::{account::Accounts, told::Listener},
+        config::{Acme, Outbound as OutboundSettings},
+        outbound::Outbound,
+        tls::Certificates,
+    };
+
+    /// An authority that is not there.
+    const DIRECTORY: &str = "https://127.0.0.1:1/dir";
+
+    fn keeper(folder: &TempDir) -> Keeper {
+        let settings = Acme {
+            domains: vec!["live.example.org".parse().unwrap()],
+            directory: DIRECTORY.to_owned(),
+            ..Acme::default()
+        };
+        let metrics = Arc::new(Metrics::new());
+        let outbound = Outbound::new(
+            &OutboundSettings::default(),
+            Handle::current(),
+            metrics.clone(),
+            &mut |_| unreachable!("no file of certificates is set"),
+        );
+        let storage = Storage::open(folder.path(), DIRECTORY).unwrap();
+        let client = Client::new(
+            &settings,
+            Accounts::new(&settings, storage.clone(), None),
+            Listener::new(outbound.unwrap()),
+            Arc::default(),
+            Arc::new(Certificates::default()),
+        );
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Keeper::new(client, storage, provider, metrics).unwrap()
+    }
+
+    fn certificate() -> String {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["live.example.org".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        format!("{}{}", key.serialize_pem(), certificate.pem())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_another_process_got_is_taken_over() {
+        let folder = tempdir().unwrap();
+        let mut keeper = keeper(&folder);
+        assert_eq!(keeper.schedule.next(now_s()), Step::Order);
+        assert!(!keeper.is_done_by_another());
+        let pem = certificate();
+        keeper.storage.write(Kept::Certificate, &pem).unwrap();
+        keeper.step().await;
+        assert_eq!(keeper.shown.as_ref().unwrap().pem(), pem);
+        assert!(!keeper.client.certificates.is_empty());
+        assert_ne!(keeper.schedule.next(now_s()), Step::Order);
+        assert!(keeper.storage.read(Kept::Trouble).unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_authority_is_left_to_another_process_while_that_talks_to_it() {
+        let folder = tempdir().unwrap();
+        let mut keeper = keeper(&folder);
+        let lock = keeper.storage.lock().unwrap();
+        let began = Instant::now();
+        keeper.step().await;
+        assert!(began.elapsed() >= OTHER_PROCESS);
+        assert!(keeper.storage.read(Kept::Trouble).unwrap().is_none());
+        drop(lock);
+    }
+}
