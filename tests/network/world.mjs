@@ -60,6 +60,8 @@ export class World {
   #server;
   #proxy;
   #prefix;
+  /** Channels that are to be read from now on, of which it is not known yet that they are. */
+  #awaited = new Set();
   /** What the user has seen, and when, oldest first. */
   #history = [];
   /** When the last step took place that was not only waiting. */
@@ -107,10 +109,13 @@ export class World {
   }
 
   async #act(what, members) {
+    // By the table's clock a subscription stands at once; what befalls channel or network next must not come before it.
+    if (what === "append" || what === "network") await this.#subscribed();
     switch (what) {
       case "connect":
         return this.#client.connect(this.#proxy.url, members.options ?? {}, SCALE);
       case "subscribe":
+        if (members.offset === undefined) this.#awaited.add(members.channel);
         return this.#client.subscribe(this.#inside(members.channel), members.offset === undefined ? {} : { offset: members.offset });
       case "unsubscribe":
         return this.#client.unsubscribe(this.#inside(members.channel));
@@ -141,6 +146,20 @@ export class World {
       default:
         assert.fail(`nothing carries out ${what}`);
     }
+  }
+
+  /** Whoever reads a channel makes it, if there is none. What never gets through is not waited for longer than this. */
+  async #subscribed() {
+    const until = performance.now() + LATE_MS;
+    for (const channel of this.#awaited) {
+      while (!(await this.#exists(channel)) && performance.now() < until) await pass(10);
+    }
+    this.#awaited.clear();
+  }
+
+  async #exists(channel) {
+    const answer = await fetch(`${this.#server.url}/channels/${this.#inside(channel)}`, { method: "HEAD" });
+    return answer.ok;
   }
 
   /** Steps take no time, so nobody gets through before time passes again. */
