@@ -18,7 +18,7 @@ pub struct Problem {
     pub detail: String,
     /// Further members for programs, such as `oldest` and `newest` of a gap.
     pub members: Vec<(&'static str, Value)>,
-    /// The setting of the limit that was met, if one was; it is counted, not told.
+    /// The limit that was met, if one was, by its setting where it has one; it is counted, not told.
     pub limit: Option<&'static str>,
 }
 
@@ -33,7 +33,7 @@ impl Problem {
         }
     }
 
-    /// Names the setting of the limit that was met.
+    /// Names the limit that was met, by its setting where it has one.
     pub fn at_limit(mut self, setting: &'static str) -> Self {
         self.limit = Some(setting);
         self

@@ -86,10 +86,13 @@ impl<N: Net> Shard<N> {
             .filter(|side| side.blocked_since.is_some());
         match side.map_or(0, |side| side.out.len() + side.replies.len()) {
             0..=BACKLOG_BYTES_MAX => Ok(()),
-            _ => Err(Problem::new(
-                ProblemKind::TooMany,
-                "the session does not take what it is told; read its stream, or poll, before asking for more",
-            )),
+            waiting => {
+                let detail = format!(
+                    "the session does not take what it is told, of which {waiting} bytes wait; read its stream, or \
+                     poll, before asking for more"
+                );
+                Err(Problem::new(ProblemKind::TooMany, detail).at_limit("backlog_bytes_max"))
+            }
         }
     }
 
@@ -172,7 +175,8 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// So much may wait for a session that takes nothing while commands are still carried out.
+/// So many bytes may wait for a session that takes nothing while commands are still carried out; beyond them they
+/// are refused with `too-many` (429). It is no setting, since whoever meets it has only to read.
 const BACKLOG_BYTES_MAX: usize = 16 * 1024;
 
 /// The commands of a content, each as it was written. They are read one by one, so that a wrong one is answered
