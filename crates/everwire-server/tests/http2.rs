@@ -10,6 +10,7 @@ use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http2::{SendRequest, handshake},
+    upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
@@ -39,6 +40,23 @@ async fn read(client: &mut Client, address: SocketAddr, target: &str) -> Respons
         .send_request(request.body(Empty::new()).unwrap())
         .await
         .unwrap()
+}
+
+/// Opens a WebSocket on a stream of its own; `protocol` is its subprotocol.
+async fn websocket(site: &Site, target: &str, protocol: Option<&str>) -> TokioIo<Upgraded> {
+    let mut client = client(site.address).await;
+    // The server's settings, which allow this, have come with its first answer.
+    read(&mut client, site.address, "none").await;
+    let mut request = Request::connect(format!("http://{}{target}", site.address))
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13");
+    if let Some(protocol) = protocol {
+        request = request.header("sec-websocket-protocol", protocol);
+    }
+    let request = request.body(Empty::new()).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
 }
 
 /// Runs what speaks HTTP/2 beside what blocks.
@@ -130,18 +148,7 @@ fn connections_over_http2_are_counted() {
 #[test]
 fn a_websocket_over_a_stream_reads_and_publishes() {
     run(&Site::start(), async |site| {
-        let mut client = client(site.address).await;
-        // The server's settings, which allow this, have come with its first answer.
-        read(&mut client, site.address, "none").await;
-        let request = Request::connect(format!("http://{}/channels/c", site.address))
-            .extension(hyper::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13")
-            .body(Empty::new())
-            .unwrap();
-        let response = client.send_request(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        let stream = hyper::upgrade::on(response).await.unwrap();
-        let mut stream = TokioIo::new(stream);
+        let mut stream = websocket(site, "/channels/c", None).await;
         site.until("it is a line", |site| site.metric("everwire_lines") == 1);
         stream
             .write_all(&client_frame(0x1, b"hello"))
@@ -206,17 +213,7 @@ fn a_session_over_a_stream_is_like_any_other() {
 #[test]
 fn a_session_over_a_websocket_over_a_stream_is_like_any_other() {
     run(&Site::start(), async |site| {
-        let mut client = client(site.address).await;
-        read(&mut client, site.address, "none").await;
-        let request = Request::connect(format!("http://{}/connect", site.address))
-            .extension(hyper::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "everwire.v1")
-            .body(Empty::new())
-            .unwrap();
-        let response = client.send_request(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        let mut stream = websocket(site, "/connect", Some("everwire.v1")).await;
         assert_eq!(next_message(&mut stream).await["ev"], "welcome");
         for command in [
             json!({"id": 1, "op": "subscribe", "channel": "c"}),
@@ -242,16 +239,7 @@ fn a_session_over_a_websocket_over_a_stream_is_like_any_other() {
 fn a_session_that_takes_nothing_is_cut_off_its_stream() {
     let site = Site::with(|config| config.limits.write_stall_ms = 50);
     run(&site, async |site| {
-        let mut client = client(site.address).await;
-        read(&mut client, site.address, "none").await;
-        let request = Request::connect(format!("http://{}/connect", site.address))
-            .extension(hyper::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "everwire.v1")
-            .body(Empty::new())
-            .unwrap();
-        let response = client.send_request(request).await.unwrap();
-        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        let mut stream = websocket(site, "/connect", Some("everwire.v1")).await;
         assert_eq!(next_message(&mut stream).await["ev"], "welcome");
         let command = json!({"id": 1, "op": "subscribe", "channel": "c"}).to_string();
         let subscribe = client_frame(0x81, command.as_bytes());

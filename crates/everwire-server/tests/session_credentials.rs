@@ -5,6 +5,7 @@ mod common;
 use common::{
     CARRIERS, Carrier, Session, Site,
     issuer::{Issuer, now_s, trust_all},
+    subscribe,
 };
 use everwire_server::config::Action;
 use serde_json::{Value, json};
@@ -25,10 +26,6 @@ fn channels(grants: &[(&str, &[&str])]) -> Value {
 
 fn open<'s>(site: &'s Site, carrier: Carrier, token: &str) -> Session<'s> {
     Session::open(site, carrier, &format!("?token={token}"))
-}
-
-fn subscribe(channel: &str) -> Value {
-    json!({"id": 1, "op": "subscribe", "channel": channel})
 }
 
 fn authenticate(token: &str) -> Value {

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use everwire_server::{Config, Server};
 
 pub use peer::{Peer, Response, websocket_request};
-pub use session::{CARRIERS, Carrier, Session};
+pub use session::{CARRIERS, Carrier, Session, over_every_wire, subscribe, without_linger};
 pub use websocket::{Frame, client_frame};
 
 /// A server on a port of its own, open to everybody, with one core thread.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Value;
+use everwire_server::Config;
+use serde_json::{Value, json};
 
 use super::{Frame, Peer, Response, Site, client_frame, websocket_request};
 
@@ -209,4 +210,22 @@ impl<'s> Session<'s> {
             None => self.events.push_back(message),
         }
     }
+}
+
+/// Each wire in turn, each on a server of its own.
+pub fn over_every_wire(check: impl Fn(&Site, Carrier)) {
+    for carrier in CARRIERS {
+        eprintln!("over {carrier:?}");
+        check(&Site::start(), carrier);
+    }
+}
+
+/// The command that reads a channel from now on.
+pub fn subscribe(channel: &str) -> Value {
+    json!({"id": 1, "op": "subscribe", "channel": channel})
+}
+
+/// Has who leaves be missed at once.
+pub fn without_linger(config: &mut Config) {
+    config.presence.linger_ms = 0;
 }
