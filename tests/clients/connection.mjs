@@ -1,6 +1,7 @@
 // A TCP connection to the server on which a test writes and reads bytes of its own choosing.
 
 import { connect } from "node:net";
+import { reset } from "../reset.mjs";
 
 const WAIT_MS_MAX = 5_000;
 
@@ -55,7 +56,7 @@ export class Connection {
 
   /** Ends the connection as a crash would, by a reset. */
   reset() {
-    this.#socket.resetAndDestroy();
+    reset(this.#socket);
   }
 
   close() {

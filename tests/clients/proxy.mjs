@@ -1,6 +1,7 @@
 // A TCP relay between a client and the server, so that a test can cut connections as a bad network would.
 
 import { connect, createServer } from "node:net";
+import { reset } from "../reset.mjs";
 
 export async function startProxy(server) {
   const [host, port] = server.host.split(":");
@@ -33,7 +34,7 @@ export async function startProxy(server) {
     accepted: () => accepted,
     /** Resets every connection; new ones are still let through. */
     cut() {
-      for (const socket of sockets) socket.resetAndDestroy();
+      for (const socket of sockets) reset(socket);
     },
     /** Cuts everything and lets nothing through until `mend()`. */
     break() {

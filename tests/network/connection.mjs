@@ -7,6 +7,7 @@
 // that comes down belongs to the request that went up last.
 
 import { connect } from "node:net";
+import { reset } from "../reset.mjs";
 import { answerInPlace } from "./faults.mjs";
 import { headEnd, purposeOf, requestHead, responseFields } from "./head.mjs";
 
@@ -33,9 +34,7 @@ export class Connection {
   /** Cuts both sides. */
   cut() {
     this.#far?.destroy();
-    // Node never lets go of a socket that is reset while it ends.
-    if (this.#near.writableEnded) this.#near.destroy();
-    else this.#near.resetAndDestroy();
+    reset(this.#near);
     this.#proxy.connections.delete(this);
   }
 
