@@ -19,8 +19,9 @@ const SIDE_BY_SIDE = { concurrency: 3 };
 // Wires that the server sends away may come back at once.
 const CONFIG = "[stop]\nreconnect_ms_max = 50\n";
 
-// What Chromium itself writes to the console about requests that did not come through, and about gaps.
-const NETWORK_FAILS = /net::ERR_|WebSocket connection to|status of (404|410)/;
+// What Chromium itself writes to the console about requests that did not come through, about gaps, and about a server
+// that stops, which a poll may meet.
+const NETWORK_FAILS = /net::ERR_|WebSocket connection to|status of (404|410|503)/;
 
 let server, browser;
 before(async () => {

@@ -11,7 +11,9 @@ import { isDeepStrictEqual } from "node:util";
 import { FaultProxy } from "./fault-proxy.mjs";
 
 /** So many milliseconds of the table are one here. */
-export const SCALE = 10;
+const SCALE = 10;
+/** Where a network is slow, but fast enough by the table, a tenth of that time would be a slow machine's as well. */
+const SCALE_OF_DELAYS = 1;
 
 /** The heartbeat of the table's server. */
 const HEARTBEAT_MS = 20_000;
@@ -60,6 +62,7 @@ export class World {
   #server;
   #proxy;
   #prefix;
+  #scale;
   /** Channels that are to be read from now on, of which it is not known yet that they are. */
   #awaited = new Set();
   /** What the user has seen, and when, oldest first. */
@@ -77,6 +80,7 @@ export class World {
     // No channel is that of another scenario. Short, since the table counts bytes.
     const rule = RULES.find(([what]) => steps.some((step) => step.do === what))?.[1] ?? "";
     world.#prefix = `${rule}${number}/`;
+    world.#scale = steps.some((step) => step.fault === "delay") ? SCALE_OF_DELAYS : SCALE;
     world.#client = new Client(() => world.#record());
     return world;
   }
@@ -84,7 +88,7 @@ export class World {
   /** Carries out one step. */
   async take(step) {
     const { do: what, ...members } = step;
-    if (what === "advance") return this.#advance(members.ms / SCALE);
+    if (what === "advance") return this.#advance(members.ms / this.#scale);
     // By the table's clock all else takes no time.
     const began = performance.now();
     if (what === "expect") await this.#expect(members);
@@ -113,7 +117,7 @@ export class World {
     if (what === "append" || what === "network") await this.#subscribed();
     switch (what) {
       case "connect":
-        return this.#client.connect(this.#proxy.url, members.options ?? {}, SCALE);
+        return this.#client.connect(this.#proxy.url, members.options ?? {}, this.#scale);
       case "subscribe":
         if (members.offset === undefined) this.#awaited.add(members.channel);
         return this.#client.subscribe(this.#inside(members.channel), members.offset === undefined ? {} : { offset: members.offset });
@@ -135,7 +139,7 @@ export class World {
         return this.#client.wake();
       case "network": {
         const scaled = { ...members };
-        for (const time of ["ms", "retry_after_s"]) if (time in members) scaled[time] /= SCALE;
+        for (const time of ["ms", "retry_after_s"]) if (time in members) scaled[time] /= this.#scale;
         if ("bytes" in members) scaled.bytes += WELCOME_BYTES;
         return this.#proxy.do({ do: what, ...scaled });
       }
