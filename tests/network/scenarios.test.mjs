@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { startServer } from "../server.mjs";
+import { Lateness } from "./lateness.mjs";
 import { RustClient } from "./rust-client.mjs";
 import { TypeScriptClient } from "./typescript-client.mjs";
-import { CONFIG, World } from "./world.mjs";
+import { CONFIG, SCALE, World } from "./world.mjs";
 
 const { scenarios } = JSON.parse(readFileSync(new URL("../../testdata/client-scenarios.json", import.meta.url)));
 
@@ -16,6 +17,11 @@ const ONLY_WITH_A_FAKE = {
   "a token is replaced before it expires, on the open line": "nobody issues tokens here; credentials are tested by themselves",
   "a token that is refused before its time is fetched anew, and the wire does not change": "nobody issues tokens here; credentials are tested by themselves",
 };
+
+/** At the smallest of the table's times, divided by `SCALE`, a machine that is later than this is too slow for it. */
+const LATE_MS = 100;
+/** What a late machine played wrongly says nothing. It is played again with more time. */
+const SCALES = [SCALE, SCALE / 5];
 
 /** A server that may be ended and started again where it was. */
 class Server {
@@ -49,8 +55,12 @@ const lengthOf = ({ steps }) => steps.reduce((sum, { do: what, ms }) => sum + (w
 scenarios.sort((a, b) => lengthOf(b) - lengthOf(a));
 
 function play(Client) {
-  let shared;
-  before(async () => (shared = await Server.start()));
+  let shared, lateness;
+  before(async () => {
+    shared = await Server.start();
+    lateness = new Lateness(shared);
+  });
+  after(() => lateness?.stop());
   after(() => shared?.stop());
 
   test("knows each scenario that is not played", () => {
@@ -59,19 +69,33 @@ function play(Client) {
 
   for (const [number, { name, steps }] of scenarios.entries()) {
     test(name, { skip: ONLY_WITH_A_FAKE[name] }, async (t) => {
-      const restarts = steps.some((step) => step.do === "restart" && !step.keep_logs);
-      const server = restarts ? await Server.start() : shared;
-      if (restarts) t.after(() => server.stop());
-      const world = await World.create({ Client, server, number, steps });
-      t.after(() => world.close());
-      for (const [at, step] of steps.entries()) {
-        await world.take(step).catch((error) => {
-          throw new Error(`step ${at}, ${JSON.stringify(step)}: ${error.message}`);
-        });
+      for (const [attempt, scale] of SCALES.entries()) {
+        const began = performance.now();
+        try {
+          // No attempt meets the channels of another.
+          return await playOnce(t, { Client, steps, shared, scale, number: number + attempt * scenarios.length });
+        } catch (error) {
+          const late = Math.round(lateness.since(began));
+          if (late <= LATE_MS || attempt === SCALES.length - 1) throw error;
+          console.log(`played again, since the machine was ${late} ms late: ${name}`);
+        }
       }
-      await world.settle(steps);
     });
   }
+}
+
+async function playOnce(t, { Client, steps, shared, scale, number }) {
+  const restarts = steps.some((step) => step.do === "restart" && !step.keep_logs);
+  const server = restarts ? await Server.start() : shared;
+  if (restarts) t.after(() => server.stop());
+  const world = await World.create({ Client, server, number, steps, scale });
+  t.after(() => world.close());
+  for (const [at, step] of steps.entries()) {
+    await world.take(step).catch((error) => {
+      throw new Error(`step ${at}, ${JSON.stringify(step)}: ${error.message}`);
+    });
+  }
+  await world.settle(steps);
 }
 
 describe("the TypeScript client", { concurrency: 8 }, () => play(TypeScriptClient));

@@ -2,8 +2,8 @@
 //
 //     client ── sockets ──▶ fault proxy ── sockets ──▶ everwire serve
 //
-// The table's times are divided by `SCALE`, which makes the server's shortest heartbeat of a second more than fit. Real
-// time is not exact, so an expectation holds if all that it names was true at one moment between shortly before the
+// The table's times are divided by `scale`, at most `SCALE`, which makes the server's shortest heartbeat of a second more
+// than fit. Real time is not exact, so an expectation holds if all that it names was true at one moment between shortly before the
 // time that the table says, and `LATE_MS` after it; and what was seen must not have changed a little after the end.
 
 import assert from "node:assert/strict";
@@ -11,7 +11,9 @@ import { isDeepStrictEqual } from "node:util";
 import { FaultProxy } from "./fault-proxy.mjs";
 
 /** So many milliseconds of the table are one here. */
-const SCALE = 10;
+export const SCALE = 10;
+/** By the table's clock this is enough for all messages to go round, where nothing is wrong with the network. */
+const MOMENT_MS = 10;
 /** Where a network is slow, but fast enough by the table, a tenth of that time would be a slow machine's as well. */
 const SCALE_OF_DELAYS = 1;
 
@@ -73,7 +75,7 @@ export class World {
   #now = performance.now();
 
   /** `Client` is a class such as `TypeScriptClient`; no other scenario on this server has this `number`. */
-  static async create({ Client, server, number, steps }) {
+  static async create({ Client, server, number, steps, scale = SCALE }) {
     const world = new World();
     world.#server = server;
     world.#proxy = await FaultProxy.to(server.host);
@@ -81,6 +83,7 @@ export class World {
     const rule = RULES.find(([what]) => steps.some((step) => step.do === what))?.[1] ?? "";
     world.#prefix = `${rule}${number}/`;
     world.#scale = steps.some((step) => step.fault === "delay") ? SCALE_OF_DELAYS : SCALE;
+    world.#scale = steps.some((step) => step.fault === "delay") ? SCALE_OF_DELAYS : scale;
     world.#client = new Client(() => world.#record());
     return world;
   }
@@ -88,7 +91,11 @@ export class World {
   /** Carries out one step. */
   async take(step) {
     const { do: what, ...members } = step;
-    if (what === "advance") return this.#advance(members.ms / this.#scale);
+    if (what === "advance") {
+      await this.#advance(members.ms / this.#scale);
+      if (members.ms === MOMENT_MS) await this.#arrived();
+      return;
+    }
     // By the table's clock all else takes no time.
     const began = performance.now();
     if (what === "expect") await this.#expect(members);
@@ -113,13 +120,12 @@ export class World {
   }
 
   async #act(what, members) {
-    // By the table's clock a subscription stands at once; what befalls channel or network next must not come before it.
-    if (what === "append" || what === "network") await this.#subscribed();
     switch (what) {
       case "connect":
         return this.#client.connect(this.#proxy.url, members.options ?? {}, this.#scale);
       case "subscribe":
-        if (members.offset === undefined) this.#awaited.add(members.channel);
+        // A channel that nobody may read is never made.
+        if (!members.channel.startsWith("secret/")) this.#awaited.add(members.channel);
         return this.#client.subscribe(this.#inside(members.channel), members.offset === undefined ? {} : { offset: members.offset });
       case "unsubscribe":
         return this.#client.unsubscribe(this.#inside(members.channel));
@@ -152,13 +158,19 @@ export class World {
     }
   }
 
-  /** Whoever reads a channel makes it, if there is none. What never gets through is not waited for longer than this. */
-  async #subscribed() {
+  /**
+   * Waits until the line is open, or closed, and the channels are read, which makes them where there are none: what
+   * befalls line or channel next must not come before that.
+   */
+  async #arrived() {
     const until = performance.now() + LATE_MS;
-    for (const channel of this.#awaited) {
-      while (!(await this.#exists(channel)) && performance.now() < until) await pass(10);
-    }
+    const wait = async (holds) => {
+      while (!(await holds()) && performance.now() < until) await pass(10);
+    };
+    await wait(() => ["open", "closed"].includes(this.#client.seen.state));
+    for (const channel of this.#awaited) await wait(() => this.#exists(channel));
     this.#awaited.clear();
+    this.#now = Math.max(this.#now, performance.now());
   }
 
   async #exists(channel) {
