@@ -19,6 +19,7 @@ mod remembered;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_key;
 
 use std::{io, path::Path};
 
