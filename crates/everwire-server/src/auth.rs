@@ -14,6 +14,12 @@ mod api_key;
 mod caller;
 mod claims;
 mod credential;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
+mod jwks;
+mod key_server;
+mod key_servers;
 mod refusal;
 mod remembered;
 #[cfg(test)]
@@ -21,15 +27,23 @@ mod tests;
 mod token;
 mod token_key;
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Instant};
 
 use everwire_wire::Problem;
 
 pub use self::api_key::{GENERATED_BYTES, NewKey};
 pub use self::caller::{Caller, Known, Who};
 use self::{api_key::ApiKeys, remembered::Remembered, token::TokenKeys};
-pub(crate) use self::{credential::Credential, refusal::has_ended};
-use crate::config::{Config, ConfigError};
+pub(crate) use self::{
+    credential::Credential,
+    jwks::DocumentError,
+    key_servers::{Asked, Fetching, KeyServers, Taken},
+    refusal::{has_ended, not_taken},
+};
+use crate::{
+    clock::{self, Now},
+    config::{Config, ConfigError},
+};
 
 /// Whatever credentials are checked with.
 #[derive(Debug, Default)]
@@ -61,6 +75,18 @@ pub enum CredentialError {
     /// Which key it is signed with cannot be told, or it is not there.
     #[error("the token {0}")]
     Key(&'static str),
+    /// Signed with a key that none of the key servers has.
+    #[error(
+        "the token is signed with a key (`kid` in its header) that is neither in tokens.keys nor at a key server of \
+         tokens.jwks"
+    )]
+    UnknownKey,
+    /// Signed with a key that is not known, and a key server that may know it does not answer.
+    #[error(
+        "the token cannot be checked now: it is signed with a key that is not known here yet, and a key server does not \
+         answer; try again in a moment"
+    )]
+    KeysUnavailable,
     /// The key is for another algorithm.
     #[error(
         "the token says another algorithm than its key is for, which is {expected}; sign it with that one"
@@ -118,8 +144,23 @@ impl Authority {
         config: &Config,
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
+        Self::default().succeeded_by(config, read)
+    }
+
+    /// The same, where this one holds until then: key servers that it trusts go on with the keys that they have given.
+    ///
+    /// # Errors
+    ///
+    /// A key is not what it should be; the error tells which and what to do.
+    pub(crate) fn succeeded_by(
+        &self,
+        config: &Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, ConfigError> {
+        let known = self.tokens.servers();
+        let servers = KeyServers::new(&config.tokens, known, Instant::now());
         Ok(Self {
-            tokens: TokenKeys::new(&config.tokens, read)?,
+            tokens: TokenKeys::new(&config.tokens, servers, read)?,
             keys: ApiKeys::new(&config.keys)?,
             remembered: Remembered::new(config.tokens.remembered_max),
         })
@@ -135,16 +176,55 @@ impl Authority {
             return self.keys.judge(shown).map(Caller::known);
         }
         self.tokens.check_length(shown)?;
-        if let Some(known) = self.remembered.find(shown, now_ms) {
+        // What was signed with a key that is good no more is checked once more.
+        let generation = self.tokens.servers().generation();
+        if let Some(known) = self.remembered.find(shown, generation, now_ms) {
             return Ok(Caller::Known(known));
         }
         let known = self.tokens.verify(shown, now_ms)?;
-        Ok(Caller::Known(self.remembered.keep(shown, known)))
+        Ok(Caller::Known(
+            self.remembered.keep(shown, generation, known),
+        ))
     }
 
-    /// The same, for an answer to whoever showed it.
-    pub(crate) fn caller(&self, shown: &str, now_ms: u64) -> Result<Caller, Problem> {
-        self.judge(shown, now_ms)
-            .map_err(|error| refusal::not_taken(&error))
+    /// The same, for an answer to whoever showed it and can wait: for keys that are fetched since one is not known.
+    pub(crate) async fn caller(&self, shown: &str) -> Result<Caller, Problem> {
+        let Now { instant, unix_ms } = Now::read();
+        let outcome = match self.judge(shown, unix_ms) {
+            Err(error) => match self.key_is_fetched(&error, instant) {
+                Some(fetching) => {
+                    fetching.end().await;
+                    self.judge(shown, clock::unix_ms())
+                }
+                None => Err(error),
+            },
+            outcome => outcome,
+        };
+        outcome.map_err(|error| not_taken(&error))
+    }
+
+    /// The same, for somebody who cannot wait, and is to ask again where that would have been of use.
+    pub(crate) fn caller_at_once(&self, shown: &str, now: Now) -> Result<Caller, Problem> {
+        self.judge(shown, now.unix_ms).map_err(|error| {
+            match self.key_is_fetched(&error, now.instant) {
+                Some(_) => not_taken(&CredentialError::KeysUnavailable),
+                None => not_taken(&error),
+            }
+        })
+    }
+
+    /// What to wait for, where a key is not known that a key server may have.
+    fn key_is_fetched(&self, error: &CredentialError, now: Instant) -> Option<Fetching> {
+        match error {
+            CredentialError::UnknownKey | CredentialError::KeysUnavailable => {
+                self.tokens.servers().hasten(now)
+            }
+            _ => None,
+        }
+    }
+
+    /// The key servers, for who fetches from them.
+    pub(crate) fn key_servers(&self) -> &KeyServers {
+        self.tokens.servers()
     }
 }

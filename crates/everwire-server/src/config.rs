@@ -20,7 +20,7 @@ mod tree;
 mod url;
 
 pub use acme::{Acme, Challenge, Domain};
-pub use credential::{Algorithm, ApiKey, Grant, Secret, TokenKey};
+pub use credential::{Algorithm, ApiKey, Grant, Jwks, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use network::Network;
 pub use proxy::{ProxyFields, ProxyProtocol};

@@ -68,7 +68,7 @@ use crate::{
 pub(crate) struct Context {
     pub shared: Shared,
     /// Asks other servers.
-    #[allow(dead_code, reason = "who asks comes next: key servers, webhooks")]
+    #[allow(dead_code, reason = "webhooks come next")]
     pub outbound: Outbound,
     /// What certificate authorities are answered.
     pub challenges: Arc<Challenges>,
@@ -176,19 +176,19 @@ impl Context {
         }
         match target {
             Target::Channel(dialect, name) => {
-                let asker = self.asker(parts, origin, client)?;
+                let asker = self.asker(parts, origin, client).await?;
                 self.channel(parts, content, &asker, dialect, name).await
             }
             Target::Presence(name) => {
-                let asker = self.asker(parts, origin, client)?;
+                let asker = self.asker(parts, origin, client).await?;
                 self.presence(parts, &content, &asker, &name)
             }
             Target::Publish => {
-                let asker = self.asker(parts, origin, client)?;
+                let asker = self.asker(parts, origin, client).await?;
                 self.batch(parts, content, &asker).await
             }
             Target::Connect => {
-                let asker = self.asker(parts, origin, client)?;
+                let asker = self.asker(parts, origin, client).await?;
                 self.connect(parts, &content, &asker)
             }
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
@@ -260,7 +260,7 @@ impl Context {
     }
 
     /// Who asks, by the credential that the request shows.
-    fn asker<'r>(
+    async fn asker<'r>(
         &self,
         parts: &Parts,
         origin: &'r Origin,
@@ -270,7 +270,7 @@ impl Context {
         let cookie = (!cookie.is_empty() && origin.vouches(&parts.headers)).then_some(cookie);
         let caller = match Credential::of(&parts.headers, parts.uri.query(), cookie)? {
             None => Caller::Anybody,
-            Some(shown) => (self.shared.live.authority).caller(shown.reveal(), clock::unix_ms())?,
+            Some(shown) => (self.shared.live.authority).caller(shown.reveal()).await?,
         };
         Ok(Asker {
             account: self.shared.rate.account(&caller, client.address),

@@ -51,8 +51,21 @@ impl Live {
         config: Config,
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
+        Self::without_credentials(Config::default()).succeeded_by(config, read)
+    }
+
+    /// The same, where this one holds until then: what others have given it, keys of key servers, is taken over.
+    ///
+    /// # Errors
+    ///
+    /// A key is not what it should be; the error tells which and what to do.
+    pub fn succeeded_by(
+        &self,
+        config: Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
-            authority: Authority::new(&config, read)?,
+            authority: self.authority.succeeded_by(&config, read)?,
             ..Self::without_credentials(config)
         })
     }

@@ -35,6 +35,8 @@ pub struct Metrics {
     acme_orders: Family<Outcome, Counter>,
     acme_issued_at: Gauge,
     acme_expires_at: Gauge,
+    key_fetches: Family<Outcome, Counter>,
+    key_servers_stale: Gauge,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -162,6 +164,16 @@ impl Metrics {
                 "acme_expires_timestamp_seconds",
                 "When the certificate that was issued expires, in Unix time",
             ),
+            key_fetches: register(
+                &mut registry,
+                "key_fetches",
+                "Times that a key server was asked for its keys, by outcome",
+            ),
+            key_servers_stale: register(
+                &mut registry,
+                "key_servers_stale",
+                "Key servers whose keys are older than they should be, or missing",
+            ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
             sessions: register(
@@ -265,6 +277,18 @@ impl Metrics {
     pub(crate) fn connection_refused(&self, limit: &'static str) {
         self.connections_refused.inc();
         self.limit_met(limit);
+    }
+
+    /// A key server was asked for its keys.
+    pub(crate) fn keys_fetched(&self, gave_some: bool) {
+        let outcome = if gave_some { "fetched" } else { "failed" };
+        self.key_fetches.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Whether a key server's keys were stale, and whether they are now.
+    pub(crate) fn key_server_is_stale(&self, before: bool, now: bool) {
+        self.key_servers_stale
+            .inc_by(i64::from(now) - i64::from(before));
     }
 
     /// All connections to a host were in use for as long as one could be waited for.

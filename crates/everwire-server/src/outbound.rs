@@ -94,6 +94,11 @@ impl Outbound {
         })))
     }
 
+    /// Where exchanges run, and so do those best who ask by themselves.
+    pub fn workers(&self) -> &Handle {
+        &self.0.workers
+    }
+
     /// Sends a request with an absolute address, and gives back the whole answer, whatever its status is. Goes on to its
     /// end, or its deadline, when nobody waits for it any more.
     ///

@@ -6,8 +6,10 @@ use crate::{
     clock,
     config::{Config, ConfigError},
     hub::Mailbox,
-    live::{Live, Settings},
+    key_servers,
+    live::Settings,
     metrics::Metrics,
+    outbound::Outbound,
 };
 
 /// Gives a running server another configuration. Clones are for the same server.
@@ -16,6 +18,7 @@ pub struct Reloader {
     pub(crate) settings: Settings,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) outbound: Outbound,
 }
 
 /// A configuration was applied.
@@ -35,14 +38,14 @@ impl Reloader {
     /// A key is not what it should be, or what is new makes no sense with a setting that takes a restart. The old
     /// configuration holds on, whole.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
-        let live = config
-            .succeed(&self.settings.now().config)
-            .and_then(|(config, kept)| {
-                let live = Live::new(config, &mut |path| fs::read(path))?;
-                Ok((live, kept))
-            });
+        let running = self.settings.now();
+        let live = config.succeed(&running.config).and_then(|(config, kept)| {
+            let live = running.succeeded_by(config, &mut |path| fs::read(path))?;
+            Ok((live, kept))
+        });
         match live {
             Ok((live, kept)) => {
+                key_servers::keep(&live.authority, &self.outbound, &self.metrics);
                 self.settings.replace(live);
                 // Those who sleep see it at once, and not with the next byte.
                 for mailbox in &self.mailboxes {

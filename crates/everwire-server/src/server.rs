@@ -23,7 +23,7 @@ use crate::{
     front,
     http::Context,
     hub::{self, Hub, Mail, Mailbox},
-    lifecycle,
+    key_servers, lifecycle,
     live::Live,
     outbound::Outbound,
     presence,
@@ -104,6 +104,7 @@ impl Server {
             shared.metrics.clone(),
             &mut |path| fs::read(path),
         )?;
+        key_servers::keep(&shared.live.authority, &outbound, &shared.metrics);
         let certificates = Arc::new(Certificates::default());
         let challenges = Arc::default();
         let keeper = acme::open(
@@ -134,6 +135,7 @@ impl Server {
             settings: live.settings().clone(),
             mailboxes: mailboxes.clone(),
             metrics: metrics.clone(),
+            outbound: context.outbound.clone(),
         };
         metrics.configured(now.unix_ms);
         lifecycle::open(&hub, now.unix_ms);

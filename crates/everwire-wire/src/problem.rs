@@ -161,6 +161,8 @@ problems! {
     Internal "internal" 500 CloseCode::INTERNAL_ERROR, true, "the server failed";
     /// A limit of the whole server is met.
     Overloaded "overloaded" 503 CloseCode::OVERLOADED, true, "the server is at its limit";
+    /// Another server does not answer that this one needs for its decision.
+    Unavailable "unavailable" 503 CloseCode::OVERLOADED, true, "something that this server needs does not answer";
     /// The server is about to stop.
     Stopping "stopping" 503 CloseCode::GOING_AWAY, true, "the server is stopping";
 }

@@ -60,10 +60,15 @@ impl Claims {
         serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))
     }
 
-    /// Who that is, if the claims hold here and now.
-    pub fn check(self, settings: &Tokens, now_ms: u64) -> Result<Known, CredentialError> {
+    /// Who that is, if the claims hold here and now, and the issuer is this one (empty is any).
+    pub fn check(
+        self,
+        settings: &Tokens,
+        issuer: &str,
+        now_ms: u64,
+    ) -> Result<Known, CredentialError> {
         let now_s = now_ms / 1000;
-        self.check_issuer(settings)?;
+        self.check_issuer(issuer)?;
         self.check_audience(settings)?;
         let ends_ms = self.check_time(settings, now_s)?;
         let grants_max = settings.grants_max;
@@ -84,16 +89,15 @@ impl Claims {
         })
     }
 
-    fn check_issuer(&self, settings: &Tokens) -> Result<(), CredentialError> {
-        let wanted = settings.issuer.as_str();
+    fn check_issuer(&self, wanted: &str) -> Result<(), CredentialError> {
         match self.iss.as_deref() {
             _ if wanted.is_empty() => Ok(()),
             Some(iss) if iss == wanted => Ok(()),
             Some(_) => Err(invalid(
-                "`iss` is not the issuer that this server trusts (tokens.issuer)",
+                "`iss` is not the issuer that this server trusts (tokens.issuer, or `issuer` of its key server)",
             )),
             None => Err(invalid(
-                "`iss` is missing, and this server trusts one issuer (tokens.issuer)",
+                "`iss` is missing, and this server trusts one issuer (tokens.issuer, or `issuer` of its key server)",
             )),
         }
     }

@@ -7,16 +7,18 @@ use super::{Caller, CredentialError, Who};
 use crate::config::Action;
 
 /// The credential that was shown is not taken.
-pub(super) fn not_taken(error: &CredentialError) -> Problem {
+pub(crate) fn not_taken(error: &CredentialError) -> Problem {
     let detail = error.to_string();
     match error {
         CredentialError::Expired { .. } => Problem::new(ProblemKind::ExpiredCredential, detail),
         CredentialError::TooLong { .. } => {
             Problem::new(ProblemKind::BadCredential, detail).at_limit("token_bytes_max")
         }
+        CredentialError::KeysUnavailable => Problem::new(ProblemKind::Unavailable, detail),
         CredentialError::Malformed
         | CredentialError::Header(_)
         | CredentialError::Key(_)
+        | CredentialError::UnknownKey
         | CredentialError::Algorithm { .. }
         | CredentialError::Signature
         | CredentialError::Claims(_)

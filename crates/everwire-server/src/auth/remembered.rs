@@ -24,6 +24,8 @@ pub(super) struct Remembered {
 
 #[derive(Debug, Default)]
 struct Generations {
+    /// By which keys all of them were checked: with others nothing is remembered.
+    keys: u64,
     young: HashMap<Digest, Arc<Known>>,
     old: HashMap<Digest, Arc<Known>>,
 }
@@ -39,13 +41,14 @@ impl Remembered {
         }
     }
 
-    /// Who showed this token, unless its time is over.
-    pub fn find(&self, token: &str, now_ms: u64) -> Option<Arc<Known>> {
+    /// Who showed this token, unless its time is over, or other keys are good than when it was checked.
+    pub fn find(&self, token: &str, keys: u64, now_ms: u64) -> Option<Arc<Known>> {
         if self.generation_max == 0 {
             return None;
         }
         let digest = digest_of(token);
         let mut generations = self.lock();
+        generations.be_of(keys);
         let known = match generations.young.get(&digest) {
             Some(known) => known.clone(),
             None => {
@@ -61,12 +64,16 @@ impl Remembered {
             .then_some(known)
     }
 
-    /// Remembers who showed a token that was checked.
-    pub fn keep(&self, token: &str, known: Known) -> Arc<Known> {
+    /// Remembers who showed a token that was checked with these keys.
+    pub fn keep(&self, token: &str, keys: u64, known: Known) -> Arc<Known> {
         let known = Arc::new(known);
         if self.generation_max > 0 {
             let digest = digest_of(token);
-            self.lock().put(digest, known.clone(), self.generation_max);
+            let mut generations = self.lock();
+            // Other keys may have come while it was checked.
+            if generations.keys == keys {
+                generations.put(digest, known.clone(), self.generation_max);
+            }
         }
         known
     }
@@ -79,6 +86,16 @@ impl Remembered {
 }
 
 impl Generations {
+    /// Forgets what was checked with other keys.
+    fn be_of(&mut self, keys: u64) {
+        if self.keys != keys {
+            *self = Self {
+                keys,
+                ..Self::default()
+            };
+        }
+    }
+
     fn put(&mut self, digest: Digest, known: Arc<Known>, generation_max: usize) {
         if self.young.len() >= generation_max {
             self.old = std::mem::take(&mut self.young);
@@ -108,31 +125,45 @@ mod tests {
     #[test]
     fn a_token_is_remembered_until_it_ends() {
         let remembered = Remembered::new(10);
-        remembered.keep("a", known(Some(1_000)));
-        remembered.keep("b", known(None));
-        assert!(remembered.find("a", 999).is_some());
-        assert!(remembered.find("a", 1_000).is_none());
-        assert!(remembered.find("b", u64::MAX).is_some());
-        assert!(remembered.find("c", 0).is_none());
+        remembered.keep("a", 0, known(Some(1_000)));
+        remembered.keep("b", 0, known(None));
+        assert!(remembered.find("a", 0, 999).is_some());
+        assert!(remembered.find("a", 0, 1_000).is_none());
+        assert!(remembered.find("b", 0, u64::MAX).is_some());
+        assert!(remembered.find("c", 0, 0).is_none());
     }
 
     #[test]
     fn what_is_used_stays_and_the_rest_makes_room() {
         let remembered = Remembered::new(10);
-        remembered.keep("used", known(None));
+        remembered.keep("used", 0, known(None));
         for n in 0..1_000 {
-            remembered.keep(&n.to_string(), known(None));
-            assert!(remembered.find("used", 0).is_some(), "after {n} others");
+            remembered.keep(&n.to_string(), 0, known(None));
+            assert!(remembered.find("used", 0, 0).is_some(), "after {n} others");
             let generations = remembered.lock();
             assert!(generations.young.len() + generations.old.len() <= 10);
         }
-        assert!(remembered.find("3", 0).is_none());
+        assert!(remembered.find("3", 0, 0).is_none());
+    }
+
+    #[test]
+    fn what_was_checked_with_other_keys_is_forgotten() {
+        let remembered = Remembered::new(10);
+        remembered.keep("a", 0, known(None));
+        assert!(remembered.find("a", 1, 0).is_none());
+        remembered.keep("b", 0, known(None));
+        for keys in [0, 1] {
+            assert!(
+                remembered.find("b", keys, 0).is_none(),
+                "by the keys {keys}"
+            );
+        }
     }
 
     #[test]
     fn nothing_is_remembered_where_nothing_may_be() {
         let remembered = Remembered::new(0);
-        remembered.keep("a", known(None));
-        assert!(remembered.find("a", 0).is_none());
+        remembered.keep("a", 0, known(None));
+        assert!(remembered.find("a", 0, 0).is_none());
     }
 }

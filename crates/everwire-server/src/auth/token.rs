@@ -14,13 +14,14 @@ use std::{borrow::Cow, io, path::Path};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{CredentialError, Known, claims::Claims, token_key::Key};
+use super::{CredentialError, KeyServers, Known, claims::Claims, token_key::Key};
 use crate::config::{ConfigError, Tokens};
 
 /// The keys that tokens are checked with, and the terms on which they are taken.
 #[derive(Debug, Default)]
 pub(super) struct TokenKeys {
     keys: Vec<Key>,
+    servers: KeyServers,
     settings: Tokens,
 }
 
@@ -45,6 +46,7 @@ impl<'t> Header<'t> {
 impl TokenKeys {
     pub fn new(
         settings: &Tokens,
+        servers: KeyServers,
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
         let mut keys: Vec<Key> = Vec::new();
@@ -66,7 +68,11 @@ impl TokenKeys {
             keys: Vec::new(), // whose secrets are in `keys` now
             ..settings.clone()
         };
-        Ok(Self { keys, settings })
+        Ok(Self {
+            keys,
+            servers,
+            settings,
+        })
     }
 
     /// Refuses what is not even read.
@@ -96,9 +102,43 @@ impl TokenKeys {
                 "has `crit`, and this server knows no extension that it could ask for",
             ));
         }
-        let key = self.key(header.kid.as_deref())?;
-        key.check(&header.alg, message, signature)?;
-        Claims::parse(&decode(claims)?)?.check(&self.settings, now_ms)
+        let by = |key: &Key| key.check(&header.alg, message, signature);
+        let issuer = self.issuer_of_key(header.kid.as_deref(), &by)?;
+        Claims::parse(&decode(claims)?)?.check(&self.settings, issuer, now_ms)
+    }
+
+    /// The key servers, for who fetches from them.
+    pub fn servers(&self) -> &KeyServers {
+        &self.servers
+    }
+
+    /// Who has to have issued a token, by the key that it is signed with. Two sources may have keys of the same name:
+    /// then the signature tells which it was.
+    fn issuer_of_key(
+        &self,
+        kid: Option<&str>,
+        by: &dyn Fn(&Key) -> Result<(), CredentialError>,
+    ) -> Result<&str, CredentialError> {
+        let own_issuer = self.settings.issuer.as_str();
+        let mut error = match self.key(kid) {
+            Ok(key) => match by(key) {
+                Ok(()) => return Ok(own_issuer),
+                Err(error) => Some(error),
+            },
+            Err(error) if self.servers.is_empty() => return Err(error),
+            Err(_) => None,
+        };
+        for (keys, issuer) in self.servers.keys() {
+            match keys.find(kid).map(by) {
+                None => {}
+                Some(Ok(())) => return Ok(issuer.unwrap_or(own_issuer)),
+                Some(Err(wrong)) => error = error.or(Some(wrong)),
+            }
+        }
+        Err(error.unwrap_or(match self.servers.is_one_down() {
+            true => CredentialError::KeysUnavailable,
+            false => CredentialError::UnknownKey,
+        }))
     }
 
     /// The key that a header names. One that names none means the only one, or that without a name.

@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf};
 use everwire_channel::Pattern;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::rule::{Action, read_pattern, write_pattern};
+use super::{
+    rule::{Action, read_pattern, write_pattern},
+    url::Url,
+};
 
 /// What a credential lets its holder do on the channels that match a pattern.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,17 @@ pub struct TokenKey {
     /// A file that holds the public key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key_file: Option<PathBuf>,
+}
+
+/// A server that publishes the keys that tokens are signed with, as a JWK Set (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwks {
+    /// Where the document is.
+    pub url: Url,
+    /// Who has to have issued a token that is signed with these keys (its claim `iss`), instead of `tokens.issuer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 /// How a token is signed. Symmetric and asymmetric ones never share a key: who could choose between them would pass

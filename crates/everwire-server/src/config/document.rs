@@ -124,12 +124,11 @@ pub fn to_markdown() -> String {
             setting.doc
         );
     }
-    let keys = Tokens::DOCS.iter().find(|doc| doc.name == "keys");
-    let keys = keys.map_or_else(String::new, paragraph);
-    let _ = write!(
-        out,
-        "\n## `[[tokens.keys]]`\n\n{keys}\n{MARKDOWN_TOKEN_KEYS}"
-    );
+    for (name, text) in [("keys", MARKDOWN_TOKEN_KEYS), ("jwks", MARKDOWN_JWKS)] {
+        let doc = Tokens::DOCS.iter().find(|doc| doc.name == name);
+        let about = doc.map_or_else(String::new, paragraph);
+        let _ = write!(out, "\n## `[[tokens.{name}]]`\n\n{about}\n{text}");
+    }
     let keys = paragraph(documented("keys"));
     let _ = write!(out, "\n## `[[keys]]`\n\n{keys}\n{MARKDOWN_API_KEYS}");
     let rules = documented("rules");
@@ -201,6 +200,26 @@ shown: `everwire config` prints `(not shown)` instead. To replace a key, list th
 with the new one, and remove the old one when the last of its tokens has ended.
 ";
 
+const MARKDOWN_JWKS: &str = "
+```toml
+[[tokens.jwks]]
+url = \"https://login.example.org/.well-known/jwks.json\"
+issuer = \"https://login.example.org\"
+```
+
+A key server has:
+
+- `url`, where its document is: `https`, or `http` on this machine. Redirects are not followed.
+- `issuer`, which `iss` of a token has to be that is signed with one of these keys. Say it: without, `tokens.issuer` holds
+  for all, and whoever has one of several key servers could issue tokens in the name of another.
+
+The keys are fetched at start, when their time is over, and when a token is signed with one that is not known. The server
+starts without them, too. What is used of a key: `kid`, and the one algorithm that `kty` and `crv` tell (RSA is for RS256,
+P-256 for ES256, Ed25519 for EdDSA). Left out, with a line in the log, are keys for something else (`use`, `key_ops`, `alg`),
+RSA keys of fewer than 2048 bits, and shared secrets and private keys, which are no secrets where they are published. A
+document with two keys of the same `kid` is refused as a whole.
+";
+
 const MARKDOWN_API_KEYS: &str = "
 ```toml
 [[keys]]
@@ -237,11 +256,16 @@ only what it says itself, and that can be `read` alone. Besides `match` a rule m
 ";
 
 /// What is a list of tables: written in the file only, and after an example.
-const TABLE_LISTS: [(&str, &str, &str); 3] = [
+const TABLE_LISTS: [(&str, &str, &str); 4] = [
     (
         "tokens",
         "keys",
         "# [[tokens.keys]]\n# kid = \"2026-11\"\n# alg = \"EdDSA\"\n# public_key_file = \"/etc/everwire/tokens.pem\"\n",
+    ),
+    (
+        "tokens",
+        "jwks",
+        "# [[tokens.jwks]]\n# url = \"https://login.example.org/.well-known/jwks.json\"\n# issuer = \"https://login.example.org\"\n",
     ),
     (
         "",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ConfigError,
     acme::Acme,
-    credential::{ApiKey, TokenKey},
+    credential::{ApiKey, Jwks, TokenKey},
     document::{Documented, SettingDoc},
     network::Network,
     proxy::{ProxyFields, ProxyProtocol},
@@ -233,8 +233,27 @@ pub struct Tokens {
     /// The name of a cookie that may hold a token; empty means none. It counts only on requests from this server's
     /// own pages and those of `http.origins` that are listed by name, since browsers send it along unasked.
     pub cookie: String = String::new(),
+    /// After how long the keys of a key server are fetched again, in seconds, where its answer has no
+    /// `Cache-Control: max-age`. They are fetched once a day at least.
+    pub jwks_refresh_s: u64 = 300,
+    /// Shortest time between two fetches from one key server, in milliseconds; at least 1. A token that is signed with an
+    /// unknown key has the keys fetched at once, but not within this time, so that whoever makes names of keys up cannot
+    /// have the key server flooded.
+    pub jwks_interval_ms: u64 = 10_000,
+    /// How long a fetch may take, in milliseconds. For so long a request waits at most whose token is signed with an
+    /// unknown key.
+    pub jwks_fetch_ms: u64 = 5_000,
+    /// For how long keys are used on whose key server does not answer when they should be fetched again, in seconds;
+    /// then tokens that are signed with them are answered with 503. The default is a day.
+    pub jwks_stale_s_max: u64 = 24 * 60 * 60,
+    /// Largest document of a key server, in bytes; a larger one counts as no answer.
+    pub jwks_bytes_max: usize = 256 * 1024,
+    /// Most keys in the document of a key server; one with more counts as no answer.
+    pub jwks_keys_max: usize = 100,
     /// The keys that tokens are signed with. A token's header names one by `kid`.
     pub keys: Vec<TokenKey> = Vec::new(),
+    /// Key servers: addresses at which the keys are published that tokens are signed with, as a JWK Set (RFC 7517).
+    pub jwks: Vec<Jwks> = Vec::new(),
 }
 }
 
@@ -421,6 +440,7 @@ impl Config {
                 ),
             );
         }
+        self.check_jwks()?;
         if self.outbound.connections_per_host_max == 0 {
             return value(
                 "outbound.connections_per_host_max",
@@ -439,6 +459,36 @@ impl Config {
             }
         }
         Ok(self)
+    }
+
+    fn check_jwks(&self) -> Result<(), ConfigError> {
+        let tokens = &self.tokens;
+        if tokens.jwks_interval_ms == 0 {
+            return Err(ConfigError::value(
+                "tokens.jwks_interval_ms",
+                "must be at least 1",
+            ));
+        }
+        for (index, jwks) in tokens.jwks.iter().enumerate() {
+            let url = &jwks.url;
+            let wrong = |problem: String| {
+                Err(ConfigError::value(
+                    format!("tokens.jwks[{index}].url"),
+                    format!("is {url}; {problem}"),
+                ))
+            };
+            if url.is_exposed() && !self.outbound.insecure_clear_text {
+                return wrong(
+                    "who is on the way could put keys of his own there, so it has to be https; set \
+                     outbound.insecure_clear_text if you know that nobody is"
+                        .to_owned(),
+                );
+            }
+            if tokens.jwks[..index].iter().any(|other| other.url == *url) {
+                return wrong("it is listed before; list it once".to_owned());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Issuer {
     pub algorithm: Algorithm,
     /// What the server has: the secret, or the public key as PEM.
     pub shared: String,
+    /// The public key as a point of its curve; empty for those that are not on one.
+    pub point: Vec<u8>,
     signing: EncodingKey,
     method: Method,
 }
@@ -45,6 +47,7 @@ pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
             kid: "shared",
             algorithm: Algorithm::Hs256,
             shared: secret.to_owned(),
+            point: Vec::new(),
             signing: EncodingKey::from_secret(secret.as_bytes()),
             method: Method::HS256,
         },
@@ -52,6 +55,7 @@ pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
             kid: "rsa",
             algorithm: Algorithm::Rs256,
             shared: public(rsa.public_key()),
+            point: Vec::new(),
             signing: EncodingKey::from_rsa_pem(rsa_pem.as_bytes()).unwrap(),
             method: Method::RS256,
         },
@@ -59,6 +63,7 @@ pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
             kid: "p256",
             algorithm: Algorithm::Es256,
             shared: public(ec.public_key()),
+            point: ec.public_key().as_ref().to_vec(),
             signing: EncodingKey::from_ec_pem(ec_pem.as_bytes()).unwrap(),
             method: Method::ES256,
         },
@@ -66,6 +71,7 @@ pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
             kid: "ed25519",
             algorithm: Algorithm::EdDsa,
             shared: public(ed.public_key()),
+            point: ed.public_key().as_ref().to_vec(),
             signing: EncodingKey::from_ed_pem(ed_pem.as_bytes()).unwrap(),
             method: Method::EdDSA,
         },

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 pub mod issuer;
+pub mod key_server;
 mod peer;
 mod session;
 mod websocket;

@@ -8,7 +8,7 @@ use super::{
     super::{LineKey, Net, Shard},
     Speech,
 };
-use crate::{auth::Caller, config::Action};
+use crate::{auth::Caller, clock::Now, config::Action};
 
 impl<N: Net> Shard<N> {
     /// Has a session go on with another credential. `notices` tell what it may not read any more.
@@ -18,7 +18,11 @@ impl<N: Net> Shard<N> {
         shown: &str,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
-        let caller = self.shared.live.authority.caller(shown, self.now_ms)?;
+        let now = Now {
+            instant: self.now,
+            unix_ms: self.now_ms,
+        };
+        let caller = self.shared.live.authority.caller_at_once(shown, now)?;
         let Some(session) = self.session(key) else {
             return Ok(());
         };
