@@ -22,23 +22,25 @@ mod key_server;
 mod key_servers;
 mod refusal;
 mod remembered;
+mod revocation;
 #[cfg(test)]
 mod tests;
 mod token;
 mod token_key;
 
-use std::{io, path::Path, time::Instant};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use everwire_wire::Problem;
 
 pub use self::api_key::{GENERATED_BYTES, NewKey};
 pub use self::caller::{Caller, Known, Who};
-use self::{api_key::ApiKeys, remembered::Remembered, token::TokenKeys};
+use self::{api_key::ApiKeys, remembered::Remembered, revocation::List, token::TokenKeys};
 pub(crate) use self::{
     credential::Credential,
     jwks::DocumentError,
     key_servers::{Asked, Fetching, KeyServers, Taken},
-    refusal::{has_ended, not_taken},
+    refusal::{has_ended, not_taken, permit_duty, was_revoked},
+    revocation::Revocations,
 };
 use crate::{
     clock::{self, Now},
@@ -51,6 +53,10 @@ pub struct Authority {
     tokens: TokenKeys,
     keys: ApiKeys,
     remembered: Remembered,
+    /// What the configuration takes back.
+    revoked: List,
+    /// What servers have taken back since the start.
+    revocations: Arc<Revocations>,
 }
 
 /// Why a credential is refused.
@@ -127,6 +133,9 @@ pub enum CredentialError {
         /// The limit.
         life_s_max: u64,
     },
+    /// Taken back before its time was over.
+    #[error("the token was revoked; get a fresh one")]
+    Revoked,
     /// No such key, or not its secret.
     #[error(
         "the API key is not one of this server's; its `id` is unknown, or its secret was replaced"
@@ -147,7 +156,8 @@ impl Authority {
         Self::default().succeeded_by(config, read)
     }
 
-    /// The same, where this one holds until then: key servers that it trusts go on with the keys that they have given.
+    /// The same, where this one holds until then: key servers that it trusts go on with the keys that they have given, and
+    /// what was revoked is so.
     ///
     /// # Errors
     ///
@@ -163,6 +173,8 @@ impl Authority {
             tokens: TokenKeys::new(&config.tokens, servers, read)?,
             keys: ApiKeys::new(&config.keys)?,
             remembered: Remembered::new(config.tokens.remembered_max),
+            revoked: List::of(&config.tokens.revoked),
+            revocations: self.revocations.clone(),
         })
     }
 
@@ -178,13 +190,17 @@ impl Authority {
         self.tokens.check_length(shown)?;
         // What was signed with a key that is good no more is checked once more.
         let generation = self.tokens.servers().generation();
-        if let Some(known) = self.remembered.find(shown, generation, now_ms) {
-            return Ok(Caller::Known(known));
+        let known = match self.remembered.find(shown, generation, now_ms) {
+            Some(known) => known,
+            None => {
+                let known = self.tokens.verify(shown, now_ms)?;
+                self.remembered.keep(shown, generation, known)
+            }
+        };
+        match self.is_revoked(&known) {
+            true => Err(CredentialError::Revoked),
+            false => Ok(Caller::Known(known)),
         }
-        let known = self.tokens.verify(shown, now_ms)?;
-        Ok(Caller::Known(
-            self.remembered.keep(shown, generation, known),
-        ))
     }
 
     /// The same, for an answer to whoever showed it and can wait: for keys that are fetched since one is not known.
@@ -221,6 +237,16 @@ impl Authority {
             }
             _ => None,
         }
+    }
+
+    /// Whether a credential that was taken is not to be any more: it was revoked meanwhile.
+    pub(crate) fn is_revoked(&self, known: &Known) -> bool {
+        self.revoked.concerns(known) || self.revocations.concerns(known)
+    }
+
+    /// What servers take back.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// The key servers, for who fetches from them.

@@ -15,15 +15,18 @@ mod document;
 mod fixed;
 mod network;
 mod proxy;
+mod revoked;
 mod rule;
 mod tree;
 mod url;
 
 pub use acme::{Acme, Challenge, Domain};
-pub use credential::{Algorithm, ApiKey, Grant, Jwks, Secret, TokenKey};
+pub use credential::{Algorithm, ApiKey, Duty, Grant, Jwks, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use network::Network;
 pub use proxy::{ProxyFields, ProxyProtocol};
+pub use revoked::Revoked;
+pub(crate) use revoked::Said as RevokedSaid;
 pub use rule::{Action, Create, Rule, Rules};
 pub use tree::{
     Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,

@@ -6,6 +6,7 @@
 //!                     ├─ /presence/{name}   who is there
 //!                     ├─ /publish           many entries to many channels
 //!                     ├─ /connect           sessions: many channels on one line
+//!                     ├─ /revocations        tokens that are taken back
 //!                     ├─ /echo              for testing the path between
 //!                     ├─ /.well-known/acme-challenge/{token}  for certificate authorities
 //!                     └─ /healthz /readyz /metrics, and with `dev` the page at / and /examples/chat/
@@ -29,6 +30,7 @@ mod page;
 mod presence;
 mod query;
 pub(crate) mod read;
+mod revocations;
 mod target;
 mod unparsed;
 
@@ -193,6 +195,12 @@ impl Context {
             }
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
+            Target::Revocations => {
+                let asker = self.asker(parts, origin, client).await?;
+                self.revocations(parts, content, &asker)
+                    .await
+                    .map(Reply::Response)
+            }
             Target::Echo => self.echo(parts, content, client).await,
             Target::Health
             | Target::Ready

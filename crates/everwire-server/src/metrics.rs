@@ -37,6 +37,7 @@ pub struct Metrics {
     acme_expires_at: Gauge,
     key_fetches: Family<Outcome, Counter>,
     key_servers_stale: Gauge,
+    revocations: Gauge,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -174,6 +175,11 @@ impl Metrics {
                 "key_servers_stale",
                 "Key servers whose keys are older than they should be, or missing",
             ),
+            revocations: register(
+                &mut registry,
+                "revocations",
+                "Tokens and users that servers have revoked and that are kept",
+            ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
             sessions: register(
@@ -289,6 +295,11 @@ impl Metrics {
     pub(crate) fn key_server_is_stale(&self, before: bool, now: bool) {
         self.key_servers_stale
             .inc_by(i64::from(now) - i64::from(before));
+    }
+
+    /// So many revocations are kept now.
+    pub(crate) fn revocations(&self, count: usize) {
+        self.revocations.set(count as i64);
     }
 
     /// All connections to a host were in use for as long as one could be waited for.

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use crate::{
     clock,
     config::{Config, ConfigError},
-    hub::Mailbox,
+    hub::{Mail, Mailbox},
     key_servers,
     live::Settings,
     metrics::Metrics,
@@ -47,10 +47,11 @@ impl Reloader {
             Ok((live, kept)) => {
                 key_servers::keep(&live.authority, &self.outbound, &self.metrics);
                 self.settings.replace(live);
-                // Those who sleep see it at once, and not with the next byte.
+                // Those who sleep see it at once, and not with the next byte; and what it revokes.
                 for mailbox in &self.mailboxes {
-                    mailbox.wake();
+                    mailbox.post(Mail::Revoked);
                 }
+                self.settings.now().authority.revocations().tell();
                 self.metrics.reloaded(clock::unix_ms());
                 Ok(Reloaded { kept })
             }

@@ -77,6 +77,11 @@ impl Sessions {
         self.shards[next % self.shards.len()].clone()
     }
 
+    /// All shards, one for each core thread.
+    pub fn shards(&self) -> &[Arc<Mailbox>] {
+        &self.shards
+    }
+
     /// Makes a session known.
     pub fn insert(&self, id: SessionId, remote: Remote) -> Arc<Remote> {
         let remote = Arc::new(remote);

@@ -24,6 +24,7 @@ mod line;
 mod net;
 mod outlet;
 mod poll;
+mod revoke;
 mod session;
 mod side;
 #[cfg(test)]
@@ -58,7 +59,7 @@ use self::{
     wheel::Wheel,
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Known},
     census::{self, Census, Full, Stay},
     clock::Now,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
@@ -195,6 +196,10 @@ pub(crate) struct Shard<N: Net = Kernel> {
     generation: u32,
     /// While the server stops: the lines that are still to be told.
     draining: Option<Vec<LineKey>>,
+    /// Who opened a line of a feed, where a credential was shown.
+    credentials: HashMap<LineKey, Arc<Known>>,
+    /// While lines are looked at whose credential may have been taken back: the next.
+    revoking: Option<LineKey>,
 }
 
 /// A channel that has readers on this shard.
@@ -239,6 +244,8 @@ impl<N: Net> Shard<N> {
             now_ms: now.unix_ms,
             generation: 0,
             draining: None,
+            credentials: HashMap::new(),
+            revoking: None,
         }
     }
 
@@ -261,6 +268,7 @@ impl<N: Net> Shard<N> {
         }
         self.go_on_again();
         self.fire_timers();
+        self.revoke_some();
         self.drain_some();
         for key in self.vacant.drain(..) {
             self.lines.remove(key as usize);
@@ -269,6 +277,7 @@ impl<N: Net> Shard<N> {
             || !self.walking.is_empty()
             || !self.again.is_empty()
             || !self.fired.is_empty()
+            || self.is_revoking()
             || self.is_draining())
     }
 
@@ -329,6 +338,7 @@ impl<N: Net> Shard<N> {
         for message in mail.drain(..) {
             match message {
                 Mail::Changed(WatchKey(local)) => self.pull(local),
+                Mail::Revoked => self.look_for_revoked(),
                 Mail::Drain => self.drain(),
                 Mail::Open(open) => self.open_remote(*open),
                 Mail::Commands(commands) => self.on_remote_commands(commands),
@@ -491,6 +501,7 @@ impl<N: Net> Shard<N> {
     fn leave_feed(&mut self, feed_key: u32, index: u32) -> Subscriber<N::Socket> {
         let feed = &mut self.feeds[feed_key as usize];
         let (subscriber, moved) = feed.remove(index);
+        self.credentials.remove(&subscriber.line);
         if let Some(moved) = moved {
             match &mut self.lines[moved as usize].seat {
                 Seat::Session(session) => {

@@ -90,7 +90,7 @@ impl Simulation {
             cursor: None,
             publisher: None,
             lifetime_ms: None,
-            ends_ms: None,
+            caller: Caller::Anybody,
         }));
     }
 

@@ -516,6 +516,7 @@ fn a_server_shows_its_api_key() {
                 pattern: "orders/**".parse().unwrap(),
                 can: vec![Action::Publish],
             }],
+            can: Vec::new(),
         }];
     });
     for (key, target, expected) in [

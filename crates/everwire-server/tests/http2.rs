@@ -4,7 +4,10 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::{Site, client_frame};
+use common::{
+    Site, client_frame,
+    issuer::{Issuer, trust_all},
+};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request, Response, StatusCode,
@@ -278,4 +281,52 @@ async fn next_message(stream: &mut (impl AsyncReadExt + Unpin)) -> Value {
     let mut text = vec![0; length];
     stream.read_exact(&mut text).await.unwrap();
     serde_json::from_slice(&text).unwrap()
+}
+
+#[test]
+fn streams_end_when_the_token_that_opened_them_is_taken_back() {
+    run(&Site::with(trust_all_in_dev), async |site| {
+        let mut client = client(site.address).await;
+        let token = |id: &str| {
+            Issuer::shared()
+                .token(json!({"jti": id, "channels": [{"match": "c", "can": ["read"]}]}))
+        };
+        let mut streams = Vec::new();
+        for (id, target) in [
+            ("a", "/channels/c"),
+            ("a", "/channels/c?live=long-poll&offset=-1"),
+            ("a", "/connect"),
+            ("b", "/channels/c"),
+        ] {
+            let request = Request::get(format!("http://{}{target}", site.address))
+                .header("accept", "application/x-ndjson")
+                .header("authorization", format!("Bearer {}", token(id)))
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            streams.push(tokio::spawn(client.send_request(request)));
+        }
+        site.until("all are open", |site| site.metric("everwire_lines") == 4);
+        let revoked = site.ask(
+            "POST /revocations HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n{\"jti\":\"a\"}",
+        );
+        assert_eq!(revoked.status, 200, "{}", revoked.text());
+        site.until("three have ended", |site| {
+            site.metric("everwire_lines") == 1
+        });
+        let stays = streams.pop().unwrap().await.unwrap().unwrap();
+        for (stream, status) in streams.into_iter().zip([200, 204, 200]) {
+            let response = stream.await.unwrap().unwrap();
+            assert_eq!(response.status(), status);
+            text(response).await;
+        }
+        site.say("c", "on");
+        let frame = stays.into_body().frame().await.unwrap().unwrap();
+        assert!(frame.into_data().unwrap().starts_with(b"{\"offset\":"));
+    });
+}
+
+/// Tokens of every issuer, on a server where everybody may do everything.
+fn trust_all_in_dev(config: &mut everwire_server::Config) {
+    trust_all(config);
+    config.dev = true;
 }

@@ -240,6 +240,7 @@ fn api_key(id: &str) -> (ApiKey, String) {
             id,
             sha256,
             channels,
+            can: Vec::new(),
         },
         key,
     )

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 
 use super::{CredentialError, Known, Who};
-use crate::config::{ApiKey, ConfigError, Grant};
+use crate::config::{ApiKey, ConfigError, Duty, Grant};
 
 /// All API keys.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ struct Key {
     id: String,
     sha256: [u8; DIGEST_BYTES],
     grants: Vec<Grant>,
+    can: Vec<Duty>,
 }
 
 /// An API key that was just made. It is shown once.
@@ -69,6 +70,7 @@ impl ApiKeys {
                 id: said.id.clone(),
                 sha256,
                 grants: said.channels.clone(),
+                can: said.can.clone(),
             })
         };
         said.iter()
@@ -91,6 +93,7 @@ impl ApiKeys {
         Ok(Known {
             who: Who::Server(key.id.clone()),
             grants: key.grants.clone(),
+            can: key.can.clone(),
             ends_ms: None,
         })
     }

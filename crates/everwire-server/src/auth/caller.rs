@@ -7,7 +7,7 @@ use everwire_wire::Problem;
 use serde_json::value::RawValue;
 
 use super::refusal::not_granted;
-use crate::config::{Action, Grant, Rules};
+use crate::config::{Action, Duty, Grant, Rules};
 
 /// Who asks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Known {
     pub who: Who,
     /// What may be done besides what anybody may.
     pub grants: Vec<Grant>,
+    /// What may be done that concerns no channel.
+    pub can: Vec<Duty>,
     /// Until when, in Unix milliseconds, with the leeway of clocks; `None` is until it is revoked.
     pub ends_ms: Option<u64>,
 }
@@ -41,6 +43,8 @@ pub enum Who {
         info: Option<Box<RawValue>>,
         /// The token's own name (`jti`).
         id: Option<String>,
+        /// When it was issued (`iat`), in Unix seconds.
+        issued_s: Option<u64>,
     },
     /// A server, by the `id` of its API key.
     Server(String),

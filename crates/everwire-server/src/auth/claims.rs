@@ -83,8 +83,10 @@ impl Claims {
                 user: self.sub.as_deref().map(user).transpose()?,
                 info: self.info,
                 id: self.jti,
+                issued_s: self.iat.map(|Date(iat)| iat),
             },
             grants: self.channels,
+            can: Vec::new(),
             ends_ms,
         })
     }

@@ -4,7 +4,7 @@ use everwire_channel::ChannelName;
 use everwire_wire::{Problem, ProblemKind};
 
 use super::{Caller, CredentialError, Who};
-use crate::config::Action;
+use crate::config::{Action, Duty};
 
 /// The credential that was shown is not taken.
 pub(crate) fn not_taken(error: &CredentialError) -> Problem {
@@ -24,6 +24,7 @@ pub(crate) fn not_taken(error: &CredentialError) -> Problem {
         | CredentialError::Claims(_)
         | CredentialError::TooEarly { .. }
         | CredentialError::TooLongLived { .. }
+        | CredentialError::Revoked
         | CredentialError::ApiKey => Problem::new(ProblemKind::BadCredential, detail),
     }
 }
@@ -34,6 +35,26 @@ pub(crate) fn has_ended() -> Problem {
         ProblemKind::ExpiredCredential,
         "the credential has expired; get a fresh one",
     )
+}
+
+/// The credential was taken, and was revoked since.
+pub(crate) fn was_revoked() -> Problem {
+    not_taken(&CredentialError::Revoked)
+}
+
+/// Whether the caller may do what concerns no channel; where everybody may do everything, anybody.
+pub(crate) fn permit_duty(caller: &Caller, duty: Duty, dev: bool) -> Result<(), Problem> {
+    let known = caller.as_known();
+    if dev || known.is_some_and(|known| known.can.contains(&duty)) {
+        return Ok(());
+    }
+    let said = duty.name();
+    let kind = match known {
+        None => ProblemKind::Unauthorized,
+        Some(_) => ProblemKind::Forbidden,
+    };
+    let detail = format!("this takes an API key with `{said}` in its `can`, beside its `channels`");
+    Err(Problem::new(kind, detail))
 }
 
 /// This is not granted to the caller, neither by its credential nor to everybody; or it is granted to nobody at all.

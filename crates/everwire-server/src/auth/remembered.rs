@@ -118,6 +118,7 @@ mod tests {
         Known {
             who: Who::Server(String::new()),
             grants: Vec::new(),
+            can: Vec::new(),
             ends_ms,
         }
     }

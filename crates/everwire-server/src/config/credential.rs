@@ -87,8 +87,20 @@ pub struct ApiKey {
     pub id: String,
     /// The SHA-256 of the whole key, in hexadecimal digits. The key itself is kept nowhere.
     pub sha256: String,
-    /// What it grants.
+    /// What it grants on channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<Grant>,
+    /// What else may be done with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub can: Vec<Duty>,
+}
+
+/// What a server may do that concerns no channel. Nobody is granted it but the holder of an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duty {
+    /// Take tokens back before their time is over, and see which were.
+    Revoke,
 }
 
 /// A text that is never shown.
@@ -132,6 +144,15 @@ impl<'de> Deserialize<'de> for Secret {
             )),
             Ok(text) => Ok(Self(text)),
             Err(_) => Err(serde::de::Error::custom("a secret is a string in quotes")),
+        }
+    }
+}
+
+impl Duty {
+    /// The duty's name in settings and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
         }
     }
 }

@@ -124,7 +124,11 @@ pub fn to_markdown() -> String {
             setting.doc
         );
     }
-    for (name, text) in [("keys", MARKDOWN_TOKEN_KEYS), ("jwks", MARKDOWN_JWKS)] {
+    for (name, text) in [
+        ("keys", MARKDOWN_TOKEN_KEYS),
+        ("jwks", MARKDOWN_JWKS),
+        ("revoked", MARKDOWN_REVOKED),
+    ] {
         let doc = Tokens::DOCS.iter().find(|doc| doc.name == name);
         let about = doc.map_or_else(String::new, paragraph);
         let _ = write!(out, "\n## `[[tokens.{name}]]`\n\n{about}\n{text}");
@@ -220,6 +224,20 @@ RSA keys of fewer than 2048 bits, and shared secrets and private keys, which are
 document with two keys of the same `kid` is refused as a whole.
 ";
 
+const MARKDOWN_REVOKED: &str = "
+```toml
+[[tokens.revoked]]
+jti = \"7c0d\"                      # this token
+
+[[tokens.revoked]]
+sub = \"user-17\"                   # all of this user that were issued (`iat`) before
+before = 1790000000
+```
+
+Say either `jti` or `sub` with `before`, in seconds since 1970; a token without `iat` was issued before. Remove an entry when
+the last token that it concerns has ended. [Revocation](protocol.md#revocation) tells what becomes of open lines.
+";
+
 const MARKDOWN_API_KEYS: &str = "
 ```toml
 [[keys]]
@@ -230,6 +248,9 @@ channels = [{ match = \"orders/**\", can = [\"publish\", \"read\"] }]
 
 Here and in tokens, `channels` is a list of grants: what may be done (`read`, `publish`, `manage`, `presence`) on the
 channels that match a pattern, as in [rules](#rules). A grant adds to what everybody may do, it takes nothing away.
+
+What concerns no channel is listed beside them, and for API keys alone: `can = [\"revoke\"]` lets a server
+[take tokens back](protocol.md#revocation).
 ";
 
 const MARKDOWN_RULES: &str = "
@@ -256,7 +277,7 @@ only what it says itself, and that can be `read` alone. Besides `match` a rule m
 ";
 
 /// What is a list of tables: written in the file only, and after an example.
-const TABLE_LISTS: [(&str, &str, &str); 4] = [
+const TABLE_LISTS: [(&str, &str, &str); 5] = [
     (
         "tokens",
         "keys",
@@ -266,6 +287,11 @@ const TABLE_LISTS: [(&str, &str, &str); 4] = [
         "tokens",
         "jwks",
         "# [[tokens.jwks]]\n# url = \"https://login.example.org/.well-known/jwks.json\"\n# issuer = \"https://login.example.org\"\n",
+    ),
+    (
+        "tokens",
+        "revoked",
+        "# [[tokens.revoked]]\n# sub = \"user-17\"\n# before = 1790000000\n",
     ),
     (
         "",

@@ -12,6 +12,7 @@ use super::{
     document::{Documented, SettingDoc},
     network::Network,
     proxy::{ProxyFields, ProxyProtocol},
+    revoked::Revoked,
     rule::{Action, Create, Rule},
 };
 
@@ -250,10 +251,16 @@ pub struct Tokens {
     pub jwks_bytes_max: usize = 256 * 1024,
     /// Most keys in the document of a key server; one with more counts as no answer.
     pub jwks_keys_max: usize = 100,
+    /// Most revocations that are kept which came by `POST /revocations`; when there are so many, each still needed, more
+    /// are answered with 503. Each takes about 150 bytes.
+    pub revocations_max: usize = 10_000,
     /// The keys that tokens are signed with. A token's header names one by `kid`.
     pub keys: Vec<TokenKey> = Vec::new(),
     /// Key servers: addresses at which the keys are published that tokens are signed with, as a JWK Set (RFC 7517).
     pub jwks: Vec<Jwks> = Vec::new(),
+    /// Tokens that are not taken any more, though their time is not over; besides those that servers name at
+    /// `/revocations`, which a restart forgets.
+    pub revoked: Vec<Revoked> = Vec::new(),
 }
 }
 

@@ -8,6 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use crate::census::Full;
 
+/// An answer of JSON, which is of this moment.
+pub(crate) fn json(content: Bytes) -> Response<Bytes> {
+    let mut response = safe(Response::new(content));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    never_store(headers);
+    response
+}
+
 /// The problem as its response (RFC 9457), with the fields that its status asks for.
 pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(problem.to_json()));
@@ -63,7 +75,10 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
                 HeaderValue::from_static("identity"),
             );
         }
-        ProblemKind::Overloaded | ProblemKind::Stopping | ProblemKind::TooMany => {
+        ProblemKind::Overloaded
+        | ProblemKind::Unavailable
+        | ProblemKind::Stopping
+        | ProblemKind::TooMany => {
             headers
                 .entry(header::RETRY_AFTER)
                 .or_insert(HeaderValue::from_static("1"));

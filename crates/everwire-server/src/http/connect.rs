@@ -15,7 +15,7 @@ use everwire_websocket::Role;
 use everwire_wire::{
     Carrier, Problem, ProblemKind, SUBPROTOCOL, Transfer, Welcome, encode_welcome,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header, request::Parts};
+use http::{HeaderName, Method, Response, Version, request::Parts};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -197,7 +197,7 @@ impl Context {
                     answer,
                 }));
                 let replies = answered.await.map_err(|_| gone())??;
-                Ok(json(replies))
+                Ok(answer::json(replies))
             }
             Method::DELETE => {
                 remote.shard.post(Mail::Gone(id));
@@ -306,16 +306,5 @@ fn messages(last: u64, messages: &[u8]) -> Response<Bytes> {
     out.put_slice(format!("{{\"last\":{last},\"messages\":[").as_bytes());
     out.put_slice(messages.strip_suffix(b",").unwrap_or(messages));
     out.put_slice(b"]}");
-    json(out.freeze())
-}
-
-fn json(content: Bytes) -> Response<Bytes> {
-    let mut response = answer::safe(Response::new(content));
-    let headers: &mut HeaderMap = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    answer::never_store(headers);
-    response
+    answer::json(out.freeze())
 }

@@ -215,6 +215,7 @@ impl Context {
         let poll = PollRequest {
             channel: channel.clone(),
             shape,
+            caller: asker.caller.clone(),
             wait_ms,
             keep_alive: keeps_alive(parts),
             hop: None,
@@ -315,7 +316,7 @@ impl Context {
             fail_on_gap: query.fail_on_gap,
             cursor: query.cursor,
             publisher: query.publisher.clone(),
-            ends_ms: asker.caller.ends_ms(),
+            caller: asker.caller.clone(),
             lifetime_ms: durable.then_some(self.shared.live.config.http.durable_stream_ms),
         };
         Ok(Reply::Line(Box::new(LineRequest {
@@ -429,7 +430,7 @@ impl Context {
             fail_on_gap: query.fail_on_gap,
             cursor: None,
             publisher: query.publisher.clone(),
-            ends_ms: asker.caller.ends_ms(),
+            caller: asker.caller.clone(),
             lifetime_ms: None,
         };
         Ok(Reply::Line(Box::new(LineRequest {

@@ -13,6 +13,8 @@ pub(crate) enum Target<'a> {
     Connect,
     /// A session, by what stands for its id.
     Session(&'a str),
+    /// Tokens that are taken back.
+    Revocations,
     Echo,
     Health,
     Ready,
@@ -53,6 +55,7 @@ impl<'a> Target<'a> {
         match path {
             "/connect" => Ok(Self::Connect),
             "/publish" => Ok(Self::Publish),
+            "/revocations" => Ok(Self::Revocations),
             "/echo" => Ok(Self::Echo),
             "/healthz" => Ok(Self::Health),
             "/readyz" => Ok(Self::Ready),
@@ -101,6 +104,8 @@ mod tests {
             ("/publish", Ok(Target::Publish)),
             ("/connect", Ok(Target::Connect)),
             ("/connect/0a", Ok(Target::Session("0a"))),
+            ("/revocations", Ok(Target::Revocations)),
+            ("/revocations/a", Err(404)),
             ("/", Ok(Target::Page("/"))),
             ("/page/app.js", Ok(Target::Page("/page/app.js"))),
             ("/examples/chat/", Ok(Target::Page("/examples/chat/"))),

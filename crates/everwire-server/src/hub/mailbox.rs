@@ -16,6 +16,8 @@ use crate::{
 pub enum Mail {
     /// A channel that it watches has changed. Told once until the shard looks.
     Changed(WatchKey),
+    /// Tokens were taken back: lines that were opened with one end.
+    Revoked,
     /// The server stops: end all lines.
     Drain,
     /// A session that has no socket of its own.

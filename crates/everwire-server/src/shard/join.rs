@@ -17,6 +17,7 @@ use super::{
     timers::Timer,
 };
 use crate::{
+    auth::Caller,
     census::{self, Stay},
     clock::Now,
     hub::WatchKey,
@@ -72,8 +73,8 @@ pub(crate) struct Entries {
     pub cursor: Option<u64>,
     /// How long the stream may live, in milliseconds.
     pub lifetime_ms: Option<u64>,
-    /// When the right to it ends, in Unix milliseconds.
-    pub ends_ms: Option<u64>,
+    /// Who reads, whose right to it may end.
+    pub caller: Caller,
     /// Who the reader is as a publisher, whose entries it is not sent.
     pub publisher: Option<PublisherId>,
 }
@@ -136,6 +137,8 @@ impl<N: Net> Shard<N> {
         if !unread.is_empty() {
             self.on_input(key, &mut BytesMut::from(unread));
         }
+        // Taken back after the request was judged: those who were here were looked at.
+        self.end_if_revoked(key);
         // Asked for before the order to stop, or let in by a rule that does not know of it.
         if let Some(draining) = &mut self.draining {
             draining.push(key);
@@ -199,7 +202,8 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
-        self.arm_expiry(key, entries.ends_ms);
+        self.arm_expiry(key, entries.caller.ends_ms());
+        self.remember_caller(key, &entries.caller);
         if entries.sequence > self.feeds[feed_key as usize].tail.sequence() {
             self.pull(local);
         }

@@ -7,6 +7,7 @@ use everwire_channel::{PublisherId, Read};
 
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
+    auth::Caller,
     http::{head, origin::Allowed, read},
     hub::State,
 };
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) struct PollRequest {
     pub channel: Arc<Channel>,
     pub shape: PollShape,
+    /// Who asks, whose right to it may end.
+    pub caller: Caller,
     /// How long it may wait, in milliseconds.
     pub wait_ms: u64,
     /// Whether the connection takes another request after the answer.

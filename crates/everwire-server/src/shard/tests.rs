@@ -2,6 +2,7 @@
 //! `simulated`, over a net in memory.
 
 mod lines;
+mod revoke;
 mod simulated;
 mod slow;
 
@@ -109,6 +110,7 @@ impl Bench {
                 publisher: None,
                 allow_origin: None,
             },
+            caller: Caller::Anybody,
             wait_ms: 20_000,
             hop: None,
             keep_alive: true,
@@ -215,7 +217,7 @@ fn entries(channel: Arc<Channel>, framing: Framing, sequence: u64) -> Entries {
         cursor: None,
         publisher: None,
         lifetime_ms: None,
-        ends_ms: None,
+        caller: Caller::Anybody,
     }
 }
 

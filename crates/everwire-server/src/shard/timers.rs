@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use everwire_websocket::encode_close;
-use everwire_wire::Framing;
+use everwire_wire::{Framing, Problem};
 
 use super::{
     LineKey, Net, Role, SLICE, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet,
@@ -195,11 +195,22 @@ impl<N: Net> Shard<N> {
         if matches!(framing, Framing::Session(_)) && !self.has_expired(key) {
             return;
         }
+        self.end_right(key, &auth::has_ended());
+    }
+
+    /// Ends a line whose caller may not have it any more, with what there is to say about that.
+    pub(super) fn end_right(&mut self, key: LineKey, problem: &Problem) {
+        let framing = match &self.lines[key as usize].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+            Seat::Session(session) => session.speech.framing(),
+            // Its client asks again, and is told then.
+            Seat::Alone(_) => return self.end_poll(key),
+            Seat::Vacant => return,
+        };
         self.lines[key as usize].rights.publish = false;
         let mut goodbye = BytesMut::new();
         match framing.is_websocket() {
             true => {
-                let problem = auth::has_ended();
                 let code = problem.kind.close_code();
                 self.shared.metrics.line_failed(code);
                 encode_close(Some((code, &problem.detail)), &mut goodbye);

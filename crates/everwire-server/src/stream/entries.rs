@@ -8,13 +8,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use everwire_channel::Read;
 use everwire_websocket::encode_close;
-use everwire_wire::{Deflaters, Notice, Standing, StreamCursor, codes};
+use everwire_wire::{Deflaters, Notice, Problem, Standing, StreamCursor, codes};
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     time::{Instant, sleep_until},
 };
 
-use super::Counted;
+use super::{Counted, revocable::Revocable};
 use crate::{
     auth, clock,
     http::Context,
@@ -86,8 +86,9 @@ impl Reader {
         let lifetime =
             Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
-        let left_ms =
-            (self.entries.ends_ms).map(|ends_ms| ends_ms.saturating_sub(clock::unix_ms()));
+        let caller = self.entries.caller.clone();
+        let left_ms = caller.left_ms(clock::unix_ms());
+        let mut revocations = Revocable::new(context, &caller);
         let expires_at = left_ms.map(|left_ms| Instant::now() + Duration::from_millis(left_ms));
         let has_expired = || expires_at.is_some_and(|at| at <= Instant::now());
         let mut expiry = std::pin::pin!(async {
@@ -105,7 +106,10 @@ impl Reader {
             let mut changed = std::pin::pin!(channel.changed());
             changed.as_mut().enable();
             if has_expired() {
-                return self.expire(context, sender).await;
+                return self.expire(context, sender, &auth::has_ended()).await;
+            }
+            if revocations.is_revoked() {
+                return self.expire(context, sender, &auth::was_revoked()).await;
             }
             match self.step(&context.shared.metrics) {
                 Step::Bytes(bytes) => {
@@ -129,6 +133,7 @@ impl Reader {
                 () = tokio::time::sleep(heartbeat) => heartbeat_due = true,
                 () = lifetime.as_mut() => {}
                 () = expiry.as_mut() => continue,
+                () = revocations.changed() => continue,
                 () = context.stopping.stopped() => {}
                 () = sender.closed() => return,
             }
@@ -146,11 +151,10 @@ impl Reader {
     }
 
     /// Ends a stream whose reader is not permitted any more, however much there still is for it.
-    async fn expire(&self, context: &Context, sender: &Sender<Bytes>) {
+    async fn expire(&self, context: &Context, sender: &Sender<Bytes>, problem: &Problem) {
         let mut goodbye = BytesMut::new();
         match self.entries.framing.is_websocket() {
             true => {
-                let problem = auth::has_ended();
                 let code = problem.kind.close_code();
                 context.shared.metrics.line_failed(code);
                 encode_close(Some((code, &problem.detail)), &mut goodbye);

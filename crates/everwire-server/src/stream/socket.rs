@@ -18,7 +18,9 @@ use tokio::{
 };
 
 use super::{Counted, entries::Reader};
-use crate::{clock, http::Context, hub::Channel, publish, rate::Account, shard::Wire};
+use crate::{
+    auth::Caller, clock, http::Context, hub::Channel, publish, rate::Account, shard::Wire,
+};
 
 /// Serves one WebSocket until it ends.
 pub(super) async fn serve(
@@ -43,7 +45,7 @@ pub(super) async fn serve(
                 channel: entries.channel.clone(),
                 publisher: entries.publisher.clone(),
                 may_publish: entries.publish,
-                ends_ms: entries.ends_ms,
+                caller: entries.caller.clone(),
                 account,
             };
             let deflate = entries.deflate;
@@ -93,8 +95,8 @@ enum Peer {
         channel: Arc<Channel>,
         publisher: Option<PublisherId>,
         may_publish: bool,
-        /// When the right to it ends, in Unix milliseconds.
-        ends_ms: Option<u64>,
+        /// Whose right to it may end.
+        caller: Caller,
         account: Account,
     },
     Echo(Deflaters),
@@ -202,12 +204,12 @@ fn on_message(
             channel,
             publisher: named,
             may_publish,
-            ends_ms,
+            caller,
             account,
         } => {
             let now_ms = clock::unix_ms();
             let publisher = context.shared.publisher(*account, now_ms);
-            let may_publish = *may_publish && ends_ms.is_none_or(|ends_ms| now_ms < ends_ms);
+            let may_publish = *may_publish && !caller.has_ended(now_ms);
             publish::line_message(
                 &publisher,
                 channel,

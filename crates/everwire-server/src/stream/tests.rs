@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Known, Who},
     census::Stay,
     clock::Now,
     config::Config,
@@ -98,7 +98,7 @@ fn entries(channel: &Arc<Channel>, framing: Framing) -> Entries {
         cursor: None,
         publisher: None,
         lifetime_ms: None,
-        ends_ms: None,
+        caller: Caller::Anybody,
     }
 }
 
@@ -115,6 +115,7 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
             publisher: None,
             allow_origin: None,
         },
+        caller: Caller::Anybody,
         wait_ms: 20_000,
         hop: None,
         keep_alive: true,
@@ -215,7 +216,12 @@ async fn a_stream_ends_with_the_credential_that_opened_it() {
     let context = context();
     let channel = channel(&context);
     let mut entries = entries(&channel, Framing::Ndjson(Transfer::Bare));
-    entries.ends_ms = Some(clock::unix_ms() + 60_000);
+    entries.caller = Caller::known(Known {
+        who: Who::Server(String::new()),
+        grants: Vec::new(),
+        can: Vec::new(),
+        ends_ms: Some(clock::unix_ms() + 60_000),
+    });
     let counted = counted(&context);
     let mut stream = EntryStream::open(context.clone(), entries, Bytes::new(), counted);
     append(&channel, 5);

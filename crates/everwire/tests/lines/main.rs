@@ -54,6 +54,7 @@ fn start() -> Running {
         id: "wallet".to_owned(),
         sha256: KEY_SHA256.to_owned(),
         channels: Vec::new(),
+        can: Vec::new(),
     });
     Running(Some(
         Server::start(config).expect("the server starts on a free port"),

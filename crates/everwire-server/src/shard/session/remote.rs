@@ -55,6 +55,7 @@ impl<N: Net> Shard<N> {
         let key = self.insert_line(address);
         let outlet = Outlet::Pipe(PipeEnd(pipe));
         self.seat_session(key, outlet, BytesMut::from(opening), request);
+        self.end_if_revoked(key);
         if let Some(draining) = &mut self.draining {
             draining.push(key);
         }

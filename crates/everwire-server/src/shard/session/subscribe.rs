@@ -12,7 +12,7 @@ use super::{
     },
     Late, Session, Speech, Subscription, Wish,
 };
-use crate::{auth::Caller, session_id::SessionId};
+use crate::session_id::SessionId;
 
 impl<N: Net> Shard<N> {
     /// Gives a new line the seat of one that reads a single channel, without what its own publisher says.
@@ -29,7 +29,7 @@ impl<N: Net> Shard<N> {
             speech: Speech::Plain(entries.framing),
             subscriptions: Vec::new(),
             publisher: entries.publisher.clone(),
-            caller: Caller::Anybody, // what it may do is in the line's rights
+            caller: entries.caller.clone(), // what it may do is in the line's rights
             expiry_ms: None,
             spoke_ms: 0,
             asked_ms: 0,
@@ -59,7 +59,7 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
-        self.arm_expiry(key, entries.ends_ms);
+        self.arm_expiry(key, entries.caller.ends_ms());
         self.send_side(key);
     }
 

@@ -134,7 +134,7 @@ const ENDS_S: u64 = 20;
 
 fn ending(bench: &Bench, framing: Framing) -> Entries {
     let mut entries = bench.entries("c", framing, 0);
-    entries.ends_ms = Some(bench.now.unix_ms + ENDS_S * 1000);
+    entries.caller = caller_until(Some(bench.now.unix_ms + ENDS_S * 1000));
     entries
 }
 
@@ -208,14 +208,19 @@ fn a_slow_line_ends_after_the_entry_that_it_was_inside_of() {
     assert_eq!(told[10 + 500_000 + 2..][..2], 4401u16.to_be_bytes());
 }
 
-/// A caller whose credential ends in so many seconds.
-fn caller_for(bench: &Bench, seconds: u64) -> Caller {
-    let known = Known {
+/// A caller whose credential ends then, in Unix milliseconds.
+fn caller_until(ends_ms: Option<u64>) -> Caller {
+    Caller::known(Known {
         who: Who::Server("a".to_owned()),
         grants: Vec::new(),
-        ends_ms: Some(bench.now.unix_ms + seconds * 1000),
-    };
-    Caller::Known(Arc::new(known))
+        can: Vec::new(),
+        ends_ms,
+    })
+}
+
+/// A caller whose credential ends in so many seconds.
+fn caller_for(bench: &Bench, seconds: u64) -> Caller {
+    caller_until(Some(bench.now.unix_ms + seconds * 1000))
 }
 
 #[test]

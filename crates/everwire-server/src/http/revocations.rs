@@ -1,0 +1,99 @@
+//! `/revocations`: tokens that are taken back before their time is over.
+//!
+//! ```text
+//!  POST {"jti":…} or {"sub":…,"before":…} ─▶ the list ─▶ who shows such a token is refused from now on
+//!                                               └─────▶ each shard, each task: lines that were opened with one end
+//!  GET                                    ─▶ what is on it
+//! ```
+
+use bytes::Bytes;
+use everwire_wire::{Problem, ProblemKind};
+use http::{Method, Response, request::Parts};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::{Asker, Context, answer, body, check_no_content};
+use crate::{
+    auth, clock,
+    config::{Duty, Revoked, RevokedSaid},
+    hub::Mail,
+};
+
+impl Context {
+    /// `/revocations`.
+    pub(super) async fn revocations(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        asker: &Asker<'_>,
+    ) -> Result<Response<Bytes>, Problem> {
+        auth::permit_duty(&asker.caller, Duty::Revoke, self.shared.live.config.dev)?;
+        match parts.method {
+            Method::GET | Method::HEAD => {
+                check_no_content(&content)?;
+                Ok(self.revoked())
+            }
+            Method::POST => {
+                let content =
+                    body::collect(content, &parts.headers, &self.shared.live.config).await?;
+                self.revoke(&content)
+            }
+            _ => Err(answer::method_not_allowed(
+                &parts.method,
+                "GET, HEAD, POST, OPTIONS",
+            )),
+        }
+    }
+
+    fn revoked(&self) -> Response<Bytes> {
+        let live = &self.shared.live;
+        let all = live
+            .authority
+            .revocations()
+            .all(&live.config.tokens, clock::unix_ms());
+        self.shared.metrics.revocations(all.len());
+        answer::json(json!({"revocations": all}).to_string().into())
+    }
+
+    fn revoke(&self, content: &[u8]) -> Result<Response<Bytes>, Problem> {
+        let bad = |problem: String| Problem::new(ProblemKind::BadContent, problem);
+        let now_ms = clock::unix_ms();
+        let now_s = now_ms / 1000;
+        // Left to itself, serde takes an array for the members in their order.
+        if !content.trim_ascii_start().starts_with(b"{") {
+            return Err(bad(
+                "the content is no JSON object; send {\"jti\":…}, or {\"sub\":…,\"before\":…}"
+                    .to_owned(),
+            ));
+        }
+        let said: RevokedSaid =
+            serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
+        // Whatever was issued in this second, too: it may have been issued before.
+        let revoked = said.before_or(Some(now_s + 1)).map_err(bad)?;
+        let live = &self.shared.live;
+        let tokens = &live.config.tokens;
+        if let Revoked::User { before_s, .. } = revoked
+            && before_s > now_s + 1 + tokens.leeway_s
+        {
+            return Err(bad(format!(
+                "`before` is {} s ahead, so it would refuse tokens that are not issued yet; it is in seconds since 1970",
+                before_s - now_s
+            )));
+        }
+        let revocations = live.authority.revocations();
+        let count = revocations.add(&revoked, tokens, now_ms).map_err(|_| {
+            let detail = format!(
+                "{} revocations are kept already (tokens.revocations_max), each until no token that it concerns can be \
+                 valid; raise that, revoke users and not tokens, or replace the key that they are signed with",
+                tokens.revocations_max
+            );
+            Problem::new(ProblemKind::Overloaded, detail).at_limit("revocations_max")
+        })?;
+        self.shared.metrics.revocations(count);
+        revocations.tell();
+        for shard in self.shared.sessions.shards() {
+            shard.post(Mail::Revoked);
+        }
+        Ok(answer::json(json!(revoked).to_string().into()))
+    }
+}

@@ -1,0 +1,68 @@
+//! Lines whose credential was taken back while they are open.
+
+use super::{LineKey, Net, Role, SLICE, Seat, Shard};
+use crate::auth::{self, Caller};
+
+/// Lines that are looked at between two looks at everything else. A look costs a tenth of a microsecond or less.
+const LOOKS: usize = 1024;
+
+impl<N: Net> Shard<N> {
+    /// Tokens were taken back: has each line looked at that is open now. Those that come are looked at when they do.
+    pub(super) fn look_for_revoked(&mut self) {
+        self.revoking = Some(0);
+    }
+
+    /// Whether lines are left to be looked at.
+    pub(super) fn is_revoking(&self) -> bool {
+        self.revoking.is_some()
+    }
+
+    /// Looks at the next lines, and ends those whose credential was taken back. A slice at a time, since there may be a
+    /// million of them.
+    pub(super) fn revoke_some(&mut self) {
+        let Some(next) = self.revoking else { return };
+        let end = self.lines.capacity();
+        let mut ended = 0;
+        for looked in 0..LOOKS {
+            let key = next as usize + looked;
+            if key >= end {
+                self.revoking = None;
+                return;
+            }
+            if ended == SLICE {
+                self.revoking = Some(key as LineKey);
+                return;
+            }
+            ended += usize::from(self.end_if_revoked(key as LineKey));
+        }
+        self.revoking = Some(next + LOOKS as LineKey);
+    }
+
+    /// Ends a line if the credential that opened it, or that its session goes on with, was taken back. True if so.
+    pub(super) fn end_if_revoked(&mut self, key: LineKey) -> bool {
+        let Some(line) = self.lines.get(key as usize) else {
+            return false;
+        };
+        let known = match &line.seat {
+            Seat::Feed { .. } => self.credentials.get(&key).map(|known| &**known),
+            Seat::Session(session) => session.caller.as_known(),
+            Seat::Alone(alone) => match &alone.role {
+                Role::Poll(poll) => poll.request.caller.as_known(),
+                Role::Answering { .. } | Role::Echo | Role::Lingering => None,
+            },
+            Seat::Vacant => None,
+        };
+        let is_revoked = known.is_some_and(|known| self.shared.live.authority.is_revoked(known));
+        if is_revoked {
+            self.end_right(key, &auth::was_revoked());
+        }
+        is_revoked
+    }
+
+    /// Remembers who opened a line, if a credential was shown. Who shows none costs nothing.
+    pub(super) fn remember_caller(&mut self, key: LineKey, caller: &Caller) {
+        if let Caller::Known(known) = caller {
+            self.credentials.insert(key, known.clone());
+        }
+    }
+}
