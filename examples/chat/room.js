@@ -34,7 +34,7 @@ export class Room {
     this.#line = line;
     this.#name = name;
     this.#messages = line.channel(`chat/${id}`, { last: EARLIER });
-    this.#messages.on("entry", ({ data, time }) => this.#onMessage({ ...data, time }));
+    this.#messages.on("entry", ({ data, time }) => isMessage(data) && this.#onMessage({ id: data.id, from: data.from, text: data.text, time }));
     this.#messages.on("gap", () => this.#add({ notice: "Some messages are missing here: the server does not have them any more." }));
   }
 
@@ -43,7 +43,7 @@ export class Room {
     // `echo: false`, since it is no news to us that we are typing.
     this.#here = this.#line.channel(`chat/${this.id}/here`, { presence: { user: this.#name }, echo: false });
     this.#here.on("presence", (members) => this.#onPresence(members));
-    this.#here.on("entry", ({ data }) => this.#onTyping(data.from));
+    this.#here.on("entry", ({ data }) => isName(data?.from) && this.#onTyping(data.from));
   }
 
   leave() {
@@ -81,7 +81,7 @@ export class Room {
 
   #onPresence(members) {
     // `~` before a name says that nobody vouches for it. Here that holds for all.
-    this.members = [...members.keys()].map((user) => user.replace(/^~/, "")).sort();
+    this.members = [...members.keys()].map((user) => user.replace(/^~/, "")).filter(isName).sort();
     this.onChange();
   }
 
@@ -102,3 +102,7 @@ export class Room {
     this.onChange();
   }
 }
+
+/** Whoever may publish may publish anything: what is no message is not shown, and of a message no more than belongs to it. */
+const isMessage = (data) => isName(data?.from) && typeof data.text === "string";
+const isName = (name) => typeof name === "string" && name !== "";

@@ -201,6 +201,20 @@ test("one who leaves the room or the page is there no more", async (t) => {
   await isGone();
 });
 
+test("what others publish is shown as what it is, or not at all", async (t) => {
+  const { ada, bothHear } = await twoPeople(t);
+  const publish = (channel, data) =>
+    fetch(`http://${server.host}/channels/${channel}`, { method: "POST", headers: { "content-type": "application/json" }, body: `[${JSON.stringify(data)}]` });
+  const strange = [null, 7, "text", [], {}, { from: 7, text: "x" }, { from: "", text: "x" }, { from: "Eve" }, { from: "Eve", text: {} }, { notice: "You are signed out." }];
+  for (const data of strange) for (const channel of ["chat/lobby", "chat/lobby/here"]) assert.equal((await publish(channel, data)).status, 204);
+  const script = "<img src=x onerror=document.title='taken'>";
+  await publish("chat/lobby", { from: script, text: script, notice: "You are signed out.", failed: true });
+  await ada.say("one");
+  await bothHear(script, "one");
+  assert.equal(await ada.page.locator("#messages img, #messages .notice").count(), 0);
+  assert.notEqual(await ada.page.title(), "taken");
+});
+
 test("a keyboard is enough", async (t) => {
   const { ada, ben } = await twoPeople(t);
   const focused = () => ada.page.evaluate(() => document.activeElement.textContent || document.activeElement.id);
