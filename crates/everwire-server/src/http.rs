@@ -117,7 +117,8 @@ impl Context {
 
     /// Serves one request.
     pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Reply {
-        let (parts, content) = request.into_parts();
+        let (mut parts, content) = request.into_parts();
+        name_host(&mut parts);
         let origin = Origin::of(&parts.headers, client, &self.shared.live.config);
         let reply = self.route(&parts, content, client, &origin).await;
         let mut reply = match reply {
@@ -168,6 +169,9 @@ impl Context {
             return Err(unparsed::head_too_large(head_bytes_max));
         }
         check_host(parts)?;
+        if self.shared.live.config.dev {
+            origin::check_name(parts)?;
+        }
         check_coding(parts)?;
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
@@ -360,8 +364,27 @@ fn fields_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(bytes).sum()
 }
 
-/// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2).
+/// Over HTTP/2 the host is the `:authority` (RFC 9113, section 8.3.1): from here on it is in the field Host, with which
+/// the origins of pages are compared.
+fn name_host(parts: &mut Parts) {
+    if let (Version::HTTP_2, Some(authority)) = (parts.version, parts.uri.authority())
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        // Beside a field that was sent, for both to be compared.
+        parts.headers.append(header::HOST, host);
+    }
+}
+
+/// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2); one of HTTP/2 names no two.
 fn check_host(parts: &Parts) -> Result<(), Problem> {
+    let mut said = parts.headers.get_all(header::HOST).iter();
+    let first = said.next();
+    if parts.version == Version::HTTP_2 && !said.all(|other| Some(other) == first) {
+        return Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the field Host names another than :authority; send one of them, or the same twice",
+        ));
+    }
     let hosts = parts.headers.get_all(header::HOST).iter().count();
     if parts.version == Version::HTTP_11 && hosts != 1 {
         let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 
 use super::answer;
 use crate::{config::Config, proxy::Client};
@@ -175,11 +175,41 @@ fn is_own(
     is_same_scheme && authority == said_host.or_else(host)
 }
 
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
+/// Refuses a request by a name that somebody else could give to this server. Where everything is open on loopback, a
+/// page of `evil.example` has that name resolved to 127.0.0.1 after it was loaded, and is then of this server's own
+/// origin to the browser (DNS rebinding). Addresses, `localhost` and names of one label are nobody's to give.
+pub(super) fn check_name(parts: &Parts) -> Result<(), Problem> {
+    let said = parts.headers.get(header::HOST).map(|host| host.to_str());
+    let said = match said {
+        Some(host) => host.unwrap_or("a name that is no text."),
+        None => (parts.uri.authority()).map_or("", |authority| authority.as_str()),
+    };
+    let host = host_of(said);
+    let is_given = host.contains('.')
+        && !host.to_ascii_lowercase().ends_with(".localhost")
+        && host.parse::<std::net::IpAddr>().is_err();
+    match is_given {
+        false => Ok(()),
+        true => Err(Problem::new(
+            ProblemKind::BadOrigin,
+            format!(
+                "with `dev` everything is open, so this server does not answer by the name {host}, which pages of \
+                 that site could use; ask it as localhost or by its address"
+            ),
+        )),
+    }
+}
+
+/// An authority without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => authority.split(':').next().unwrap_or(""),
-    };
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = host_of(authority);
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()

@@ -11,6 +11,7 @@
 mod common;
 
 mod frames;
+mod http2;
 mod names;
 mod pages;
 mod patience;

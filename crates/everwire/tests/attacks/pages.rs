@@ -103,6 +103,54 @@ fn allows(head: &str) -> bool {
     head.to_lowercase().contains("access-control-allow-origin")
 }
 
+/// A page has its own name resolved to 127.0.0.1 once it is loaded: to the browser, what answers there is of its origin.
+#[test]
+fn a_server_where_all_is_open_answers_by_no_name_that_a_page_could_have() {
+    let victim = Victim::start_with(&["--dev"], "");
+    let port = victim.address.port();
+    for host in [
+        "evil.example",
+        &format!("evil.example:{port}"),
+        "EVIL.example.",
+        "evil.",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.localhost.example",
+        "\u{e9}vil.example",
+    ] {
+        for (method, fields) in [
+            ("GET", ""),
+            ("GET", "Accept: text/event-stream\r\n"),
+            ("POST", "Content-Type: text/plain\r\nContent-Length: 0\r\n"),
+            ("DELETE", ""),
+            ("OPTIONS", ""),
+        ] {
+            let origin = format!("Origin: http://{host}\r\n");
+            let response = victim.ask(format!(
+                "{method} /channels/target HTTP/1.1\r\nHost: {host}\r\n{origin}{fields}\r\n"
+            ));
+            assert_eq!(
+                (response.status, &*problem(&response.body)),
+                (403, "bad-origin"),
+                "{method} at {host}"
+            );
+            assert!(!allows(&response.head), "{host}: {}", response.head);
+        }
+    }
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "chat.localhost",
+        "devbox",
+    ] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            let response = victim.ask(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(response.status, 200, "{host}");
+        }
+    }
+}
+
 /// What a publisher says is data wherever it is told.
 #[test]
 fn nothing_that_is_published_becomes_framing() {
