@@ -139,6 +139,13 @@ impl Channel {
         &self.log
     }
 
+    /// What the channel keeps of what it was sent, in bytes: the [accounted](crate::Entry::accounted_bytes) ones of its
+    /// log, and about what the producers and keys take that are remembered.
+    pub fn bytes(&self) -> u64 {
+        let repeats = self.repeats.as_ref().map_or(0, |repeats| repeats.bytes());
+        self.log.bytes() + repeats
+    }
+
     /// Whether no entry will ever be appended again.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })

@@ -11,6 +11,8 @@ pub(crate) struct Recent<V> {
     /// The last use of each key, by its `Slot::turn`.
     order: BTreeMap<u64, Use>,
     next_turn: u64,
+    /// What all keys take, in bytes.
+    key_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ impl<V> Recent<V> {
             }
             None => {
                 let key: Arc<str> = key.into();
+                self.key_bytes += key.len() as u64;
                 self.slots.insert(key.clone(), slot);
                 key
             }
@@ -69,7 +72,9 @@ impl<V> Recent<V> {
             if !is_idle && self.slots.len() as u64 <= bounds.count_max.into() {
                 break;
             }
-            self.slots.remove(&oldest.remove().key);
+            let key = oldest.remove().key;
+            self.key_bytes -= key.len() as u64;
+            self.slots.remove(&key);
         }
     }
 
@@ -77,6 +82,13 @@ impl<V> Recent<V> {
     pub(crate) fn find(&self, key: &str, now_ms: u64, bounds: Bounds) -> Option<&V> {
         let slot = self.slots.get(key)?;
         (!bounds.is_idle(slot.used_ms, now_ms)).then_some(&slot.value)
+    }
+
+    /// What it takes, in bytes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Nodes of trees are filled by two thirds or so, and a key has two counters before it.
+        let slot = size_of::<(Arc<str>, Slot<V>)>() + size_of::<(u64, Use)>();
+        self.key_bytes + self.slots.len() as u64 * (slot as u64 * 3 / 2 + 16)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -90,6 +102,7 @@ impl<V> Default for Recent<V> {
             slots: BTreeMap::new(),
             order: BTreeMap::new(),
             next_turn: 0,
+            key_bytes: 0,
         }
     }
 }

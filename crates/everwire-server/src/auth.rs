@@ -39,7 +39,7 @@ pub(crate) use self::{
     credential::Credential,
     jwks::DocumentError,
     key_servers::{Asked, Fetching, KeyServers, Taken},
-    refusal::{has_ended, not_taken, permit_duty, was_revoked},
+    refusal::{has_ended, not_taken, permit_duty, publishes_nowhere, was_revoked},
     revocation::Revocations,
 };
 use crate::{

@@ -13,10 +13,11 @@ use everwire_wire::{Problem, ProblemKind};
 use serde_json::value::RawValue;
 
 use crate::{
+    config::Create,
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
     live::Live,
     metrics::Metrics,
-    rate::{Account, Kind, Rate, TooFast},
+    rate::{Account, Kind, Purpose, Rate, TooFast},
 };
 
 /// Appends on behalf of somebody who may.
@@ -77,6 +78,46 @@ impl Publisher<'_> {
         self.rate.charge(self.account, per_second, count);
     }
 
+    /// The channel that somebody reads, made where its rule says so. That has a rate as appends have: else one
+    /// reader could make as many as the server takes, and nobody could make any more.
+    pub fn open_to_read(
+        &self,
+        name: &ChannelName,
+        occasion: Occasion,
+    ) -> Result<Arc<Channel>, Problem> {
+        if let Some(channel) = self.hub.find(name, self.now_ms) {
+            return Ok(channel);
+        }
+        let rules = &self.live.rules;
+        if occasion == Occasion::LiveRead && rules.of(name).create == Create::OnDemand {
+            self.admit_making()?;
+        }
+        (self.hub.open(rules, name, occasion, self.now_ms)).map_err(|none| no_channel(name, none))
+    }
+
+    /// The same for who is in a channel: asking makes the log that tells who comes and goes.
+    pub fn admit_to_presence(&self, name: &ChannelName) -> Result<(), Problem> {
+        match self.hub.find(&name.presence_log(), self.now_ms) {
+            Some(_) => Ok(()),
+            None => self.admit_making(),
+        }
+    }
+
+    /// Counts a channel that is made for what somebody reads, beside what it appends.
+    fn admit_making(&self) -> Result<(), Problem> {
+        let per_second = self.live.appends_per_second_max(Kind::Address);
+        let made = self.rate.admit_for(Purpose::Make, self.account, per_second);
+        made.map_err(|TooFast { wait_s }| {
+            let detail = format!(
+                "more channels are made for what this caller reads than limits.appends_per_second_max allows a second; \
+                 wait {wait_s} s, or read those that are there"
+            );
+            Problem::new(ProblemKind::TooMany, detail)
+                .with("retry_after", wait_s)
+                .at_limit("appends_per_second_max")
+        })
+    }
+
     /// Appends to a channel by name, which is made where its rule says so. Who has `found` it already need not
     /// have it looked for again; afterwards it is the channel that was appended to.
     pub fn append(
@@ -113,12 +154,10 @@ impl Publisher<'_> {
         if let Err(problem) = self.check_sizes(channel.name(), &append.entries) {
             return Ok(Err(problem));
         }
-        if entries > 0 && self.hub.is_full(&self.live.config.limits) {
-            return Ok(Err(Problem::new(
-                ProblemKind::Overloaded,
-                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
-            )
-            .at_limit("log_bytes_max")));
+        if entries > 0
+            && let Err(full) = self.check_room()
+        {
+            return Ok(Err(full));
         }
         let result = channel.append(append, self.now_ms)?;
         if let Ok(Appended::New { .. }) = result {
@@ -141,6 +180,18 @@ impl Publisher<'_> {
                     .at_limit("entry_bytes_max"))
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the logs take more.
+    pub fn check_room(&self) -> Result<(), Problem> {
+        match self.hub.is_full(&self.live.config.limits) {
+            false => Ok(()),
+            true => Err(Problem::new(
+                ProblemKind::Overloaded,
+                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
+            )
+            .at_limit("log_bytes_max")),
         }
     }
 

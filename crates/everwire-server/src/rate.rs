@@ -54,6 +54,8 @@ pub(crate) enum Purpose {
     Connect = 1,
     /// Opening lines.
     Line = 2,
+    /// Having channels made by reading them, of whoever does.
+    Make = 3,
 }
 
 /// How long to wait, in seconds.
@@ -345,10 +347,11 @@ mod tests {
         let rate = Rate::default();
         let account = rate.account(&Caller::Anybody, IpAddr::from([10, 0, 0, 1]));
         let channel = "c".parse().unwrap();
-        let uses: [&dyn Fn() -> bool; 4] = [
+        let uses: [&dyn Fn() -> bool; 5] = [
             &|| rate.admit(account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Connect, account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Line, account, 1).is_ok(),
+            &|| rate.admit_for(Purpose::Make, account, 1).is_ok(),
             &|| rate.admit_to(&channel, account, 1).is_ok(),
         ];
         for admit in uses {

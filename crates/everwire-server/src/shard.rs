@@ -25,6 +25,7 @@ mod net;
 mod outlet;
 mod poll;
 mod revoke;
+mod room;
 mod session;
 mod side;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use self::{
     inbound::Until,
     line::{Alone, Line, Role, Seat, Side, Then},
     outlet::Outlet,
+    room::Room,
     session::Parts,
     timers::Timer,
     wheel::Wheel,
@@ -180,6 +182,7 @@ pub(crate) struct Shard<N: Net = Kernel> {
     read_buffer: Box<[u8]>,
     scratch: BytesMut,
     held: Held,
+    room: Room,
     met: Met,
     parts: Parts,
     mail: Vec<Mail>,
@@ -231,6 +234,7 @@ impl<N: Net> Shard<N> {
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             scratch: BytesMut::new(),
             held: Held::default(),
+            room: Room::default(),
             met: Met::default(),
             parts: Parts::default(),
             mail: Vec::new(),

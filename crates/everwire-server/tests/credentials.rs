@@ -484,9 +484,30 @@ fn each_item_of_a_batch_is_judged_by_the_credential() {
     let results: Value = serde_json::from_slice(&response.body).unwrap();
     assert!(results["results"][0]["offset"].is_string(), "{results}");
     assert_eq!(results["results"][1]["error"]["status"], 403, "{results}");
-    let refused = site.ask(&request("POST", "/publish", "", &items));
-    let results: Value = serde_json::from_slice(&refused.body).unwrap();
-    assert_eq!(results["results"][0]["error"]["status"], 401, "{results}");
+}
+
+/// Or it would have the server keep what it will never take.
+#[test]
+fn who_may_publish_nowhere_is_refused_before_its_content_is_heard() {
+    let site = site();
+    let reader = Issuer::shared().token(json!({"channels": [{"match": "**", "can": ["read"]}]}));
+    let reader = bearer(&reader);
+    for (fields, status, name) in [("", 401, "unauthorized"), (&*reader, 403, "forbidden")] {
+        let mut peer = site.connect();
+        // Of which nothing comes.
+        peer.send(format!(
+            "POST /publish HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: 1000000\r\n\r\n"
+        ));
+        let refused = peer.response();
+        let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+        assert_eq!(
+            (refused.status, &problem["type"]),
+            (
+                status,
+                &json!(format!("https://everwire.dev/problems/{name}"))
+            )
+        );
+    }
 }
 
 #[test]

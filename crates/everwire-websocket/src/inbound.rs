@@ -130,6 +130,15 @@ impl Inbound {
             && self.inflater.is_none()
     }
 
+    /// Bytes that it keeps on the heap, about.
+    pub fn bytes_kept(&self) -> usize {
+        let message = self.message.as_ref();
+        let inflates = |message: &Partial| matches!(message.coding, Coding::Deflate(_, Some(_)));
+        let inflaters =
+            usize::from(self.inflater.is_some()) + usize::from(message.is_some_and(inflates));
+        message.map_or(0, |message| message.content.capacity()) + inflaters * Inflater::BYTES
+    }
+
     /// Whether a Close frame or a failure ended what can be received.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished)

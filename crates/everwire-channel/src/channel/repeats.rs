@@ -100,6 +100,11 @@ impl Repeats {
             .copied()
     }
 
+    /// What it takes, in bytes, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.producers.bytes() + self.keys.bytes()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.producers.is_empty() && self.keys.is_empty() && self.stream_seq.is_none()
     }

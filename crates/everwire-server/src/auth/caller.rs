@@ -73,6 +73,13 @@ impl Caller {
         }
     }
 
+    /// Whether there may be a channel on which the caller may do this.
+    pub fn may_ever(&self, rules: &Rules, action: Action) -> bool {
+        let grants = self.as_known().map_or(&[][..], |known| &known.grants);
+        rules.permit_anybody_somewhere(action)
+            || grants.iter().any(|grant| grant.can.contains(&action))
+    }
+
     /// Until when the caller is who it is, in Unix milliseconds; `None` is without an end.
     pub fn ends_ms(&self) -> Option<u64> {
         self.as_known()?.ends_ms

@@ -57,6 +57,27 @@ pub(crate) fn permit_duty(caller: &Caller, duty: Duty, dev: bool) -> Result<(), 
     Err(Problem::new(kind, detail))
 }
 
+/// The caller may publish to no channel at all.
+pub(crate) fn publishes_nowhere(caller: &Caller) -> Problem {
+    match caller.as_known().map(|known| &known.who) {
+        None => Problem::new(
+            ProblemKind::Unauthorized,
+            "`publish` is granted on no channel to callers without a credential; show one, or grant it to everybody by \
+             `anonymous` under [channels] or in a rule",
+        ),
+        Some(who) => {
+            let whose = match who {
+                Who::Token { .. } => "this token",
+                Who::Server(_) => "this API key",
+            };
+            let detail = format!(
+                "`publish` is granted on no channel by {whose}; its `channels` need a grant with `publish` in `can`"
+            );
+            Problem::new(ProblemKind::Forbidden, detail)
+        }
+    }
+}
+
 /// This is not granted to the caller, neither by its credential nor to everybody; or it is granted to nobody at all.
 pub(super) fn not_granted(caller: &Caller, action: Action, name: &ChannelName) -> Problem {
     let said = action.name();

@@ -159,6 +159,14 @@ impl Rules {
         }
     }
 
+    /// Whether there may be a channel on which somebody without a credential may do this.
+    pub fn permit_anybody_somewhere(&self, action: Action) -> bool {
+        let mut rules = self.by_pattern.iter().map(|(_, channels)| channels);
+        self.dev
+            || self.otherwise.anonymous.contains(&action)
+            || rules.any(|channels| channels.anonymous.contains(&action))
+    }
+
     /// Whether somebody without a credential may do this.
     pub fn permits_anybody(&self, action: Action, name: &ChannelName) -> bool {
         match name.is_reserved() {

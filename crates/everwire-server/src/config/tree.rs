@@ -156,13 +156,14 @@ pub struct Limits {
     pub connections_per_second_max: u32 = 500,
     /// Most channels, logs of who is in one among them; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
-    /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`; once
+    /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`, with the
+    /// producers and keys that are remembered; once
     /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
     /// Most appends and creations a second from one address by callers who show no credential, on average, with
     /// bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. An item of a
-    /// batch counts as one; what a batch has too many is not refused, but what follows waits for it. 0 means no
-    /// limit.
+    /// batch counts as one; what a batch has too many is not refused, but what follows waits for it. As
+    /// many channels a second are made for what one caller reads. 0 means no limit.
     pub appends_per_second_max: u32 = 1_000,
     /// The same for each user that tokens name (`sub`), wherever that is. The default, 200, is what several open
     /// pages need that publish as fast as a screen shows it.
@@ -172,6 +173,10 @@ pub struct Limits {
     /// Longest time that a long poll may wait, in milliseconds; `Prefer: wait` asks for less. The default, 25 s, is
     /// below what common proxies cut.
     pub long_poll_ms_max: u64 = 25_000,
+    /// Most bytes that the lines of one core thread keep for themselves, those left out that keep 128 KiB or less:
+    /// messages on WebSockets that have not come whole, after decompression, and replies that are not taken. A line
+    /// that would keep more is closed with 1013, or cut if it takes nothing. The default is 32 MiB.
+    pub kept_bytes_max: usize = 32 * 1024 * 1024,
     /// How long a reader may take nothing while something waits for it, in milliseconds; then its line, or its
     /// connection, is cut.
     pub write_stall_ms: u64 = 30_000,

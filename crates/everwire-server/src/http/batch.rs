@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use super::{Asker, Context, Reply, answer, body::collect};
 use crate::{
-    auth::Caller,
+    auth::{Caller, publishes_nowhere},
     config::Action,
     hub::Channel,
     publish::{Publisher, event_name, json_payload, one},
@@ -72,6 +72,10 @@ impl Context {
     ) -> Result<Reply, Problem> {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
+        }
+        if !(asker.caller).may_ever(&self.shared.live.rules, Action::Publish) {
+            // Before it is heard out: who may publish nowhere has nobody keep megabytes for it.
+            return Err(publishes_nowhere(&asker.caller));
         }
         let publisher = self.publisher(asker.account);
         publisher.admit()?;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     hub::State,
     proxy::Client,
-    publish::{append_problem, content_problem, guess, no_channel},
+    publish::{content_problem, guess, no_channel},
 };
 
 impl Context {
@@ -61,6 +61,10 @@ impl Context {
             Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
             Err(error) => return Err(content_problem(&error)),
         };
+        if !payloads.is_empty() {
+            // Before a channel is made for what it cannot take.
+            publisher.check_room()?;
+        }
         let now_ms = publisher.now_ms;
         let (channel, fresh) = self
             .shared
@@ -100,8 +104,9 @@ impl Context {
                 close: closed,
                 ..Append::default()
             };
-            if let Ok(Err(error)) = channel.append(append, now_ms) {
-                return Err(append_problem(&error));
+            // One that was deleted meanwhile was made all the same.
+            if let Ok(appended) = publisher.append_to(&channel, append) {
+                appended?;
             }
         }
         let mut response = answer::no_content();

@@ -34,6 +34,7 @@ impl Context {
         };
         self.permit(asker, Action::Presence, name)?;
         check_no_content(content)?;
+        self.publisher(asker.account).admit_to_presence(name)?;
         if looks {
             return self.members(name, now).map(Reply::Response);
         }

@@ -81,12 +81,8 @@ impl Context {
             (Asked::CatchUp, _) | (_, Dialect::DurableStreams) => Occasion::Read,
             _ => Occasion::LiveRead,
         };
-        let now_ms = clock::unix_ms();
-        let channel = self
-            .shared
-            .hub
-            .open(&self.shared.live.rules, name, occasion, now_ms)
-            .map_err(|none| no_channel(name, none))?;
+        let publisher = self.publisher(asker.account);
+        let channel = publisher.open_to_read(name, occasion)?;
         self.read_by(asked, parts, &query, &channel, asker)
     }
 

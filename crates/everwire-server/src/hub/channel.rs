@@ -257,7 +257,7 @@ impl State {
     }
 
     fn count_bytes(&mut self) {
-        let bytes = self.core.log().bytes();
+        let bytes = self.core.bytes();
         if bytes >= self.bytes_counted {
             self.bytes_of_all
                 .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);

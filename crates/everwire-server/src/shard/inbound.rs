@@ -4,11 +4,11 @@ use std::io;
 
 use bytes::BytesMut;
 use everwire_websocket::{
-    Event, Failure, MessageKind, Role as Side, Rules, encode_close, encode_compressed_message,
-    encode_message, encode_pong,
+    CloseCode, Event, Failure, MessageKind, Role as Side, Rules, encode_close,
+    encode_compressed_message, encode_message, encode_pong,
 };
 
-use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll, session::Speech};
+use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll, room::NoRoom, session::Speech};
 use crate::publish;
 
 /// Reads of one line before others have their turn.
@@ -40,6 +40,14 @@ enum Kind {
     Stream,
     Poll,
     Lingering,
+}
+
+/// Why a line cannot go on with what came in.
+pub(super) enum Breach {
+    /// It is no WebSocket's.
+    Failed(Failure),
+    /// There is no room to wait for the rest of a message.
+    NoRoom,
 }
 
 impl<N: Net> Shard<N> {
@@ -221,11 +229,14 @@ impl<N: Net> Shard<N> {
         bytes: &mut [u8],
         replies: &mut BytesMut,
         on_message: &mut dyn FnMut(MessageKind, &[u8], &mut BytesMut),
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, Breach> {
         let mut inbound = self
             .sides
             .get_mut(&key)
-            .map(|side| std::mem::take(&mut side.inbound))
+            .map(|side| {
+                side.inbound_room = None;
+                std::mem::take(&mut side.inbound)
+            })
             .unwrap_or_default();
         let mut closing = false;
         let outcome =
@@ -244,28 +255,37 @@ impl<N: Net> Shard<N> {
                     }
                 },
             );
-        if !inbound.is_idle() && outcome.is_ok() && !closing {
-            self.side(key).inbound = inbound;
+        outcome.map_err(Breach::Failed)?;
+        if !inbound.is_idle() && !closing {
+            let bytes_max = self.shared.live.config.limits.kept_bytes_max;
+            let room = self.room.take(inbound.bytes_kept(), bytes_max);
+            let room = room.map_err(|NoRoom| Breach::NoRoom)?;
+            let side = self.side(key);
+            (side.inbound, side.inbound_room) = (inbound, room);
         }
-        outcome.map(|()| closing)
+        Ok(closing)
     }
 
     pub(super) fn after_input(
         &mut self,
         key: LineKey,
-        outcome: Result<bool, Failure>,
+        outcome: Result<bool, Breach>,
         mut replies: BytesMut,
     ) {
         match outcome {
             Ok(false) if replies.is_empty() => self.settle(key),
             Ok(false) => self.reply(key, &replies),
             Ok(true) => self.end_socket(key, &replies, Then::Close),
-            Err(failure) => {
-                self.shared.metrics.line_failed(failure.close_code());
-                encode_close(
-                    Some((failure.close_code(), &failure.reason())),
-                    &mut replies,
-                );
+            Err(breach) => {
+                let (code, reason) = match breach {
+                    Breach::Failed(failure) => (failure.close_code(), failure.reason()),
+                    Breach::NoRoom => {
+                        self.shared.metrics.limit_met("kept_bytes_max");
+                        (CloseCode::OVERLOADED, NO_ROOM.to_owned())
+                    }
+                };
+                self.shared.metrics.line_failed(code);
+                encode_close(Some((code, &reason)), &mut replies);
                 self.end_socket(key, &replies, Then::Linger);
             }
         }
@@ -303,3 +323,7 @@ impl<N: Net> Shard<N> {
         }
     }
 }
+
+/// What the close code is told with where messages that have not come whole take all room.
+const NO_ROOM: &str =
+    "no room to wait for the rest of this message; send it again later, or in parts";

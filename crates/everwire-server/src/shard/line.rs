@@ -12,6 +12,7 @@ use super::{
     held::HeldEntry,
     outlet::Outlet,
     poll::Poll,
+    room::Share,
     session::{Late, Session},
 };
 
@@ -85,6 +86,8 @@ pub(crate) enum Role {
 pub(crate) struct Side {
     /// The unfinished message that is coming in.
     pub inbound: Inbound,
+    /// The room that it takes.
+    pub inbound_room: Option<Share>,
     /// Goes out before anything else. Ends at a boundary between entries, unless `behind` skips into one.
     pub out: BytesMut,
     /// Goes out after that: bytes that other lines are sent too.
@@ -106,6 +109,8 @@ pub(crate) struct Side {
     pub farewell: Option<Bytes>,
     /// Since when the socket takes nothing; the shard waits for it to be writable.
     pub blocked_since: Option<Instant>,
+    /// The room that what waits meanwhile takes.
+    pub outbound_room: Option<Share>,
     /// There may be input that was left unread while the line was blocked.
     pub unread: bool,
     /// Of a session: what came in and waits until more of the replies to what came before is out.

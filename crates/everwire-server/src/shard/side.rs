@@ -21,6 +21,7 @@ use super::{
     feed::{Departure, source},
     inbound::Until,
     line::Role,
+    room::NoRoom,
     session::Speech,
     timers::Timer,
 };
@@ -202,6 +203,7 @@ impl<N: Net> Shard<N> {
         if side.blocked_since.take().is_none() {
             return;
         }
+        side.outbound_room = None;
         let unread = std::mem::take(&mut side.unread);
         // Its peer acknowledged bytes, so it is there; a line with a backlog is sent no pings to answer.
         let second = self.second();
@@ -546,10 +548,19 @@ impl<N: Net> Shard<N> {
         sent
     }
 
-    /// Waits until the socket takes bytes again, but not for ever.
+    /// Waits until the socket takes bytes again, but not for ever, and not with more than there is room for.
     pub(super) fn block(&mut self, key: LineKey) {
-        let now = self.now;
-        self.side(key).blocked_since = Some(now);
+        let (now, room) = (self.now, self.room.clone());
+        let bytes_max = self.shared.live.config.limits.kept_bytes_max;
+        let side = self.side(key);
+        side.blocked_since = Some(now);
+        match room.take(side.out.len() + side.replies.len(), bytes_max) {
+            Ok(room) => side.outbound_room = room,
+            Err(NoRoom) => {
+                self.shared.metrics.limit_met("kept_bytes_max");
+                return self.close(key);
+            }
+        }
         let line = &mut self.lines[key as usize];
         let armed = std::mem::replace(&mut line.stall_armed, true);
         self.wait_for_room(key, true);

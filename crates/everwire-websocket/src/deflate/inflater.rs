@@ -68,6 +68,9 @@ impl Default for Inflater {
 }
 
 impl Inflater {
+    /// What one takes on the heap, about: most of it is the window.
+    pub(crate) const BYTES: usize = 42 * 1024;
+
     /// Inflates the next piece of a message to the end of `content`, which grows to `bytes_max` at
     /// most, and one more byte to learn that there is more. After an error `content` has what came
     /// before it.

@@ -9,8 +9,8 @@ use crate::{
     victim::Victim,
 };
 
-const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-const SESSION: &str = "Sec-WebSocket-Protocol: everwire.v1\r\n";
+pub const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+pub const SESSION: &str = "Sec-WebSocket-Protocol: everwire.v1\r\n";
 
 /// A frame whose first byte and length byte are given, masked with a key of zeros.
 fn frame(first: u8, length: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn frame(first: u8, length: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 /// A message that inflates to so many zeros (RFC 7692, section 7.2.1).
-fn bomb(bytes: usize) -> Vec<u8> {
+pub fn bomb(bytes: usize) -> Vec<u8> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     let zeros = vec![b'0'; 1024 * 1024];
     for _ in 0..bytes.div_ceil(zeros.len()) {

@@ -12,6 +12,7 @@ mod common;
 
 mod frames;
 mod http2;
+mod memory;
 mod names;
 mod pages;
 mod patience;

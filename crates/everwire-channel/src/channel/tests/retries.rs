@@ -239,3 +239,20 @@ fn producers_and_keys_are_forgotten_when_their_time_is_over() {
     channel.trim(42);
     assert!(channel.repeats.is_none());
 }
+
+/// Who publishes chooses ids and keys, so they count for the memory that is bounded over all channels.
+#[test]
+fn what_is_remembered_of_publishers_counts_as_the_entries_do() {
+    let mut channel = channel();
+    let id = "p".repeat(255);
+    for number in 0..100 {
+        let key = format!("{number:0255}");
+        let append = keyed(&key, by(&id, 0, number, entries(&["a"])));
+        assert!(channel.append(append, 0).is_ok());
+    }
+    let remembered = channel.bytes() - channel.log().bytes();
+    let (least, most) = (100 * 255, 100 * 700);
+    assert!((least..most).contains(&remembered), "{remembered} bytes");
+    channel.trim(u64::MAX);
+    assert_eq!(channel.bytes(), channel.log().bytes());
+}

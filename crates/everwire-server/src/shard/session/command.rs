@@ -22,7 +22,7 @@ use crate::{
     config::Action,
     http::{gap_problem, start_at},
     hub::Occasion,
-    publish::{append_label, bad, event_name, json_payload, no_channel},
+    publish::{Publisher, append_label, bad, event_name, json_payload, no_channel},
 };
 
 impl<N: Net> Shard<N> {
@@ -123,7 +123,7 @@ impl<N: Net> Shard<N> {
             );
             return Err(Problem::new(ProblemKind::TooMany, detail).at_limit("channels_max"));
         }
-        let channel = self.open_channel(name, Occasion::LiveRead)?;
+        let channel = (self.publisher(key)?).open_to_read(name, Occasion::LiveRead)?;
         let wish = Wish {
             skips_own: !echo,
             ..Wish::default()
@@ -182,10 +182,7 @@ impl<N: Net> Shard<N> {
     fn publish(&mut self, key: LineKey, publish: Publish<'_>) -> Result<Offset, Problem> {
         let name = &self.channel_name(key, publish.channel)?;
         self.permit(key, Action::Publish, name)?;
-        let shared = self.shared.clone();
-        let seat = (self.lines.get(key as usize)).and_then(|line| line.address.as_ref());
-        let account = seat.map(|seat| seat.account).ok_or_else(has_ended)?;
-        let publisher = shared.publisher(account, self.now_ms);
+        let publisher = self.publisher(key)?;
         publisher.admit()?;
         publisher.admit_to(name)?;
         let channel = self.open_channel(name, Occasion::Append)?;
@@ -272,6 +269,13 @@ impl<N: Net> Shard<N> {
                     .ok_or_else(|| bad("the member `channel` names the channel"))
             }
         }
+    }
+
+    /// On whose behalf a session's commands are carried out.
+    pub(super) fn publisher(&self, key: LineKey) -> Result<Publisher<'_>, Problem> {
+        let seat = (self.lines.get(key as usize)).and_then(|line| line.address.as_ref());
+        let account = seat.map(|seat| seat.account).ok_or_else(has_ended)?;
+        Ok(self.shared.publisher(account, self.now_ms))
     }
 
     pub(super) fn permit(

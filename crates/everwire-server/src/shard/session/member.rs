@@ -34,6 +34,7 @@ impl<N: Net> Shard<N> {
     ) -> Result<(), Problem> {
         self.permit(key, Action::Presence, name)?;
         let start = wish.offset.as_deref().map(start_at).transpose()?;
+        self.publisher(key)?.admit_to_presence(name)?;
         let presences = self.shared.presences.clone();
         let now = self.clock();
         if wish.join
@@ -82,6 +83,7 @@ impl<N: Net> Shard<N> {
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
         self.permit(key, Action::Presence, name)?;
+        self.publisher(key)?.admit_to_presence(name)?;
         let snapshot = self.shared.presences.snapshot(name, self.clock())?;
         write_snapshot(&snapshot, members);
         Ok(())
