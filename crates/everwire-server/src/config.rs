@@ -9,11 +9,14 @@
 
 use std::borrow::Cow;
 
+use self::place::{place_at, place_of};
+
 mod acme;
 mod credential;
 mod document;
 mod fixed;
 mod network;
+mod place;
 mod proxy;
 mod revoked;
 mod rule;
@@ -29,7 +32,8 @@ pub use revoked::Revoked;
 pub(crate) use revoked::Said as RevokedSaid;
 pub use rule::{Action, Create, Rule, Rules};
 pub use tree::{
-    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
+    Tokens,
 };
 pub use url::Url;
 
@@ -45,8 +49,10 @@ pub enum ConfigError {
         problem: String,
     },
     /// A value is of the right type and makes no sense.
-    #[error("`{setting}` {problem}")]
+    #[error("{}`{setting}` {problem}", place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
     Value {
+        /// Line and column, if it is known that it is written in a file.
+        place: Option<String>,
         /// The setting's path, such as `limits.lines_max`.
         setting: Cow<'static, str>,
         /// What is wrong with it and what to write instead.
@@ -58,12 +64,7 @@ impl ConfigError {
     /// What the parser says, without the line that it would quote: there may be a secret in it.
     fn of_parser(error: &toml::de::Error, text: &str) -> Self {
         let place = match error.span() {
-            Some(span) => {
-                let before = text.get(..span.start).unwrap_or(text);
-                let line = before.matches('\n').count() + 1;
-                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-                format!("line {line}, column {column}")
-            }
+            Some(span) => place_at(text, span.start),
             None => {
                 let mut error = error.clone();
                 error.set_input(None);
@@ -79,8 +80,18 @@ impl ConfigError {
         Self::Syntax { place, problem }
     }
 
+    /// The same error, telling where in the text of a file the setting is written.
+    #[must_use]
+    pub fn in_text(mut self, text: &str) -> Self {
+        if let Self::Value { place, setting, .. } = &mut self {
+            *place = place_of(text, setting);
+        }
+        self
+    }
+
     pub(crate) fn value(setting: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::Value {
+            place: None,
             setting: setting.into(),
             problem: problem.into(),
         }

@@ -21,4 +21,4 @@ mod prefixed;
 mod watch;
 
 pub(crate) use self::core::run as run_core;
-pub(crate) use listen::listen;
+pub(crate) use listen::{listen, share};

@@ -1,13 +1,13 @@
 //! Reloading: a running server goes on with another configuration, whole or not at all.
 
-use std::{fs, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use crate::{
     clock,
     config::{Config, ConfigError},
     hub::{Mail, Mailbox},
     key_servers,
-    live::Settings,
+    live::{Live, Settings},
     metrics::Metrics,
     outbound::Outbound,
 };
@@ -29,8 +29,20 @@ pub struct Reloaded {
     pub kept: Vec<&'static str>,
 }
 
+/// Tells whether a server would take a configuration, whose files `read` gets.
+///
+/// # Errors
+///
+/// A key is not what it should be; the error tells which and what to do.
+pub fn check(
+    config: Config,
+    read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+) -> Result<(), ConfigError> {
+    Live::new(config, read).map(drop)
+}
+
 impl Reloader {
-    /// Applies a configuration and reads its files anew: to requests, lines and commands that begin from now on, and to
+    /// Applies a configuration, and reads its files anew: to requests, lines and commands that begin from now on, and to
     /// the rights of lines that are open.
     ///
     /// # Errors
@@ -38,9 +50,22 @@ impl Reloader {
     /// A key is not what it should be, or what is new makes no sense with a setting that takes a restart. The old
     /// configuration holds on, whole.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
+        self.reload_with(config, &mut |path| fs::read(path))
+    }
+
+    /// The same, where `read` gets the content of the files.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload).
+    pub fn reload_with(
+        &self,
+        config: Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Reloaded, ConfigError> {
         let running = self.settings.now();
         let live = config.succeed(&running.config).and_then(|(config, kept)| {
-            let live = running.succeeded_by(config, &mut |path| fs::read(path))?;
+            let live = running.succeeded_by(config, read)?;
             Ok((live, kept))
         });
         match live {
@@ -60,6 +85,11 @@ impl Reloader {
                 Err(error)
             }
         }
+    }
+
+    /// How long open lines and requests may take to end when the server stops, in milliseconds.
+    pub fn drain_ms(&self) -> u64 {
+        self.settings.now().config.stop.drain_ms
     }
 
     /// Counts a configuration that could not even be read.

@@ -2,8 +2,9 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     panic::{self, AssertUnwindSafe},
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -79,15 +80,32 @@ impl Server {
     ///
     /// The address is taken, a key is not what it should be, or the system refuses threads.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let live = Live::new(config, &mut |path| fs::read(path))?;
+        Self::start_on(Vec::new(), config, &mut |path| fs::read(path))
+    }
+
+    /// Starts a server on sockets that somebody else listens on, a service manager for example; without any it listens
+    /// for itself, where the configuration says. `read` gets the content of the files that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on(
+        sockets: Vec<TcpListener>,
+        config: Config,
+        read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, StartError> {
+        let live = Live::new(config, read)?;
         let config = &live.config;
         let count = config.threads_effective();
-        let listeners =
-            front::listen(config.listen, count).map_err(|error| StartError::Listen {
-                address: config.listen,
-                error,
-            })?;
-        let address = listeners[0].local_addr()?;
+        let listeners = match sockets.is_empty() {
+            true => front::listen(config.listen, count),
+            false => front::share(sockets, count),
+        };
+        let listeners = listeners.map_err(|error| StartError::Listen {
+            address: config.listen,
+            error,
+        })?;
+        let address = listeners[0][0].local_addr()?;
         let (stop, stopping) = Stop::new();
         let (all_gone, alive) = AllGone::new();
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
@@ -102,7 +120,7 @@ impl Server {
             &shared.live.config.outbound,
             workers.handle().clone(),
             shared.metrics.clone(),
-            &mut |path| fs::read(path),
+            read,
         )?;
         key_servers::keep(&shared.live.authority, &outbound, &shared.metrics);
         let certificates = Arc::new(Certificates::default());
@@ -144,14 +162,14 @@ impl Server {
         workers.spawn(sweep(hub, stopping.clone()));
         let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
-        for (index, (listener, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
+        for (index, (listeners, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
             let mailbox = mailbox.clone();
             let (context, workers) = (context.clone(), workers.handle().clone());
             let tell_end = tell_end.clone();
             let thread = thread::Builder::new()
                 .name(format!("everwire-core-{index}"))
                 .spawn(move || {
-                    let run = || front::run_core(context, mailbox, listener, workers, count);
+                    let run = || front::run_core(context, mailbox, listeners, workers, count);
                     let outcome = panic::catch_unwind(AssertUnwindSafe(run))
                         .unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
                     // Whoever listened may be gone already, with the server.

@@ -4,15 +4,15 @@
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use everwire_server::{
-    Config,
-    auth::Authority,
+    Config, ConfigError,
     config::{Setting, settings, to_documented_toml, to_markdown},
+    reload::check,
 };
 use toml::{Table, Value};
 
@@ -23,6 +23,12 @@ pub fn command() -> Command {
         .hide(true)
         .action(ArgAction::SetTrue)
         .help("Print docs/configuration.md instead: all settings and their defaults");
+    let check = Arg::new("check")
+        .long("check")
+        .value_name("FILE")
+        .conflicts_with("config")
+        .value_parser(value_parser!(PathBuf))
+        .help("Only tell whether a server would take this file, with the keys and certificates that it names");
     let command = Command::new("config")
         .about("Print the configuration in effect, each setting under its comment")
         .long_about(
@@ -30,19 +36,24 @@ pub fn command() -> Command {
              Without a file, variables and flags it is the sample file with all defaults:\n\n  \
              everwire config > everwire.toml",
         )
-        .arg(markdown);
+        .arg(markdown)
+        .arg(check);
     with_settings(command)
 }
 
 /// Prints the effective configuration, or the manual's page about all settings.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let mut read = |path: &Path| fs::read(path);
     let text = if matches.get_flag("markdown") {
         to_markdown()
     } else {
-        let config = effective(matches)?;
+        let config = effective_with(matches, &mut read)?;
         // As at start: what is printed is what a server would take, but for the secrets.
-        Authority::new(&config, &mut |path| fs::read(path))?;
-        to_documented_toml(&config)
+        check(config.clone(), &mut read).map_err(|error| placed(matches, error))?;
+        match matches.get_one::<PathBuf>("check") {
+            Some(file) => format!("{} is fine\n", file.display()),
+            None => to_documented_toml(&config),
+        }
     };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough, as in `everwire config | head`.
@@ -64,10 +75,25 @@ pub fn with_settings(command: Command) -> Command {
 
 /// Reads the configuration from everywhere that it may come from.
 pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
+    effective_with(matches, &mut |path| fs::read(path))
+}
+
+/// The same, where `read` gets the content of the file.
+pub fn effective_with(
+    matches: &ArgMatches,
+    read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+) -> anyhow::Result<Config> {
     let mut table = Table::new();
-    if let Some(path) = matches.get_one::<PathBuf>("config") {
-        let text = fs::read_to_string(path)
+    if let Some(path) = file(matches) {
+        let content = read(path)
             .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+        let text = String::from_utf8(content).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            anyhow!(
+                "the configuration file {} is not UTF-8 from byte {at} on",
+                path.display()
+            )
+        })?;
         // Read whole first: the errors of this reading tell line and column.
         Config::from_toml(&text)
             .with_context(|| format!("the configuration file {}", path.display()))?;
@@ -85,6 +111,23 @@ pub fn effective(matches: &ArgMatches) -> anyhow::Result<Config> {
     }
     // The parser writes the setting's name on a line of its own.
     Config::from_table(table).map_err(|error| anyhow!(error.to_string().trim().replace('\n', " ")))
+}
+
+/// An error about a setting, which tells where in the configuration file that is written.
+pub fn placed(matches: &ArgMatches, error: ConfigError) -> anyhow::Error {
+    let Some((path, text)) =
+        file(matches).and_then(|path| Some((path, fs::read_to_string(path).ok()?)))
+    else {
+        return error.into();
+    };
+    let error = error.in_text(&text);
+    anyhow!(error).context(format!("the configuration file {}", path.display()))
+}
+
+/// The configuration file, if one is given.
+fn file(matches: &ArgMatches) -> Option<&PathBuf> {
+    let checked = matches.try_get_one::<PathBuf>("check").ok().flatten();
+    checked.or_else(|| matches.get_one::<PathBuf>("config"))
 }
 
 fn flag(setting: &Setting) -> Arg {
@@ -184,7 +227,8 @@ mod tests {
 
     fn read(args: &[&str]) -> anyhow::Result<Config> {
         let args = std::iter::once("config").chain(args.iter().copied());
-        effective(&command().try_get_matches_from(args)?)
+        let matches = command().try_get_matches_from(args)?;
+        effective(&matches)
     }
 
     #[test]

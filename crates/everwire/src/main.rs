@@ -2,12 +2,14 @@
 
 mod address;
 mod config;
+mod files;
 mod grant;
 mod health;
 mod key;
 mod publish;
 mod serve;
 mod subscribe;
+mod supervisor;
 mod token;
 
 use std::process::ExitCode;

@@ -2,16 +2,22 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    path::Path,
 };
 
 use anyhow::{Context, anyhow};
 use clap::{ArgMatches, Command};
-use everwire_server::{Config, Server};
+use everwire_server::{Config, Reloader, Server};
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{effective, with_settings};
+use crate::{
+    config::{effective_with, placed, with_settings},
+    files::{Files, Reading},
+    supervisor::Supervisor,
+};
 
 /// `everwire serve`
 pub fn command() -> Command {
@@ -20,14 +26,18 @@ pub fn command() -> Command {
          --limits.lines-max) and a line of the file that `everwire config` prints; rules for channels \
          are in the file only. -h lists the most needed, --help all.\n\n\
          EVERWIRE_LOG chooses what is logged to standard error: error, warn, info (the default), debug \
-         or trace. Ctrl-C and SIGTERM stop the server in order.",
+         or trace. Ctrl-C and SIGTERM stop the server in order. SIGHUP has it read its configuration and the \
+         files that this names anew, as a change of one of them does (reload.on_change).",
     ))
 }
 
 /// Runs the server until it is told to stop.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     start_logging()?;
-    let config = effective(matches)?;
+    // Before there are threads: what it finds, it removes from the environment.
+    let sockets = inherited()?;
+    let mut reading = Reading::default();
+    let config = effective_with(matches, &mut |path| reading.read(path))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -35,23 +45,96 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         // Before the server starts, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let mut server = Server::start(config.clone())?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        let mut supervisor = Supervisor::of_process();
+        let mut files = Files::new(config.reload.on_change);
+        let mut server = Server::start_on(sockets, config.clone(), &mut |path| reading.read(path))?;
+        let reloader = server.reloader();
+        files.holds(reading);
         tell(&greeting(server.address(), &config));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            error = server.failed() => {
-                return Err(error).context("the server failed, and stops so that it can be started again");
-            }
+        supervisor.ready(&format!("serving on {}", server.address()));
+        loop {
+            let cause = tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                error = server.failed() => {
+                    return Err(error)
+                        .context("the server failed, and stops so that it can be started again");
+                }
+                () = supervisor.is_due() => {
+                    supervisor.alive();
+                    continue;
+                }
+                _ = hangup.recv() => "SIGHUP",
+                () = files.changed() => "a file changed",
+            };
+            supervisor.reloading();
+            reload(matches, &reloader, &mut files, cause);
+            supervisor.ready(&format!("serving on {}", server.address()));
         }
+        supervisor.stopping();
+        let drain_ms = reloader.drain_ms();
         tell(&format!(
             "\n  stopping: readers are told to come back, requests are finished (at most {} s)\n",
-            config.stop.drain_ms.div_ceil(1000)
+            drain_ms.div_ceil(1000)
         ));
         tokio::task::spawn_blocking(move || server.stop()).await??;
         tell("  stopped\n");
         Ok(())
     })
+}
+
+/// Has the server go on with what its files say now, or with what it has.
+fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: &str) {
+    let mut reading = files.reading();
+    let mut read = |path: &Path| reading.read(path);
+    let reloaded = match effective_with(matches, &mut read) {
+        Ok(config) => reloader
+            .reload_with(config, &mut read)
+            .map_err(|error| placed(matches, error)),
+        Err(error) => {
+            reloader.refused();
+            Err(error)
+        }
+    };
+    match reloaded {
+        Ok(reloaded) => {
+            files.holds(reading);
+            tracing::info!(cause, "the configuration was reloaded");
+            for setting in reloaded.kept {
+                tracing::warn!(
+                    setting,
+                    "a change of this setting takes a restart; the rest is applied"
+                );
+            }
+        }
+        Err(error) => {
+            files.failed(reading);
+            let error = format!("{error:#}");
+            tracing::error!(
+                cause,
+                error,
+                "the configuration could not be reloaded; the old one holds on, whole"
+            );
+        }
+    }
+}
+
+/// The sockets that a service manager listens on for this process (sd_listen_fds(3)). None if there are none.
+fn inherited() -> anyhow::Result<Vec<TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    (0..passed.len())
+        .map(|index| {
+            let listener = passed.take_tcp_listener(index);
+            let listener = listener.with_context(|| {
+                format!(
+                    "socket {index} that was passed by LISTEN_FDS is not one that listens for TCP"
+                )
+            })?;
+            listener
+                .with_context(|| format!("socket {index} that was passed by LISTEN_FDS is gone"))
+        })
+        .collect()
 }
 
 /// What a person sees who started the server.

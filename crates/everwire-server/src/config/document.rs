@@ -7,7 +7,8 @@ use toml::{Table, Value};
 
 use super::acme::Acme;
 use super::tree::{
-    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, SessionLimits, Stop, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
+    Tokens,
 };
 
 /// The comment of one field.
@@ -165,7 +166,8 @@ everwire serve --config everwire.toml --limits.lines-max 50000
 ```
 
 A name that is not known, a value of the wrong type and a value that makes no sense are refused at start, with their
-place. The configuration is read once; restart the server to change it.
+place; `everwire config --check FILE` tells without starting. A running server takes over a change of its files at once
+([operations.md](operations.md#changing-the-configuration)), but for the few settings that take a restart.
 
 In variables and flags, lists are written with commas (`--channels.anonymous read,publish`), and a flag that is true or
 false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, in `_s`
@@ -199,7 +201,7 @@ A key has:
 - for the others `public_key` or `public_key_file`: a public key as PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 bits
   or more, P-256, Ed25519.
 
-Files are read once, at start; a path that is not absolute is taken from where the server is started. Secrets are not
+Files are read at start and with each reload; a path that is not absolute is taken from where the server is started. Secrets are not
 shown: `everwire config` prints `(not shown)` instead. To replace a key, list the new one beside the old one, issue tokens
 with the new one, and remove the old one when the last of its tokens has ended.
 ";
@@ -357,6 +359,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "presence" => Some(Presence::DOCS),
         "events" => Some(Events::DOCS),
         "acme" => Some(Acme::DOCS),
+        "reload" => Some(Reload::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         "outbound" => Some(Outbound::DOCS),

@@ -70,6 +70,10 @@ const FIXED: &[Fixed] = &[
         keep: keep!(acme.profile),
     },
     Fixed {
+        path: "reload.on_change",
+        keep: keep!(reload.on_change),
+    },
+    Fixed {
         path: "outbound.ca_file",
         keep: keep!(outbound.ca_file),
     },

@@ -66,6 +66,8 @@ pub struct Config {
     pub events: Events = Events::default(),
     /// Certificates that the server gets and renews by itself, by ACME (RFC 8555).
     pub acme: Acme = Acme::default(),
+    /// How a change of the configuration is taken over.
+    pub reload: Reload = Reload::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -317,6 +319,15 @@ pub struct Events {
 }
 
 settings! {
+/// How a running server takes over a change of its configuration; SIGHUP always has it read all anew.
+pub struct Reload {
+    /// Whether a change of the configuration file, or of a file that it names, has the server read all anew. Takes a
+    /// restart.
+    pub on_change: bool = true,
+}
+}
+
+settings! {
 /// How the server stops.
 pub struct Stop {
     /// How long open lines and requests may take to end, in milliseconds; what is left then is cut.
@@ -356,7 +367,7 @@ impl Config {
     /// Reads a configuration from TOML; what is not said is the default.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let parsed = toml::from_str(text).map_err(|error| ConfigError::of_parser(&error, text))?;
-        Self::checked(parsed)
+        Self::checked(parsed).map_err(|error| error.in_text(text))
     }
 
     /// Reads a configuration from a table, into which file, environment and flags were laid.

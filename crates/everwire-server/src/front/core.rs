@@ -79,7 +79,7 @@ impl Drop for Permit {
 pub(crate) fn run(
     context: Context,
     mailbox: Arc<Mailbox>,
-    listener: StdListener,
+    listeners: Vec<StdListener>,
     workers: Handle,
     threads: usize,
 ) -> io::Result<()> {
@@ -104,10 +104,10 @@ pub(crate) fn run(
             connections: Cell::new(0),
             threads,
         });
-        tokio::task::spawn_local(accept::accept(
-            core.clone(),
-            TcpListener::from_std(listener)?,
-        ));
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(accept::accept(core.clone(), listener));
+        }
         serve_lines(core, &mailbox).await
     })
 }
