@@ -6,8 +6,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use crate::url::HttpUrl;
 
@@ -18,6 +21,11 @@ pub(crate) struct HttpConnection {
     /// Moves the bytes; a set, since dropping one aborts what is in it.
     _driver: JoinSet<()>,
 }
+
+/// A socket, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +59,17 @@ impl HttpConnection {
         socket
             .set_nodelay(true)
             .map_err(|error| unreachable(&error))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(socket))
+        let stream: Box<dyn Stream> = match url.trust() {
+            None => Box::new(socket),
+            Some(trust) => {
+                let name = ServerName::try_from(host.to_owned());
+                let name = name.map_err(|error| unreachable(&error))?;
+                let connector = TlsConnector::from(trust.config());
+                let stream = connector.connect(name, socket).await;
+                Box::new(stream.map_err(|error| unreachable(&error))?)
+            }
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(&error))?;
         let mut driver = JoinSet::new();

@@ -63,9 +63,12 @@
 //! ```
 //!
 //! Whatever happens, a cut, a restart of the server, a change of wire, what is asked for next is what follows the
-//! offset of the last entry. This version speaks clear text (`http://`) only.
+//! offset of the last entry. `https://` and `wss://` are spoken with rustls, and believe the system's authorities and
+//! those of a [`Trust`]. A [`Credential`] says who asks.
 
+mod credential;
 mod offset;
+mod trust;
 mod url;
 mod wire;
 
@@ -85,6 +88,7 @@ mod websocket;
 pub mod fuzz;
 
 pub use backoff::Backoff;
+pub use credential::Credential;
 pub use line::{
     AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
     Member, Members, Presence, Publication, SubscribeError, SubscribeOptions, Subscription, Update,
@@ -93,5 +97,6 @@ pub use offset::{Offset, OffsetError, Start};
 pub use problem::Problem;
 pub use publisher::{Message, PublishError, Publisher, PublisherOptions, Receipt};
 pub use reader::{Cause, Data, Entry, Gap, Item, ReadError, Reader, ReaderOptions};
+pub use trust::{Trust, TrustError};
 pub use url::{ChannelUrl, ServerUrl, UrlError};
 pub use wire::{LineWire, Wire, WireError};

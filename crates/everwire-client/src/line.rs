@@ -33,6 +33,7 @@ mod wire;
 pub use self::core::Update;
 pub use channel::Channel;
 pub use command::{History, Member, Members};
+pub(crate) use credential::lifetime;
 pub use error::{AlreadySubscribed, AskError, LineError, SubscribeError};
 pub use options::{LineOptions, Presence, SubscribeOptions};
 pub use publication::Publication;
@@ -47,7 +48,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::core::Core;
-use crate::{ServerUrl, random};
+use crate::{Credential, ServerUrl, random};
 use driver::{Driver, FetchToken};
 use shared::{Handle, Shared};
 
@@ -106,9 +107,23 @@ impl Line {
         T: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        Self::connect_as(server, options, Credential::fetched(fetch))
+    }
+
+    /// A line that shows a credential. One that is fetched is fetched anew before it expires, and after a refusal. Must be
+    /// called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`LineOptions::publisher`] is not valid.
+    pub fn connect_as(
+        server: ServerUrl,
+        options: LineOptions,
+        credential: Credential,
+    ) -> Result<Self, LabelError> {
         let fetch: FetchToken = Box::new(move || {
-            let token = fetch();
-            Box::pin(async move { token.await.map_err(Into::into) })
+            let credential = credential.clone();
+            Box::pin(async move { credential.fetch().await })
         });
         Self::start(server, options, Some(fetch))
     }

@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use everwire_channel::{ContentType, ContentTypeError, EventName, IdempotencyKey, LabelError};
-use http::header::{CONTENT_TYPE, HOST, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::credential::Purse;
 use crate::decode::ProblemDecoder;
 use crate::http::{HttpConnection, NoResponse, lost};
 use crate::signal::Refusal;
-use crate::{Backoff, ChannelUrl, Offset, random};
+use crate::{Backoff, ChannelUrl, Credential, Offset, random};
 use attempts::{Attempts, Outcome, Verdict};
 
 /// Publishes to one channel over HTTP.
@@ -38,6 +39,7 @@ pub struct Publisher {
     url: ChannelUrl,
     options: PublisherOptions,
     connection: Option<HttpConnection>,
+    purse: Purse,
 }
 
 /// What is published.
@@ -141,6 +143,16 @@ impl Publisher {
             url,
             options,
             connection: None,
+            purse: Purse::default(),
+        }
+    }
+
+    /// The same, which shows a credential. One that is fetched is fetched anew when it has expired or is refused.
+    #[must_use]
+    pub fn showing(self, credential: Credential) -> Self {
+        Self {
+            purse: Purse::new(credential),
+            ..self
         }
     }
 
@@ -160,7 +172,8 @@ impl Publisher {
         )?;
         let now = Instant::now().into_std();
         let seed = u64::from_ne_bytes(random::bytes());
-        let mut attempts = Attempts::new(self.options.clone(), key, now, seed);
+        let renews = self.purse.can_be_renewed();
+        let mut attempts = Attempts::new(self.options.clone(), key, renews, now, seed);
         loop {
             let mut request = Request::new(Full::new(message.data.clone()));
             *request.method_mut() = Method::POST;
@@ -169,10 +182,10 @@ impl Publisher {
             let deadline = Instant::now() + self.options.attempt_timeout;
             // Taken out: a connection on which something went wrong is not used again.
             let connection = self.connection.take();
-            let outcome = match timeout_at(deadline, attempt(connection, &self.url, request)).await
-            {
+            let attempt = attempt(connection, &self.url, request, &self.purse);
+            let outcome = match timeout_at(deadline, attempt).await {
                 Ok(Ok((outcome, connection))) => {
-                    self.connection = Some(connection);
+                    self.connection = connection;
                     outcome
                 }
                 Ok(Err(no_response)) => no_response.into(),
@@ -190,8 +203,15 @@ impl Publisher {
 async fn attempt(
     idle: Option<HttpConnection>,
     url: &ChannelUrl,
-    request: Request<Full<Bytes>>,
-) -> Result<(Outcome, HttpConnection), NoResponse> {
+    mut request: Request<Full<Bytes>>,
+    purse: &Purse,
+) -> Result<(Outcome, Option<HttpConnection>), NoResponse> {
+    match purse.field().await {
+        Ok(field) => request
+            .headers_mut()
+            .extend(field.map(|field| (AUTHORIZATION, field))),
+        Err(error) => return Ok((Outcome::Unreachable(error), idle)),
+    }
     let mut connection = HttpConnection::reuse_or_open(idle, url.http()).await?;
     let (head, mut body) = connection.send(request).await?.into_parts();
     let mut decoder = ProblemDecoder::new(head.status, &head.headers, SystemTime::now());
@@ -200,9 +220,12 @@ async fn attempt(
             decoder.decode(bytes);
         }
     }
+    if head.status == StatusCode::UNAUTHORIZED {
+        purse.refused();
+    }
     Ok((
         outcome(head.status, &head.headers, decoder.finish()),
-        connection,
+        Some(connection),
     ))
 }
 

@@ -11,7 +11,8 @@ pub use options::ReaderOptions;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::{ChannelUrl, Start, Wire, random};
+use crate::credential::Purse;
+use crate::{ChannelUrl, Credential, Start, Wire, random};
 use link::Link;
 use plan::{Plan, Step};
 
@@ -64,6 +65,15 @@ impl Reader {
             entry_bytes_max,
             given: None,
         }
+    }
+
+    /// The same, which shows a credential. One that is fetched is fetched anew when it has expired or is refused.
+    #[must_use]
+    pub fn showing(mut self, credential: Credential) -> Self {
+        let purse = Purse::new(credential);
+        self.plan.set_renews(purse.can_be_renewed());
+        self.link.show(purse);
+        self
     }
 
     /// The next item; `None` when the channel is closed and read to its end. If the future is dropped,

@@ -12,6 +12,8 @@ use everwire_channel::NameError;
 use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Uri};
 
+use crate::Trust;
+
 /// What all URLs have in common that this client reaches.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct HttpUrl {
@@ -19,6 +21,8 @@ pub(crate) struct HttpUrl {
     port: u16,
     path: String,
     query: Option<String>,
+    /// Whom to believe, where the connection is encrypted.
+    trust: Option<Trust>,
 }
 
 /// Why a text is no URL that this client reaches.
@@ -33,14 +37,9 @@ pub enum UrlError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The scheme needs TLS.
-    #[error(
-        "`{0}` asks for an encrypted connection and this version speaks clear text only; use http:// to a server or proxy that you reach over a trusted network"
-    )]
-    Encrypted(String),
     /// Another scheme, or none.
     #[error(
-        "`{0}` does not begin with http://; write it as http://127.0.0.1:8080/channels/chat/lobby"
+        "`{0}` does not begin with http:// or https://; write it as http://127.0.0.1:8080/channels/chat/lobby"
     )]
     Scheme(String),
     /// The path is that of the server and names no channel.
@@ -57,15 +56,15 @@ impl HttpUrl {
             url: url.to_owned(),
             reason: reason.to_owned(),
         };
-        match url
+        let trust = match url
             .split_once("://")
             .map(|(scheme, _)| scheme.to_ascii_lowercase())
             .as_deref()
         {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => return Err(UrlError::Encrypted(url.to_owned())),
+            Some("http" | "ws") => None,
+            Some("https" | "wss") => Some(Trust::system()),
             Some(_) | None => return Err(UrlError::Scheme(url.to_owned())),
-        }
+        };
         let uri: Uri = url
             .parse()
             .map_err(|error: http::uri::InvalidUri| malformed(&error.to_string()))?;
@@ -82,6 +81,7 @@ impl HttpUrl {
             return Err(malformed("it names no host"));
         }
         let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            None | Some("") if trust.is_some() => HTTPS_PORT,
             None | Some("") => HTTP_PORT,
             Some(port) => port
                 .parse()
@@ -95,7 +95,21 @@ impl HttpUrl {
                 .query()
                 .filter(|query| !query.is_empty())
                 .map(str::to_owned),
+            trust,
         })
+    }
+
+    /// Whom to believe; nobody is asked for a certificate in clear text.
+    pub(crate) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// The same, with other authorities to be believed where it is encrypted.
+    fn trusting(self, trust: &Trust) -> Self {
+        Self {
+            trust: self.trust.map(|_| trust.clone()),
+            ..self
+        }
     }
 
     /// The host and port to connect to.
@@ -140,9 +154,17 @@ impl HttpUrl {
 impl fmt::Display for HttpUrl {
     /// Without the query, which may hold a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        let scheme = if self.trust.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
 /// The port of an `http` URL that names none (RFC 9110, section 4.2.1).
 const HTTP_PORT: u16 = 80;
+
+/// That of an `https` URL (RFC 9110, section 4.2.2).
+const HTTPS_PORT: u16 = 443;

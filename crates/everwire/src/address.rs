@@ -1,10 +1,15 @@
-//! Which channel a command is about.
+//! Which channel a command is about, and what it shows there.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use everwire_client::{ChannelUrl, ServerUrl};
+use everwire_client::{ChannelUrl, Credential, ServerUrl, Trust};
 
 /// Where channels are that are given by name.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Address {
     /// The server, where only a name is given.
     #[arg(
@@ -14,6 +19,30 @@ pub struct Address {
         default_value = "http://127.0.0.1:8080"
     )]
     server: String,
+
+    /// A file of certificates as PEM, whose authorities are believed besides those of the system.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// The token or API key to show. Other users of this machine see it in the list of processes, and it
+    /// stays in the history of the shell: better put it into --token-file or EVERWIRE_TOKEN.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    token: Option<String>,
+
+    /// A file with the token or API key to show; it is read anew when the last one has ended or is refused.
+    ///
+    /// Without --token and --token-file, what EVERWIRE_TOKEN holds is shown, if it is set.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// Without the token.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Address {
@@ -24,16 +53,63 @@ impl Address {
     /// The name or a URL is not valid.
     pub fn url(&self, channel: &str) -> anyhow::Result<ChannelUrl> {
         let server = &self.server;
+        let trust = self.trust()?;
         if channel.contains("://") {
-            return Ok(channel.parse()?);
+            return Ok(channel.parse::<ChannelUrl>()?.trusting(&trust));
         }
         // Names may hold nearly everything, but hardly anybody means such a one.
         if channel.contains("/channels/") {
             bail!("`{channel}` looks like a URL without its beginning; write http://{channel}");
         }
-        ChannelUrl::on_server(server, channel).with_context(|| {
+        let url = ChannelUrl::on_server(server, channel).with_context(|| {
             format!("cannot address the channel `{channel}` on the server {server}")
-        })
+        })?;
+        Ok(url.trusting(&trust))
+    }
+
+    /// What to show to the server, if anything. A file is read once now, so that a wrong one is told at once.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is empty.
+    pub fn credential(&self) -> anyhow::Result<Option<Credential>> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Ok(Some(Credential::fixed(token.trim()))),
+            (None, Some(path)) => {
+                token_in(path)?;
+                let path = path.clone();
+                let fetch = move || {
+                    let token = token_in(&path).map_err(|error| format!("{error:#}"));
+                    async move { token }
+                };
+                Ok(Some(Credential::fetched(fetch)))
+            }
+            (None, None) => {
+                let token = env::var(TOKEN_VARIABLE).unwrap_or_default();
+                let token = token.trim();
+                Ok((!token.is_empty()).then(|| Credential::fixed(token)))
+            }
+        }
+    }
+
+    fn trust(&self) -> anyhow::Result<Trust> {
+        let Some(path) = &self.ca_file else {
+            return Ok(Trust::system());
+        };
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Trust::and_pem(&pem).with_context(|| format!("cannot use {}", path.display()))
+    }
+}
+
+/// Where a token is looked for that is not given otherwise.
+const TOKEN_VARIABLE: &str = "EVERWIRE_TOKEN";
+
+fn token_in(path: &Path) -> anyhow::Result<String> {
+    let token =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    match token.trim() {
+        "" => bail!("{} is empty; write the token into it", path.display()),
+        token => Ok(token.to_owned()),
     }
 }
 
@@ -71,7 +147,12 @@ mod tests {
 
     fn address() -> Address {
         let server = "http://h:8080".to_owned();
-        Address { server }
+        Address {
+            server,
+            ca_file: None,
+            token: None,
+            token_file: None,
+        }
     }
 
     fn url(channel: &str) -> Result<String, String> {
@@ -101,11 +182,43 @@ mod tests {
                 "localhost:8080/channels/news",
                 "write http://localhost:8080/channels/news",
             ),
-            ("https://h/channels/news", "clear text only"),
+            ("ftp://h/channels/news", "http:// or https://"),
         ] {
             let error = url(channel).unwrap_err();
             assert!(error.contains(expected), "{channel} gave {error:?}");
         }
+    }
+
+    #[test]
+    fn a_token_is_taken_from_a_file_that_holds_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let credential = || {
+            let address = Address {
+                token_file: Some(path.clone()),
+                ..address()
+            };
+            address.credential().map_err(|error| format!("{error:#}"))
+        };
+        assert!(credential().unwrap_err().contains("cannot read"));
+        fs::write(&path, "\n").unwrap();
+        assert!(credential().unwrap_err().contains("is empty"));
+        fs::write(&path, "secret\n").unwrap();
+        let shown = format!("{:?}", credential().unwrap());
+        assert_eq!(shown, "Some(Credential(not shown))");
+    }
+
+    #[test]
+    fn an_authority_that_cannot_be_believed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, "hello").unwrap();
+        let address = Address {
+            ca_file: Some(path),
+            ..address()
+        };
+        let error = format!("{:#}", address.url("news").unwrap_err());
+        assert!(error.contains("BEGIN CERTIFICATE"), "{error}");
     }
 
     #[test]

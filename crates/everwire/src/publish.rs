@@ -76,8 +76,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         patience,
         ..PublisherOptions::default()
     };
+    let mut publisher = Publisher::with_options(url.clone(), options);
+    if let Some(credential) = args.address.credential()? {
+        publisher = publisher.showing(credential);
+    }
     let outlet = Outlet {
-        publisher: Publisher::with_options(url.clone(), options),
+        publisher,
         runtime: tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?,

@@ -115,8 +115,12 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
     if let (Start::After(_), [_, _, ..]) = (&start, urls) {
         bail!("an offset belongs to one channel; name one, or use --last or --from beginning");
     }
+    let credential = args.address.credential()?;
     let (mut source, names) = match args.wire {
-        Some(wire) => (Source::readers(urls, wire, &start), args.channels.clone()),
+        Some(wire) => {
+            let source = Source::readers(urls, wire, &start, credential.as_ref());
+            (source, args.channels.clone())
+        }
         None => {
             let (server, names) = one_server(urls)?;
             let options = SubscribeOptions {
@@ -124,7 +128,7 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
                 presence: args.presence_options(),
                 ..SubscribeOptions::default()
             };
-            (Source::line(server, &names, &options)?, names)
+            (Source::line(server, &names, &options, credential)?, names)
         }
     };
     let printer = Printer::new(args.json, io::stdout().is_terminal());

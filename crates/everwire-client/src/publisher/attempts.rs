@@ -5,6 +5,7 @@ use std::time::Instant;
 use fastrand::Rng;
 
 use super::{PublishError, PublisherOptions, Receipt};
+use crate::credential::REFUSALS_MAX;
 use crate::http::NoResponse;
 use crate::signal::Refusal;
 use crate::{Cause, Offset};
@@ -18,6 +19,8 @@ pub(super) struct Attempts {
     failed: u32,
     /// An attempt got through to the server.
     reached: bool,
+    /// Refusals of the credential that another one may still follow.
+    renewals: u32,
     rng: Rng,
 }
 
@@ -43,13 +46,21 @@ pub(super) enum Verdict {
 }
 
 impl Attempts {
-    pub fn new(options: PublisherOptions, key: String, now: Instant, seed: u64) -> Self {
+    /// `renews` is whether another credential can be had when one is refused.
+    pub fn new(
+        options: PublisherOptions,
+        key: String,
+        renews: bool,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
         Self {
             options,
             key,
             started: now,
             failed: 0,
             reached: false,
+            renewals: if renews { REFUSALS_MAX - 1 } else { 0 },
             rng: Rng::with_seed(seed),
         }
     }
@@ -68,6 +79,15 @@ impl Attempts {
                     ..
                 } = refusal;
                 (Cause::Refused { status, detail }.to_string(), retry_after)
+            }
+            Outcome::Refused(Refusal {
+                status: 401,
+                detail,
+                ..
+            }) if self.renewals > 0 => {
+                self.renewals -= 1;
+                let status = 401;
+                (Cause::Refused { status, detail }.to_string(), None)
             }
             Outcome::Refused(Refusal { status, detail, .. }) => {
                 return Verdict::GiveUp(PublishError::Refused { status, detail });
@@ -106,7 +126,7 @@ mod tests {
     use std::time::Duration;
 
     fn attempts(now: Instant) -> Attempts {
-        Attempts::new(PublisherOptions::default(), "k1".into(), now, 7)
+        Attempts::new(PublisherOptions::default(), "k1".into(), false, now, 7)
     }
 
     fn refused(status: u16, retry_after: Option<u64>) -> Outcome {
@@ -118,6 +138,18 @@ mod tests {
             gap: None,
             problem: None,
         })
+    }
+
+    #[test]
+    fn a_credential_that_is_refused_is_replaced_a_few_times_where_another_can_be_had() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(PublisherOptions::default(), "k1".into(), true, now, 7);
+        for _ in 1..REFUSALS_MAX {
+            let verdict = attempts.judge(refused(401, None), now);
+            assert!(matches!(verdict, Verdict::RetryAt(_)), "{verdict:?}");
+        }
+        let verdict = attempts.judge(refused(401, None), now);
+        assert!(matches!(verdict, Verdict::GiveUp(_)), "{verdict:?}");
     }
 
     #[test]

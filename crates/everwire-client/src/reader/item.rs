@@ -100,6 +100,8 @@ pub enum Cause {
     },
     /// What came is not what this wire is made of: a proxy's page, or a broken server.
     Malformed(String),
+    /// No credential could be had to show.
+    NoCredential(String),
     /// [`Reader::cut`](crate::Reader::cut) was called.
     Cut,
 }
@@ -147,6 +149,7 @@ impl fmt::Display for Cause {
             Self::Malformed(problem) => {
                 write!(f, "the answer is not what this wire carries: {problem}")
             }
+            Self::NoCredential(error) => f.write_str(error),
             Self::Cut => f.write_str("cut on request"),
         }
     }

@@ -5,10 +5,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::SystemTime;
 
+use http::StatusCode;
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::ask::{Ask, Form, stream_start};
+use crate::credential::Purse;
 use crate::decode::Decoder;
 use crate::http::{HttpConnection, NoResponse, describe};
 use crate::signal::Signal;
@@ -21,6 +24,7 @@ pub(crate) struct Link {
     state: State,
     /// What arrived and was not handed over yet.
     signals: VecDeque<Signal>,
+    purse: Purse,
 }
 
 #[derive(Default)]
@@ -57,7 +61,13 @@ impl Link {
             State::Idle(connection) => Some(connection),
             State::Down | State::Opening(_) | State::Open(_) => None,
         };
-        self.state = State::Opening(Box::pin(open(ask, url.clone(), idle, bytes_max)));
+        self.state = State::Opening(Box::pin(open(
+            ask,
+            url.clone(),
+            idle,
+            bytes_max,
+            self.purse.clone(),
+        )));
     }
 
     /// Leaves the line, but for a connection that can take the next poll.
@@ -69,7 +79,13 @@ impl Link {
 
     /// Cuts the connection.
     pub fn cut(&mut self) {
-        *self = Self::default();
+        self.state = State::Down;
+        self.signals.clear();
+    }
+
+    /// Shows a credential with what is asked from now on.
+    pub fn show(&mut self, purse: Purse) {
+        self.purse = purse;
     }
 
     /// The next signal. If the future is dropped, nothing is lost.
@@ -91,7 +107,11 @@ impl Link {
                 State::Open(Line::WebSocket(websocket)) => {
                     websocket.turn().await;
                     while let Some(event) = websocket.poll_event() {
-                        self.signals.push_back(event.into());
+                        let signal = event.into();
+                        if let Signal::Ended(Cause::Closed { code: 4401, .. }) = signal {
+                            self.purse.refused();
+                        }
+                        self.signals.push_back(signal);
                     }
                 }
                 State::Open(Line::Body(content)) => match content.turn(&mut self.signals).await {
@@ -149,18 +169,25 @@ async fn open(
     url: ChannelUrl,
     idle: Option<HttpConnection>,
     bytes_max: usize,
+    purse: Purse,
 ) -> Result<Line, Signal> {
-    let request = ask.request(&url);
+    let field = (purse.field().await).map_err(|error| Signal::Ended(Cause::NoCredential(error)))?;
+    let mut request = ask.request(&url);
+    request
+        .headers_mut()
+        .extend(field.map(|field| (AUTHORIZATION, field)));
     if ask.form == Form::WebSocket {
         let opened = WebSocket::open(url.http(), request, bytes_max).await;
         return match opened.map_err(Signal::Ended)? {
             Opened::WebSocket(websocket) => Ok(Line::WebSocket(websocket)),
-            Opened::Refused(response, connection) => body(&ask, response, connection, bytes_max),
+            Opened::Refused(response, connection) => {
+                body(&ask, response, connection, bytes_max, &purse)
+            }
         };
     }
     let mut connection = HttpConnection::reuse_or_open(idle, url.http()).await?;
     let response = connection.send(request).await?;
-    body(&ask, response, connection, bytes_max)
+    body(&ask, response, connection, bytes_max, &purse)
 }
 
 fn body(
@@ -168,8 +195,12 @@ fn body(
     response: http::Response<Incoming>,
     connection: HttpConnection,
     bytes_max: usize,
+    purse: &Purse,
 ) -> Result<Line, Signal> {
     let (head, body) = response.into_parts();
+    if head.status == StatusCode::UNAUTHORIZED {
+        purse.refused();
+    }
     let decoder = ask.decoder(head.status, &head.headers, bytes_max, SystemTime::now())?;
     let start = match decoder {
         Decoder::EventStream(_) | Decoder::Ndjson(_) => {

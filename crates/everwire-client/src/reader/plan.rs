@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use super::ask::{Ask, Form};
 use crate::backoff::ASKED_WAIT_MAX;
+use crate::credential::REFUSALS_MAX;
 use crate::signal::{Page, Refusal, Signal};
 use crate::{Cause, Entry, Gap, Item, Offset, ReadError, ReaderOptions, Start, Wire};
 
@@ -42,6 +43,10 @@ pub(crate) struct Plan {
     retry: Option<Duration>,
     /// The stream was opened anew to learn the type of its entries.
     asked_for_type: bool,
+    /// Another credential can be had when one is refused.
+    renews: bool,
+    /// Credentials that were refused in a row.
+    refusals: u32,
     rng: Rng,
 }
 
@@ -94,8 +99,15 @@ impl Plan {
             etag: None,
             retry: None,
             asked_for_type: false,
+            renews: false,
+            refusals: 0,
             rng: Rng::with_seed(seed),
         }
+    }
+
+    /// Whether another credential can be had when one is refused.
+    pub fn set_renews(&mut self, renews: bool) {
+        self.renews = renews;
     }
 
     /// What to do now.
@@ -372,6 +384,9 @@ impl Plan {
                 };
                 self.on_page(page, asked, now);
             }
+            (401, ..) if self.may_renew() => {
+                self.lose(Cause::Refused { status, detail }, Wait::Jitter, now);
+            }
             _ if is_for_now => {
                 let wait = retry_after.map_or(Wait::Jitter, Wait::AtLeast);
                 self.lose(Cause::Refused { status, detail }, wait, now);
@@ -384,6 +399,9 @@ impl Plan {
         match (cause, self.retry) {
             // Everything else on a WebSocket that ends this way was told before.
             (Cause::Closed { code: 1000, .. }, _) => self.on_closed(),
+            (cause @ Cause::Closed { code: 4401, .. }, _) if self.may_renew() => {
+                self.lose(cause, Wait::Jitter, now);
+            }
             (
                 Cause::Closed {
                     code: code @ (4400..=4403 | 4410),
@@ -399,12 +417,19 @@ impl Plan {
         }
     }
 
+    /// Whether to come back with another credential, after one was refused.
+    fn may_renew(&mut self) -> bool {
+        self.refusals += 1;
+        self.renews && self.refusals < REFUSALS_MAX
+    }
+
     fn on_closed(&mut self) {
         self.items.push_back(Item::Closed);
         self.state = State::Ended(None);
     }
 
     fn announce(&mut self, now: Instant) {
+        self.refusals = 0;
         if self.connected.is_none() {
             self.connected = Some(now);
             self.items.push_back(Item::Connected(self.wire));

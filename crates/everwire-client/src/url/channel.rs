@@ -1,4 +1,4 @@
-//! The URL of a channel: `http://host[:port]/channels/{name}`.
+//! The URL of a channel: `http[s]://host[:port]/channels/{name}`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 use everwire_channel::ChannelName;
 
 use super::{HttpUrl, ServerUrl, UrlError};
+use crate::Trust;
 
 /// The URL of a channel. Parsed with [`FromStr`]; a query is kept and sent along.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +40,12 @@ impl ChannelUrl {
             ..self.0.clone()
         };
         Some((ServerUrl(server), name))
+    }
+
+    /// The same, where these authorities are believed if it is encrypted. Default: those of the system.
+    #[must_use]
+    pub fn trusting(self, trust: &Trust) -> Self {
+        Self(self.0.trusting(trust))
     }
 
     pub(crate) fn http(&self) -> &HttpUrl {
@@ -155,9 +162,9 @@ mod tests {
     #[test]
     fn what_cannot_be_reached_is_refused_with_the_way_out() {
         for (url, expected) in [
-            ("https://h/channels/a", "clear text only"),
-            ("wss://h/channels/a", "clear text only"),
-            ("news", "does not begin with http://"),
+            ("ftp://h/channels/a", "http:// or https://"),
+            ("wsss://h/channels/a", "http:// or https://"),
+            ("news", "does not begin with http:// or https://"),
             ("ftp://h/channels/a", "does not begin with http://"),
             ("http://", "is no URL"),
             ("http://h", "names no channel"),

@@ -1,9 +1,10 @@
-//! The URL of a server: `http://host[:port]`.
+//! The URL of a server: `http[s]://host[:port]`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{HttpUrl, UrlError};
+use crate::Trust;
 
 /// The URL of a server. Parsed with [`FromStr`]; a path in it stands before those of the server, and a query
 /// is kept and sent along.
@@ -11,6 +12,12 @@ use super::{HttpUrl, UrlError};
 pub struct ServerUrl(pub(super) HttpUrl);
 
 impl ServerUrl {
+    /// The same, where these authorities are believed if it is encrypted. Default: those of the system.
+    #[must_use]
+    pub fn trusting(self, trust: &Trust) -> Self {
+        Self(self.0.trusting(trust))
+    }
+
     pub(crate) fn http(&self) -> &HttpUrl {
         &self.0
     }

@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 use everwire_client::{
-    ChannelUrl, Entry, Gap, Item, Line, LineOptions, LineStatus, LineWire, Members, Reader,
-    ServerUrl, Start, SubscribeOptions, Subscription, Update, Wire,
+    ChannelUrl, Credential, Entry, Gap, Item, Line, LineOptions, LineStatus, LineWire, Members,
+    Reader, ServerUrl, Start, SubscribeOptions, Subscription, Update, Wire,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -50,8 +50,12 @@ impl Source {
         server: ServerUrl,
         names: &[String],
         options: &SubscribeOptions,
+        credential: Option<Credential>,
     ) -> anyhow::Result<Self> {
-        let line = Line::connect(server, LineOptions::default())?;
+        let line = match credential {
+            Some(credential) => Line::connect_as(server, LineOptions::default(), credential)?,
+            None => Line::connect(server, LineOptions::default())?,
+        };
         let (sender, told) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(line.watch(), sender.clone()));
@@ -69,11 +73,19 @@ impl Source {
     }
 
     /// Reads each channel at its own URL, over this wire.
-    pub fn readers(urls: &[ChannelUrl], wire: Wire, start: &Start) -> Self {
+    pub fn readers(
+        urls: &[ChannelUrl],
+        wire: Wire,
+        start: &Start,
+        credential: Option<&Credential>,
+    ) -> Self {
         let (sender, told) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         for (index, url) in urls.iter().enumerate() {
-            let reader = Reader::new(url.clone(), wire, start.clone());
+            let mut reader = Reader::new(url.clone(), wire, start.clone());
+            if let Some(credential) = credential {
+                reader = reader.showing(credential.clone());
+            }
             tasks.spawn(read(index, url.clone(), reader, sender.clone()));
         }
         Self {
