@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 const PROGRAM = process.env.EVERWIRE_DRIVEN ?? fileURLToPath(new URL("../../target/debug/examples/driven", import.meta.url));
 
 export class RustClient {
-  seen = { state: null, wire: null, wires: [], entries: {}, gaps: {}, ended: {}, outcomes: [] };
+  seen = { state: null, wire: null, wires: [], entries: {}, gaps: {}, ended: {}, outcomes: [], tokens: 0 };
+  #issue;
   #child = spawn(PROGRAM, { stdio: ["pipe", "pipe", "inherit"] });
   #waiting = [];
 
@@ -17,6 +18,7 @@ export class RustClient {
     createInterface({ input: this.#child.stdout }).on("line", (line) => {
       const said = JSON.parse(line);
       if (said === "done") return this.#waiting.shift().done();
+      if (said === "token") return void this.#do({ do: "token", token: this.#issue() });
       this.seen = said;
       onSeen();
     });
@@ -25,8 +27,9 @@ export class RustClient {
     });
   }
 
-  connect(url, options, scale) {
-    return this.#do({ do: "connect", url, options, scale });
+  connect(url, options, scale, issue) {
+    this.#issue = issue;
+    return this.#do({ do: "connect", url, options, scale, token: issue !== undefined });
   }
 
   subscribe(channel, options) {

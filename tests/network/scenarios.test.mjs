@@ -14,8 +14,6 @@ const { scenarios } = JSON.parse(readFileSync(new URL("../../testdata/client-sce
 /** What needs a server that can be commanded. It is played with a fake one only. */
 const ONLY_WITH_A_FAKE = {
   "a drain is obeyed to the millisecond": "a server that stops chooses the time by chance",
-  "a token is replaced before it expires, on the open line": "nobody issues tokens here; credentials are tested by themselves",
-  "a token that is refused before its time is fetched anew, and the wire does not change": "nobody issues tokens here; credentials are tested by themselves",
 };
 
 /** At the smallest of the table's times, divided by `SCALE`, a machine that is later than this is too slow for it. */

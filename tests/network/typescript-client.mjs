@@ -12,7 +12,7 @@ class PlainWebSocket extends WebSocket {
 
 /** One user with a client: what it was told, and all that its user has seen so far. */
 export class TypeScriptClient {
-  seen = { state: null, wire: null, wires: [], entries: {}, gaps: {}, ended: {}, outcomes: [] };
+  seen = { state: null, wire: null, wires: [], entries: {}, gaps: {}, ended: {}, outcomes: [], tokens: 0 };
   #stored = new Map();
   #lines = [];
   #offs = new Map();
@@ -23,9 +23,15 @@ export class TypeScriptClient {
     this.onSeen = onSeen;
   }
 
-  /** Opens a line to `url`; all times are divided by `scale`. */
-  connect(url, options, scale) {
-    const line = connect(url, { ...settingsAt(scale), ...options, environment: this.#environment() });
+  /** Opens a line to `url`; all times are divided by `scale`. `issue` gives tokens, if they are wanted. */
+  connect(url, options, scale, issue) {
+    const token = () => {
+      this.seen.tokens += 1;
+      this.onSeen();
+      return issue();
+    };
+    const settings = { ...settingsAt(scale), ...options, ...(issue && { token }) };
+    const line = connect(url, { ...settings, environment: this.#environment() });
     this.#lines.push(line);
     line.on("wire", ({ wire }) => this.#see(() => this.seen.wires.push(wire)));
     line.on("state", () => this.#see(() => {}));

@@ -9,6 +9,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { FaultProxy } from "./fault-proxy.mjs";
+import { ISSUER_CONFIG, Issuer } from "./issuer.mjs";
 
 /** So many milliseconds of the table are one here. */
 export const SCALE = 10;
@@ -40,7 +41,7 @@ match = "secret/**"
 anonymous = []
 [limits]
 appends_per_second_max = 0
-`;
+${ISSUER_CONFIG}`;
 
 /** Which channels a scenario needs that has such a step. */
 const RULES = [
@@ -64,6 +65,7 @@ export class World {
   #server;
   #proxy;
   #prefix;
+  #issuer = new Issuer();
   #scale;
   /** Channels that are to be read from now on, of which it is not known yet that they are. */
   #awaited = new Set();
@@ -122,7 +124,9 @@ export class World {
   async #act(what, members) {
     switch (what) {
       case "connect":
-        return this.#client.connect(this.#proxy.url, members.options ?? {}, this.#scale);
+        return this.#client.connect(this.#proxy.url, members.options ?? {}, this.#scale, this.#tokens(members.token_ms));
+      case "revoke_tokens":
+        return this.#issuer.revoke(this.#server.url);
       case "subscribe":
         // A channel that nobody may read is never made.
         if (!members.channel.startsWith("secret/")) this.#awaited.add(members.channel);
@@ -171,6 +175,11 @@ export class World {
     for (const channel of this.#awaited) await wait(() => this.#exists(channel));
     this.#awaited.clear();
     this.#now = Math.max(this.#now, performance.now());
+  }
+
+  /** Who gives tokens that live so long by the table's clock, if they are wanted. */
+  #tokens(ms) {
+    return ms === undefined ? undefined : () => this.#issuer.token(ms / this.#scale);
   }
 
   async #exists(channel) {

@@ -7,23 +7,26 @@
 //! {"do":"publish","channel":"a","data":1}     {"do":"wake"}
 //! ```
 //!
+//! With `"token":true` the line shows tokens: it asks for each with the line `"token"`, and gets it by
+//! `{"do":"token","token":"…"}`.
+//!
 //! Each is answered by `"done"`. What its user has seen so far is a line too, whenever there is something new:
 //!
 //! ```text
-//! {"state":"open","wire":"ndjson","wires":["ndjson"],"entries":{"a":[1]},"gaps":{"a":0},"ended":{},"outcomes":["ok"]}
+//! {"state":"open","wire":"ndjson","wires":["ndjson"],"entries":{"a":[1]},"gaps":{"a":0},"ended":{},"outcomes":["ok"],"tokens":0}
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     error::Error,
     io::stdin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use everwire_client::{
-    AskError, Backoff, Data, Line, LineError, LineOptions, LineStatus, LineWire, Publication,
-    Start, SubscribeError, SubscribeOptions, Subscription, Update,
+    AskError, Backoff, Credential, Data, Line, LineError, LineOptions, LineStatus, LineWire,
+    Publication, Start, SubscribeError, SubscribeOptions, Subscription, Update,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,6 +61,10 @@ enum Command {
         url: String,
         options: Options,
         scale: u32,
+        token: bool,
+    },
+    Token {
+        token: String,
     },
     Subscribe {
         channel: String,
@@ -90,6 +97,8 @@ struct Seen {
     gaps: BTreeMap<String, u32>,
     ended: BTreeMap<String, String>,
     outcomes: Vec<String>,
+    /// How many were fetched.
+    tokens: u32,
 }
 
 #[derive(Default)]
@@ -99,6 +108,8 @@ struct User {
     lines: Vec<Line>,
     reading: BTreeMap<String, Reading>,
     left: BTreeMap<String, Start>,
+    /// Where tokens are waited for that were asked for.
+    asked: Arc<Mutex<VecDeque<oneshot::Sender<String>>>>,
 }
 
 /// A subscription with its task, which gives back where to go on.
@@ -114,7 +125,14 @@ impl User {
                 url,
                 options,
                 scale,
-            } => self.connect(&url, options, scale)?,
+                token,
+            } => self.connect(&url, options, scale, token)?,
+            Command::Token { token } => {
+                see(&self.seen, |seen| seen.tokens += 1);
+                let asked = lock(&self.asked).pop_front();
+                // A line that is over does not wait for it any more.
+                let _ = asked.ok_or("no token was asked for")?.send(token);
+            }
             Command::Subscribe { channel, offset } => self.subscribe(channel, offset.as_deref())?,
             Command::Unsubscribe { channel } => {
                 let reading = self
@@ -132,9 +150,19 @@ impl User {
         Ok(())
     }
 
-    fn connect(&mut self, url: &str, options: Options, scale: u32) -> Result<(), Box<dyn Error>> {
+    fn connect(
+        &mut self,
+        url: &str,
+        options: Options,
+        scale: u32,
+        token: bool,
+    ) -> Result<(), Box<dyn Error>> {
         let remembered = self.lines.last().map(Line::status);
-        let line = Line::connect(url.parse()?, settings(options, remembered.as_ref(), scale))?;
+        let settings = settings(options, remembered.as_ref(), scale);
+        let line = match token {
+            true => Line::connect_as(url.parse()?, settings, self.credential())?,
+            false => Line::connect(url.parse()?, settings)?,
+        };
         let mut status = line.watch();
         self.lines.push(line);
         let seen = Arc::clone(&self.seen);
@@ -196,6 +224,17 @@ impl User {
         Ok(())
     }
 
+    /// Tokens, each of which is asked for.
+    fn credential(&self) -> Credential {
+        let waiting = Arc::clone(&self.asked);
+        Credential::fetched(move || {
+            let (give, given) = oneshot::channel();
+            lock(&waiting).push_back(give);
+            println!("\"token\"");
+            given
+        })
+    }
+
     fn line(&self) -> Result<&Line, &'static str> {
         self.lines
             .last()
@@ -249,8 +288,12 @@ impl Seen {
     }
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn see(seen: &Mutex<Seen>, change: impl FnOnce(&mut Seen)) {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = lock(seen);
     change(&mut seen);
     println!(
         "{}",
