@@ -20,6 +20,7 @@ mod place;
 mod proxy;
 mod revoked;
 mod rule;
+mod tls;
 mod tree;
 mod url;
 
@@ -31,9 +32,10 @@ pub use proxy::{ProxyFields, ProxyProtocol};
 pub use revoked::Revoked;
 pub(crate) use revoked::Said as RevokedSaid;
 pub use rule::{Action, Create, Rule, Rules};
+pub use tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion};
 pub use tree::{
     Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
-    Tokens,
+    Tls, Tokens,
 };
 pub use url::Url;
 

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  accept ─▶ PROXY header, where proxies send one
+//!         ─▶ TLS handshake, where it is spoken
 //!         ─▶ first bytes ─┬─ "PRI * HTTP/2.0" ─▶ HTTP/2, on the workers
 //!                         └─ anything else    ─▶ HTTP/1.1 by hyper, on this thread
 //!                                                   │ a response that stays open
 //!                                                   ▼
-//!                                     hand-over: socket + unread bytes ─▶ shard
+//!                                     hand-over: socket, TLS, unread bytes ─▶ shard
 //!                                                   ▲─ an answered long poll comes back
 //! ```
 
@@ -15,9 +16,10 @@ mod announced;
 mod core;
 mod h1;
 mod h2;
+mod handshake;
 mod io;
 mod listen;
-mod prefixed;
+mod stream;
 mod watch;
 
 pub(crate) use self::core::run as run_core;

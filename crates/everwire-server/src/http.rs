@@ -31,6 +31,7 @@ mod presence;
 mod query;
 pub(crate) mod read;
 mod revocations;
+mod scheme;
 mod target;
 mod unparsed;
 
@@ -49,7 +50,7 @@ use self::{
     origin::Origin,
     target::{Dialect, Target},
 };
-pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem};
+pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem, scheme::Scheme};
 use crate::{
     acme::Challenges,
     auth::{Caller, Credential},
@@ -107,8 +108,9 @@ impl Context {
     }
 
     /// Who sends a request on a connection that leads to `hop`.
-    pub fn client<B>(&self, request: &Request<B>, hop: IpAddr) -> Client {
-        let (client, malformed) = Client::of(hop, request.headers(), &self.shared.live.config.http);
+    pub fn client<B>(&self, request: &Request<B>, hop: IpAddr, scheme: Scheme) -> Client {
+        let settings = &self.shared.live.config.http;
+        let (client, malformed) = Client::of(hop, scheme, request.headers(), settings);
         if malformed.is_some() {
             self.shared.metrics.proxy_not_understood();
         }
@@ -132,15 +134,20 @@ impl Context {
                 Reply::Response(response)
             }
         };
+        let hsts_s = self.shared.live.config.tls.hsts_s;
         match &mut reply {
             Reply::Response(response) => {
                 self.shared.metrics.answered(response.status());
                 origin.allow_in(response.headers_mut());
+                client.scheme.insist(hsts_s, response.headers_mut());
                 if parts.method == Method::HEAD {
                     answer::remove_content(response);
                 }
             }
-            Reply::Line(line) => origin.allow_in(line.response.headers_mut()),
+            Reply::Line(line) => {
+                origin.allow_in(line.response.headers_mut());
+                client.scheme.insist(hsts_s, line.response.headers_mut());
+            }
         }
         reply
     }
@@ -345,6 +352,15 @@ impl Context {
             )),
         }
     }
+}
+
+/// What is said to who speaks HTTP in clear text where only TLS is spoken, as bytes: nothing else was understood of it.
+pub(crate) fn refuse_clear_text() -> Bytes {
+    let problem = Problem::new(
+        ProblemKind::BadRequest,
+        "only TLS is spoken on this port; ask by https:// or wss://",
+    );
+    head::encode_response(problem_response(&problem), false)
 }
 
 /// A read has nothing to say beyond its head.

@@ -8,7 +8,9 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::{acme::Setback, census::Census, hub::Hub};
+use rustls::HandshakeKind;
+
+use crate::{acme::Setback, census::Census, hub::Hub, tls::HandshakeFailure};
 
 /// The counters. Hot ones are plain atomics, added to once a batch.
 pub struct Metrics {
@@ -26,6 +28,9 @@ pub struct Metrics {
     limits_met: Family<Limit, Counter>,
     lines_failed: Family<Code, Counter>,
     connections_refused: Counter,
+    handshakes: Family<Handshake, Counter>,
+    handshakes_failed: Family<Failure, Counter>,
+    certificate_expiry_seconds: Gauge,
     proxies_not_understood: Counter,
     presence_changes: Counter,
     events_told: Counter,
@@ -68,6 +73,16 @@ struct Outcome {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Code {
     close_code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Handshake {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Failure {
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -124,6 +139,21 @@ impl Metrics {
                 &mut registry,
                 "proxies_not_understood",
                 "Requests whose trusted proxy says something of their client that is not understood",
+            ),
+            handshakes: register(
+                &mut registry,
+                "tls_handshakes",
+                "TLS handshakes that were done, in full or resumed",
+            ),
+            handshakes_failed: register(
+                &mut registry,
+                "tls_handshakes_failed",
+                "TLS handshakes that failed, by reason",
+            ),
+            certificate_expiry_seconds: register(
+                &mut registry,
+                "tls_certificate_expiry_seconds",
+                "Seconds until the first certificate that is shown expires, 0 without any; below 0 it has",
             ),
             presence_changes: register(
                 &mut registry,
@@ -330,6 +360,31 @@ impl Metrics {
     /// What a trusted proxy says of a request is not understood.
     pub(crate) fn proxy_not_understood(&self) {
         self.proxies_not_understood.inc();
+    }
+
+    pub(crate) fn shook_hands(&self, kind: HandshakeKind) {
+        let kind = match kind {
+            HandshakeKind::Resumed => "resumed",
+            HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest => "full",
+        };
+        self.handshakes.get_or_create(&Handshake { kind }).inc();
+    }
+
+    pub(crate) fn handshake_failed(&self, failure: &HandshakeFailure) {
+        if *failure == HandshakeFailure::TimeOut {
+            self.limit_met("handshake_ms");
+        }
+        let reason = failure.name();
+        self.handshakes_failed
+            .get_or_create(&Failure { reason })
+            .inc();
+    }
+
+    /// When the first certificate that is shown expires, and what time it is, in Unix milliseconds.
+    pub(crate) fn certificate_expires(&self, ends_ms: Option<u64>, now_ms: u64) {
+        let left_ms = ends_ms.map(|ends_ms| ends_ms as i64 - now_ms as i64);
+        self.certificate_expiry_seconds
+            .set(left_ms.map_or(0, |left_ms| left_ms.div_euclid(1000)));
     }
 
     /// A roster went from so many members to so many, and so many joins and leaves were told.

@@ -15,13 +15,15 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use self::forwarded::Said;
-use crate::config::Http;
+use crate::{config::Http, http::Scheme};
 
 /// Who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
     /// Where it is, behind whatever proxies are trusted.
     pub address: IpAddr,
+    /// By which scheme the connection takes requests; a proxy may have been asked by another.
+    pub scheme: Scheme,
     /// What its proxy says of the request as the client sent it; nothing where nobody is trusted to.
     pub said: Option<Box<Said>>,
 }
@@ -32,21 +34,32 @@ pub(crate) struct Malformed;
 
 impl Client {
     /// Whoever it is that a connection leads to.
-    pub fn at(address: IpAddr) -> Self {
+    pub fn at(address: IpAddr, scheme: Scheme) -> Self {
         Self {
             address,
+            scheme,
             said: None,
         }
     }
 
     /// Who sends a request with these fields on a connection that leads to `hop`.
-    pub fn of(hop: IpAddr, headers: &HeaderMap, settings: &Http) -> (Self, Option<Malformed>) {
+    pub fn of(
+        hop: IpAddr,
+        scheme: Scheme,
+        headers: &HeaderMap,
+        settings: &Http,
+    ) -> (Self, Option<Malformed>) {
         if !is_trusted(hop, settings) {
-            return (Self::at(hop), None);
+            return (Self::at(hop, scheme), None);
         }
         let (address, said, malformed) = forwarded::read(hop, headers, settings);
         let said = (said != Said::default()).then(|| Box::new(said));
-        (Self { address, said }, malformed)
+        let client = Self {
+            address,
+            scheme,
+            said,
+        };
+        (client, malformed)
     }
 }
 

@@ -10,12 +10,14 @@ use crate::{
     live::{Live, Settings},
     metrics::Metrics,
     outbound::Outbound,
+    tls::Acceptor,
 };
 
 /// Gives a running server another configuration. Clones are for the same server.
 #[derive(Clone)]
 pub struct Reloader {
     pub(crate) settings: Settings,
+    pub(crate) tls: Arc<Acceptor>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) outbound: Outbound,
@@ -33,22 +35,23 @@ pub struct Reloaded {
 ///
 /// # Errors
 ///
-/// A key is not what it should be; the error tells which and what to do.
+/// A key or a certificate is not what it should be; the error tells which and what to do.
 pub fn check(
     config: Config,
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<(), ConfigError> {
+    Acceptor::new(&config.tls, read, clock::unix_ms())?;
     Live::new(config, read).map(drop)
 }
 
 impl Reloader {
     /// Applies a configuration, and reads its files anew: to requests, lines and commands that begin from now on, and to
-    /// the rights of lines that are open.
+    /// the rights of lines that are open, which keep the certificate that they were shown.
     ///
     /// # Errors
     ///
-    /// A key is not what it should be, or what is new makes no sense with a setting that takes a restart. The old
-    /// configuration holds on, whole.
+    /// A key or a certificate is not what it should be, or what is new makes no sense with a setting that takes a
+    /// restart. The old configuration holds on, whole.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
         self.reload_with(config, &mut |path| fs::read(path))
     }
@@ -65,13 +68,15 @@ impl Reloader {
     ) -> Result<Reloaded, ConfigError> {
         let running = self.settings.now();
         let live = config.succeed(&running.config).and_then(|(config, kept)| {
+            let terms = self.tls.prepare(&config.tls, read, clock::unix_ms())?;
             let live = running.succeeded_by(config, read)?;
-            Ok((live, kept))
+            Ok((live, terms, kept))
         });
         match live {
-            Ok((live, kept)) => {
+            Ok((live, terms, kept)) => {
                 key_servers::keep(&live.authority, &self.outbound, &self.metrics);
                 self.settings.replace(live);
+                self.tls.apply(terms);
                 // Those who sleep see it at once, and not with the next byte; and what it revokes.
                 for mailbox in &self.mailboxes {
                     mailbox.post(Mail::Revoked);

@@ -31,7 +31,7 @@ use crate::{
     reload::Reloader,
     shard::Shared,
     stop::{AllGone, Stop, Stopping},
-    tls::Certificates,
+    tls::Acceptor,
 };
 
 /// Threads for what must not hold up lines: HTTP/2, the sweep, who has left, what is told to servers.
@@ -96,6 +96,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let live = Live::new(config, read)?;
         let config = &live.config;
+        let tls = Acceptor::new(&config.tls, read, clock::unix_ms())?;
         let count = config.threads_effective();
         let listeners = match sockets.is_empty() {
             true => front::listen(config.listen, count),
@@ -110,7 +111,10 @@ impl Server {
         let (all_gone, alive) = AllGone::new();
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let now = Now::read();
-        let shared = Shared::new(live, Mark(fastrand::u32(..)), mailboxes.clone(), now);
+        let shared = Shared {
+            tls: Arc::new(tls),
+            ..Shared::new(live, Mark(fastrand::u32(..)), mailboxes.clone(), now)
+        };
         let workers = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("everwire-worker")
@@ -123,13 +127,12 @@ impl Server {
             read,
         )?;
         key_servers::keep(&shared.live.authority, &outbound, &shared.metrics);
-        let certificates = Arc::new(Certificates::default());
         let challenges = Arc::default();
         let keeper = acme::open(
             &shared.live.config.acme,
             &outbound,
             &challenges,
-            &certificates,
+            shared.tls.certificates(),
             Arc::new(aws_lc_rs::default_provider()),
             &shared.metrics,
             &mut |path| fs::read(path),
@@ -147,10 +150,12 @@ impl Server {
             metrics,
             presences,
             live,
+            tls,
             ..
         } = context.shared.clone();
         let reloader = Reloader {
             settings: live.settings().clone(),
+            tls,
             mailboxes: mailboxes.clone(),
             metrics: metrics.clone(),
             outbound: context.outbound.clone(),

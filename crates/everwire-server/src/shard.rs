@@ -26,6 +26,7 @@ mod outlet;
 mod poll;
 mod revoke;
 mod room;
+mod secured;
 mod session;
 mod side;
 #[cfg(test)]
@@ -54,7 +55,6 @@ use self::{
     held::Held,
     inbound::Until,
     line::{Alone, Line, Role, Seat, Side, Then},
-    outlet::Outlet,
     room::Room,
     session::Parts,
     timers::Timer,
@@ -72,12 +72,14 @@ use crate::{
     rate::{Account, Purpose, Rate, TooFast},
     session_id::SessionId,
     sessions::Sessions,
+    tls::Acceptor,
 };
 
 pub(crate) use feed::source as source_of;
 pub(crate) use join::{Entries, LineRequest, Wire};
 pub(crate) use line::LineKey;
 pub(crate) use net::{Kernel, Net, Ready};
+pub(crate) use outlet::Outlet;
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
 pub(crate) use session::{Commands, Input, OpenSession, Own, SessionRequest};
 pub(crate) use side::gap_reason;
@@ -89,7 +91,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A connection that goes back to HTTP, with what was read from it already.
 pub(crate) struct Returned<S> {
-    pub socket: S,
+    pub outlet: Outlet<S>,
     pub unread: Bytes,
     /// Where it leads to, if its proxy said so.
     pub hop: Option<IpAddr>,
@@ -106,11 +108,12 @@ pub(crate) struct Shared {
     pub rate: Arc<Rate>,
     pub sessions: Arc<Sessions>,
     pub presences: Arc<Presences>,
+    pub tls: Arc<Acceptor>,
 }
 
 impl Shared {
     /// Without channels, lines and members. `mark` is random for each start. Sessions without a socket are spread
-    /// over the shards.
+    /// over the shards. No TLS is spoken.
     pub fn new(live: Live, mark: Mark, shards: Vec<Arc<Mailbox>>, now: Now) -> Self {
         let settings = Settings::new(live);
         let hub = Arc::new(Hub::new(settings.clone(), mark, now.unix_ms));
@@ -121,6 +124,7 @@ impl Shared {
             rate: Arc::default(),
             sessions: Arc::new(Sessions::new(shards)),
             presences: Arc::new(Presences::new(settings, hub.clone(), metrics.clone(), now)),
+            tls: Arc::default(),
             hub,
             metrics,
         }

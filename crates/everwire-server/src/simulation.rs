@@ -23,7 +23,9 @@ use crate::{
     config::Config,
     hub::{Channel, Occasion},
     live::Live,
-    shard::{Entries, LineKey, LineRequest, Net, Own, Ready, SessionRequest, Shard, Shared, Wire},
+    shard::{
+        Entries, LineKey, LineRequest, Net, Outlet, Own, Ready, SessionRequest, Shard, Shared, Wire,
+    },
 };
 
 /// One shard, its channels, and readers who take everything at once and say nothing: raw WebSockets and sessions.
@@ -126,10 +128,10 @@ impl Simulation {
         };
         let seat = self.shared.enter(PEER, Stay::Open, account);
         let seat = seat.expect("there is no limit on lines");
-        let socket = Counter(self.connected);
+        let outlet = Outlet::Socket(Counter(self.connected));
         self.connected += 1;
         assert!(self.connected as usize <= self.received.len());
-        let joined = self.shard.join(socket, b"", b"", request, seat, self.now);
+        let joined = self.shard.join(outlet, b"", b"", request, seat, self.now);
         joined.expect("a counter can always be watched");
     }
 

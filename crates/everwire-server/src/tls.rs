@@ -1,14 +1,20 @@
-//! TLS: certificates, and who is shown which.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "shown by the acceptor, which comes next"
-)]
+//! TLS: how it is spoken, and which certificate is shown to whom.
+//!
+//! ```text
+//!  settings, files ─▶ Acceptor ─▶ Connection ── of a socket in the front, then of a line in the shard
+//!                       └─▶ Certificates ◀── replaced while connections are open
+//! ```
 
+mod acceptor;
 mod certificate;
 mod certificates;
+mod connection;
+mod failure;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
+pub(crate) use acceptor::Acceptor;
 pub(crate) use certificate::{Certificate, CertificateError};
 pub(crate) use certificates::{ACME_PROTOCOL, Certificates, Source};
+pub(crate) use connection::Connection;
+pub(crate) use failure::HandshakeFailure;

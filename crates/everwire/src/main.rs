@@ -6,6 +6,7 @@ mod files;
 mod grant;
 mod health;
 mod key;
+mod local;
 mod publish;
 mod serve;
 mod subscribe;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::{ArgMatches, Command};
-use everwire_server::{Config, Reloader, Server};
+use everwire_server::{Config, Reloader, Server, config::TlsMode};
 use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{effective_with, placed, with_settings},
     files::{Files, Reading},
+    local,
     supervisor::Supervisor,
 };
 
@@ -37,7 +38,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     // Before there are threads: what it finds, it removes from the environment.
     let sockets = inherited()?;
     let mut reading = Reading::default();
-    let config = effective_with(matches, &mut |path| reading.read(path))?;
+    let mut config = effective_with(matches, &mut |path| reading.read(path))?;
+    local::complete(&mut config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -88,7 +90,11 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: &str) {
     let mut reading = files.reading();
     let mut read = |path: &Path| reading.read(path);
-    let reloaded = match effective_with(matches, &mut read) {
+    let config = effective_with(matches, &mut read).and_then(|mut config| {
+        local::complete(&mut config)?;
+        Ok(config)
+    });
+    let reloaded = match config {
         Ok(config) => reloader
             .reload_with(config, &mut read)
             .map_err(|error| placed(matches, error)),
@@ -143,18 +149,40 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
         1 => "1 core thread".to_owned(),
         n => format!("{n} core threads"),
     };
+    let (scheme, how) = match config.tls.mode {
+        TlsMode::Off => ("http", "in clear text"),
+        TlsMode::Only => ("https", "under TLS"),
+        TlsMode::Both => ("https", "under TLS, and by http:// in clear text"),
+    };
     let mut text = format!(
-        "Everwire {}\n  listening on http://{address}  (HTTP/1.1, HTTP/2 and WebSocket, in clear text; {threads})\n",
+        "Everwire {}\n  listening on {scheme}://{address}  (HTTP/1.1, HTTP/2 and WebSocket, {how}; {threads})\n",
         env!("CARGO_PKG_VERSION"),
     );
+    if config.tls.mode == TlsMode::Off && !address.ip().is_loopback() {
+        text += "  whoever is on the way can read and change what is sent: set tls.mode, or put a proxy in front that \
+                 speaks TLS\n";
+    }
     let nobody = |actions: &[_]| actions.is_empty();
     if config.dev {
+        let own = config.tls.certificates.first();
+        let own = own.filter(|_| config.tls.mode != TlsMode::Off);
+        let (curl, trust) = match own {
+            Some(own) => {
+                let file = own.cert_file.display();
+                let trust = format!(
+                    "  trust    this certificate is of this machine's own making, so browsers warn once; to have them \
+                     not, import\n           {file}\n"
+                );
+                (format!("curl --cacert {file}"), trust)
+            }
+            None => ("curl".to_owned(), String::new()),
+        };
         text += &format!(
             "  --dev: everybody who can reach this port may read, publish and delete everything\n\n  \
-             look     open http://{address}/ in a browser\n  \
-             chat     open http://{address}/examples/chat/ in two\n  \
-             read     curl -N -H 'Accept: text/event-stream' http://{address}/channels/news\n  \
-             publish  curl -d '{{\"text\":\"hello\"}}' http://{address}/channels/news\n"
+             look     open {scheme}://{address}/ in a browser\n  \
+             chat     open {scheme}://{address}/examples/chat/ in two\n  \
+             read     {curl} -N -H 'Accept: text/event-stream' {scheme}://{address}/channels/news\n  \
+             publish  {curl} -d '{{\"text\":\"hello\"}}' {scheme}://{address}/channels/news\n{trust}"
         );
     } else if nobody(&config.channels.anonymous)
         && config

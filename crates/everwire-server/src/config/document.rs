@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::acme::Acme;
 use super::tree::{
     Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
-    Tokens,
+    Tls, Tokens,
 };
 
 /// The comment of one field.
@@ -125,6 +125,12 @@ pub fn to_markdown() -> String {
             setting.doc
         );
     }
+    let certificates = Tls::DOCS.iter().find(|doc| doc.name == "certificates");
+    let certificates = certificates.map_or_else(String::new, paragraph);
+    let _ = write!(
+        out,
+        "\n## `[[tls.certificates]]`\n\n{certificates}\n{MARKDOWN_CERTIFICATES}"
+    );
     for (name, text) in [
         ("keys", MARKDOWN_TOKEN_KEYS),
         ("jwks", MARKDOWN_JWKS),
@@ -171,11 +177,26 @@ place; `everwire config --check FILE` tells without starting. A running server t
 
 In variables and flags, lists are written with commas (`--channels.anonymous read,publish`), and a flag that is true or
 false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, in `_s`
-seconds, those with `bytes` are bytes. Keys and rules are written in the file only.
+seconds, those with `bytes` are bytes. Keys, certificates and rules are written in the file only.
 
 Under each setting stand its default, its flag and its environment variable.
 
 ## General
+";
+
+const MARKDOWN_CERTIFICATES: &str = "
+```toml
+[tls]
+mode = \"only\"
+
+[[tls.certificates]]
+cert_file = \"/etc/everwire/live.example.org.pem\"
+key_file = \"/etc/everwire/live.example.org.key\"
+```
+
+Both files are PEM. `cert_file` holds the server's own certificate first, then its issuer's, and so on; the root is
+left out. `key_file` holds its private key (RSA, ECDSA or Ed25519) without a passphrase. The names that a certificate is
+for are those in it, `*.example.org` among them; a name may have two certificates of different kinds.
 ";
 
 const MARKDOWN_TOKEN_KEYS: &str = "
@@ -279,7 +300,12 @@ only what it says itself, and that can be `read` alone. Besides `match` a rule m
 ";
 
 /// What is a list of tables: written in the file only, and after an example.
-const TABLE_LISTS: [(&str, &str, &str); 5] = [
+const TABLE_LISTS: [(&str, &str, &str); 6] = [
+    (
+        "tls",
+        "certificates",
+        "# [[tls.certificates]]\n# cert_file = \"/etc/everwire/live.example.org.pem\"\n# key_file = \"/etc/everwire/live.example.org.key\"\n",
+    ),
     (
         "tokens",
         "keys",
@@ -354,6 +380,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "http" => Some(Http::DOCS),
         "limits" => Some(Limits::DOCS),
         "channels" => Some(Channels::DOCS),
+        "tls" => Some(Tls::DOCS),
         "tokens" => Some(Tokens::DOCS),
         "sessions" => Some(SessionLimits::DOCS),
         "presence" => Some(Presence::DOCS),

@@ -14,6 +14,7 @@ use super::{
     proxy::{ProxyFields, ProxyProtocol},
     revoked::Revoked,
     rule::{Action, Create, Rule},
+    tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion},
 };
 
 /// Declares a struct of settings: each field with its comment and its default, told once.
@@ -42,8 +43,8 @@ settings! {
 /// Everything that can be set.
 pub struct Config {
     /// Where to listen: an address and a port, 0 for any free one. HTTP/1.1, HTTP/2 and WebSocket share it, in
-    /// clear text. The default is on loopback, so that nothing is reachable from outside until somebody says so.
-    /// Takes a restart.
+    /// clear text unless `tls.mode` says otherwise. The default is on loopback, so that nothing is reachable from
+    /// outside until somebody says so. Takes a restart.
     pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
     /// How many core threads serve lines and requests; 0 means one for each core. Takes a restart.
     pub threads: usize = 0,
@@ -52,6 +53,8 @@ pub struct Config {
     pub dev: bool = false,
     /// HTTP itself: origins, waiting times, heartbeats.
     pub http: Http = Http::default(),
+    /// TLS: whether it is spoken, and which certificates are shown.
+    pub tls: Tls = Tls::default(),
     /// What one caller, one line and the whole server may take.
     pub limits: Limits = Limits::default(),
     /// What holds for each channel that no rule names.
@@ -116,6 +119,34 @@ pub struct Http {
     /// How long an event stream of the Durable Streams dialect (`live=sse`) lives, in milliseconds, so that shared
     /// caches can collapse readers; they come back by themselves. The default, 60 s, is what that protocol suggests.
     pub durable_stream_ms: u64 = 60_000,
+}
+}
+
+settings! {
+/// TLS, by which nobody on the way can read or change what is sent. Without it, leave the port on loopback or put a
+/// proxy in front that speaks it.
+pub struct Tls {
+    /// Whether connections are under TLS: `off` (none), `only` (all) or `both` (as the client likes, told by its first
+    /// byte; for moving from one to the other).
+    pub mode: TlsMode = TlsMode::Off,
+    /// The lowest version that is spoken: `1.2` or `1.3`. Clients that cannot do 1.2 are from before 2014.
+    pub min_version: TlsVersion = TlsVersion::V1_2,
+    /// Longest time that a handshake may take, in milliseconds; then its connection is closed. The default, 10 s, is
+    /// enough for a telephone far away.
+    pub handshake_ms: u64 = 10_000,
+    /// For how long browsers are told to use nothing but TLS with this host, in seconds
+    /// (`Strict-Transport-Security`, RFC 6797); 0 means that they are told nothing. It is said under TLS only and
+    /// holds for all ports of the host, so set it once everything there speaks TLS: 31536000 is a year.
+    pub hsts_s: u64 = 0,
+    /// Whether clients have to show a certificate: `off`, `optional` or `required`. One that is shown has to be signed
+    /// by an authority of `tls.client_ca_file`. It lets its holder connect; what may be done is granted by credentials
+    /// and rules as ever.
+    pub client_auth: ClientAuth = ClientAuth::Off,
+    /// A file of certificates as PEM: the authorities whose clients may connect.
+    pub client_ca_file: PathBuf = PathBuf::new(),
+    /// The certificates that are shown. A client names the host that it wants; the first certificate for that name is
+    /// shown which the client can check, and to all others the first of the list.
+    pub certificates: Vec<CertificateFiles> = Vec::new(),
 }
 }
 
@@ -471,6 +502,16 @@ impl Config {
             );
         }
         self.acme.check()?;
+        self.tls.check()?;
+        let is_shown = !self.tls.certificates.is_empty() || !self.acme.domains.is_empty();
+        if self.tls.mode != TlsMode::Off && !is_shown && !self.dev {
+            return value(
+                "tls.certificates",
+                "is empty, and tls.mode asks for TLS; list a certificate with its key as [[tls.certificates]], or have \
+                 them issued by acme.domains (with `dev` one is made)"
+                    .to_owned(),
+            );
+        }
         for origin in &self.http.origins {
             if origin != "*" && !origin.contains("://") {
                 return value(
@@ -520,6 +561,23 @@ const LIFE_S_MAX: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// Largest difference of clocks that is put up with: an hour.
 const LEEWAY_S_MAX: u64 = 60 * 60;
+
+impl Tls {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.handshake_ms == 0 {
+            let problem = "is 0, in which no handshake is done; 10000 is ten seconds";
+            return Err(ConfigError::value("tls.handshake_ms", problem));
+        }
+        match (self.client_auth, self.client_ca_file.as_os_str().is_empty()) {
+            (ClientAuth::Off, _) | (_, false) => Ok(()),
+            (ClientAuth::Optional | ClientAuth::Required, true) => Err(ConfigError::value(
+                "tls.client_ca_file",
+                "is missing, and tls.client_auth asks clients for certificates; name the file of the authorities that \
+                 sign them",
+            )),
+        }
+    }
+}
 
 impl Presence {
     /// How members of a channel are kept.

@@ -1,21 +1,27 @@
-//! Accepting connections, and telling HTTP/1.1 from HTTP/2 by the first bytes.
+//! Accepting connections, and telling TLS from clear text and HTTP/1.1 from HTTP/2 by the first bytes.
 
 use std::{
     future::{Future, poll_fn},
     io,
     net::IpAddr,
+    pin::Pin,
     rc::Rc,
     task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::AsyncWrite,
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
     announced::{self, AnnounceError},
     core::Core,
     h1, h2,
+    handshake::{Speech, shake_hands},
+    stream::Stream,
     watch::{Awaited, Done, Guest},
 };
 use crate::{auth::Caller, census::Visit, http::Context, proxy, rate::Purpose};
@@ -84,14 +90,41 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
     };
     guest.waits(Done::default(), Awaited::Request);
     // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
-    match attended(&core, &guest, first_bytes(&stream)).await {
-        Some(Ok(first)) if first.starts_with(&PREFACE[..TELLING]) => {
+    let Some(Ok(first)) = attended(&core, &guest, first_bytes(&stream)).await else {
+        return;
+    };
+    let shaken = Box::pin(shake_hands(&core, stream, first));
+    let Some(Some((mut stream, speech))) = attended(&core, &guest, shaken).await else {
+        return;
+    };
+    let speech = match speech {
+        Speech::Unknown => attended(&core, &guest, told(&mut stream)).await.flatten(),
+        agreed => Some(agreed),
+    };
+    match speech {
+        Some(Speech::Http2) => {
             drop(guest);
-            h2::hand_over(&core, stream, first, hop).await;
+            h2::hand_over(&core, stream, hop).await;
         }
-        Some(Ok(first)) => h1::serve(core, guest, stream, first, hop).await,
-        Some(Err(_)) | None => {}
+        Some(Speech::Http1 | Speech::Unknown) => h1::serve(core, guest, stream, hop).await,
+        // Nothing is lost that the peer could wait for.
+        None => {
+            poll_fn(|cx| {
+                let _ = Pin::new(&mut stream).poll_shutdown(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
     }
+}
+
+/// What is spoken, as the first bytes tell.
+async fn told(stream: &mut Stream) -> Option<Speech> {
+    let first = poll_fn(|cx| stream.poll_first(cx, TELLING)).await.ok()?;
+    Some(match first.starts_with(&PREFACE[..TELLING]) {
+        true => Speech::Http2,
+        false => Speech::Http1,
+    })
 }
 
 /// Counts a connection for its address, or tells the limit that is met. Those of a trusted proxy are not its own.

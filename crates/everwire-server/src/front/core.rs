@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     accept, h1,
+    stream::Stream,
     watch::{Patience, Watch},
 };
 use crate::{
@@ -214,12 +215,15 @@ impl Alarm {
 }
 
 fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
-    let Ok(stream) = TcpStream::from_std(connection.socket.into()) else {
+    let Some((socket, tls)) = connection.outlet.into_parts() else {
+        return;
+    };
+    let Ok(socket) = TcpStream::from_std(socket.into()) else {
         return;
     };
     let hop = match connection.hop {
         Some(hop) => hop,
-        None => match stream.peer_addr() {
+        None => match socket.peer_addr() {
             Ok(peer) => peer.ip().to_canonical(),
             Err(_) => return,
         },
@@ -231,10 +235,11 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
             .metrics
             .connection_refused("connections_max");
     };
+    let stream = Stream::new(socket, tls, connection.unread);
     let core = core.clone();
     tokio::task::spawn_local(async move {
         let _permit = permit;
         let guest = core.watch.enter();
-        h1::serve(core, guest, stream, connection.unread, hop).await;
+        h1::serve(core, guest, stream, hop).await;
     });
 }

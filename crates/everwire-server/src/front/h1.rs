@@ -15,22 +15,23 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use everwire_wire::Transfer;
 use http::{Request, Response, Version};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 
 use super::{
     core::Core,
     io::Io,
+    stream::Stream,
     watch::{Awaited, Done, Guest},
 };
 use crate::{
     clock::Now,
     config::ProxyProtocol,
-    http::{Body, Context, Reply, head},
-    shard::{LineRequest, Wire},
+    http::{Body, Context, Reply, Scheme, head},
+    shard::{LineRequest, Outlet, Wire},
 };
 
 /// A line that a request asked for.
@@ -43,21 +44,16 @@ struct Asked {
 }
 
 /// Serves a connection until it ends or becomes a line.
-pub(super) async fn serve(
-    core: Rc<Core>,
-    guest: Guest,
-    stream: TcpStream,
-    unread: Bytes,
-    hop: IpAddr,
-) {
+pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, hop: IpAddr) {
     let requests: Rc<Requests> = Rc::default();
-    let io = Io::new(stream, unread);
+    let scheme = stream.scheme();
+    let io = Io::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
         requests.heard.set(io.received());
         let io = &io;
         async move {
-            let response = requests.serve(&core.context(), request, hop).await;
+            let response = requests.serve(&core.context(), request, hop, scheme).await;
             requests.heard.set(io.received());
             response
         }
@@ -132,10 +128,10 @@ pub(super) async fn serve(
         return;
     };
     drop(guest);
-    let (stream, rest) = io.into_parts().expect("hyper has let go of the connection");
-    let mut unread = BytesMut::from(&read[..]);
-    unread.extend_from_slice(&rest);
-    hand_over(&core, stream, &unread, asked, hop).await;
+    let stream = io
+        .into_stream()
+        .expect("hyper has let go of the connection");
+    hand_over(&core, stream, &read, asked, hop).await;
 }
 
 /// A response after which the connection ends.
@@ -143,13 +139,7 @@ fn last_words(response: Response<Bytes>) -> Bytes {
     head::encode_response(response, false)
 }
 
-async fn hand_over(
-    core: &Core,
-    mut stream: TcpStream,
-    unread: &[u8],
-    mut asked: Asked,
-    hop: IpAddr,
-) {
+async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], mut asked: Asked, hop: IpAddr) {
     let context = core.context();
     let shared = &context.shared;
     let seat = match shared.enter(asked.address, asked.line.wire.stay(), asked.line.account) {
@@ -166,7 +156,9 @@ async fn hand_over(
             return;
         }
     };
-    let socket = match stream.into_std() {
+    let (socket, tls, rest) = stream.into_parts();
+    let unread = [read, &rest].concat();
+    let socket = match socket.into_std() {
         Ok(socket) => socket,
         Err(error) => {
             tracing::error!(%error, "a connection could not leave HTTP");
@@ -180,8 +172,8 @@ async fn hand_over(
     }
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();
-    let socket = mio::net::TcpStream::from_std(socket);
-    if let Err(error) = shard.join(socket, unread, &head, *asked.line, seat, Now::read()) {
+    let outlet = Outlet::new(mio::net::TcpStream::from_std(socket), tls);
+    if let Err(error) = shard.join(outlet, &unread, &head, *asked.line, seat, Now::read()) {
         tracing::error!(%error, "a connection could not become a line");
     }
 }
@@ -225,11 +217,12 @@ impl Requests {
         context: &Context,
         request: Request<Incoming>,
         hop: IpAddr,
+        scheme: Scheme,
     ) -> Result<Response<Body>, Infallible> {
         let version = request.version();
         self.begun.set(self.begun.get() + 1);
         self.in_service.set(self.in_service.get() + 1);
-        let client = context.client(&request, hop);
+        let client = context.client(&request, hop, scheme);
         let reply = context.handle(request, &client).await;
         self.in_service.set(self.in_service.get() - 1);
         match reply {

@@ -3,15 +3,14 @@
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{core::Core, prefixed::Prefixed};
+use super::{core::Core, stream::Stream};
 use crate::{
-    http::{Body, Context, Reply},
+    http::{Body, Context, Reply, Scheme},
     stream::{self, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
 };
 
@@ -33,14 +32,15 @@ const RESET_UNSEEN_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 256;
 
 /// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
-pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, hop: IpAddr) {
-    let Ok(socket) = stream.into_std() else {
+pub(super) async fn hand_over(core: &Core, stream: Stream, hop: IpAddr) {
+    let (socket, tls, unread) = stream.into_parts();
+    let Ok(socket) = socket.into_std() else {
         return;
     };
     let context = Context::clone(&core.context());
     let served = core.workers.spawn(async move {
-        if let Ok(stream) = TcpStream::from_std(socket) {
-            serve(context, stream, first, hop).await;
+        if let Ok(socket) = TcpStream::from_std(socket) {
+            serve(context, Stream::new(socket, tls, unread), hop).await;
         }
     });
     if let Err(error) = served.await {
@@ -48,7 +48,8 @@ pub(super) async fn hand_over(core: &Core, stream: TcpStream, first: Bytes, hop:
     }
 }
 
-async fn serve(context: Context, stream: TcpStream, first: Bytes, hop: IpAddr) {
+async fn serve(context: Context, stream: Stream, hop: IpAddr) {
+    let scheme = stream.scheme();
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
     let head_bytes_max = u32::try_from(config.limits.head_bytes_max).unwrap_or(u32::MAX);
@@ -81,10 +82,10 @@ async fn serve(context: Context, stream: TcpStream, first: Bytes, hop: IpAddr) {
         service_fn(move |request| {
             let mut context = context.refreshed();
             context.busy = Some(work.begin());
-            answer(context, request, hop)
+            answer(context, request, hop, scheme)
         })
     };
-    let connection = builder.serve_connection(TokioIo::new(Prefixed::new(stream, first)), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ends = tokio::select! {
         _ = connection.as_mut() => return,
@@ -105,6 +106,7 @@ async fn answer(
     context: Context,
     mut request: Request<Incoming>,
     hop: IpAddr,
+    scheme: Scheme,
 ) -> Result<Response<Body>, Infallible> {
     let busy = context.busy.clone();
     if busy.as_ref().is_some_and(|busy| busy.is_burdened()) {
@@ -112,7 +114,7 @@ async fn answer(
         return Ok(response.map(Body::from));
     }
     let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-    let client = context.client(&request, hop);
+    let client = context.client(&request, hop, scheme);
     Ok(match context.handle(request, &client).await {
         Reply::Response(response) => response.map(|content| match busy {
             Some(busy) => Body::from(busy.give(content)),

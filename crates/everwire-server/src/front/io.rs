@@ -17,13 +17,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
-use super::prefixed::Prefixed;
+use super::stream::Stream;
 
 /// Bytes that wait for the end of a turn at most; more, and larger pieces, go to the socket at once.
 const OUTGOING_BYTES_MAX: usize = 16 * 1024;
@@ -36,7 +36,7 @@ const OUTGOING_BYTES_FIRST: usize = 1024;
 pub(super) struct Io(Rc<RefCell<Connection>>);
 
 struct Connection {
-    stream: TokioIo<Prefixed>,
+    stream: TokioIo<Stream>,
     /// What hyper wrote and the socket has not taken. Without memory while it is empty.
     outgoing: Outgoing,
     /// Bytes that the socket has taken.
@@ -50,8 +50,8 @@ struct Outgoing {
 }
 
 impl Io {
-    pub fn new(stream: TcpStream, unread: Bytes) -> Self {
-        let stream = TokioIo::new(Prefixed::new(stream, unread));
+    pub fn new(stream: Stream) -> Self {
+        let stream = TokioIo::new(stream);
         Self(Rc::new(RefCell::new(Connection {
             stream,
             outgoing: Outgoing::default(),
@@ -91,10 +91,10 @@ impl Io {
         Pin::new(connection.stream.inner_mut()).poll_shutdown(cx)
     }
 
-    /// The socket and the bytes that hyper has not taken yet, once hyper has let go of the connection.
-    pub fn into_parts(self) -> Option<(TcpStream, Bytes)> {
+    /// The connection, once hyper has let go of it.
+    pub fn into_stream(self) -> Option<Stream> {
         let connection = Rc::into_inner(self.0)?.into_inner();
-        Some(connection.stream.into_inner().into_parts())
+        Some(connection.stream.into_inner())
     }
 }
 
@@ -110,7 +110,8 @@ impl Connection {
                 }
             }
         }
-        Poll::Ready(Ok(()))
+        // Under TLS the socket may not have taken all that was sealed.
+        Pin::new(self.stream.inner_mut()).poll_flush(cx)
     }
 
     /// Keeps small pieces for the end of the turn. Pending only while something is kept.
@@ -229,7 +230,11 @@ impl Write for Io {
 mod tests {
     use std::{future::poll_fn, task::Waker};
 
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use bytes::Bytes;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -237,7 +242,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (Io::new(ours.unwrap(), Bytes::new()), theirs.unwrap().0)
+        let stream = Stream::new(ours.unwrap(), None, Bytes::new());
+        (Io::new(stream), theirs.unwrap().0)
     }
 
     fn write(io: &mut Io, bytes: &[u8]) -> Poll<io::Result<usize>> {

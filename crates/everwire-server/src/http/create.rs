@@ -157,9 +157,10 @@ pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
 fn location(parts: &Parts, client: &Client) -> String {
     let path = parts.uri.path();
     let (said_host, scheme) = match &client.said {
-        Some(said) => (said.host.as_deref(), said.scheme.unwrap_or("http")),
-        None => (None, "http"),
+        Some(said) => (said.host.as_deref(), said.scheme),
+        None => (None, None),
     };
+    let scheme = scheme.unwrap_or(client.scheme.as_str());
     let host = || (parts.headers.get(header::HOST)).and_then(|host| host.to_str().ok());
     let authority = || parts.uri.authority().map(http::uri::Authority::as_str);
     match said_host.or_else(host).or_else(authority) {

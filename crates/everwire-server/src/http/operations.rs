@@ -5,7 +5,7 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::answer;
-use crate::{acme::Challenges, shard::Shared, stop::Stopping};
+use crate::{acme::Challenges, clock, shard::Shared, stop::Stopping};
 
 /// The process is alive.
 pub(super) fn health() -> Response<Bytes> {
@@ -24,6 +24,10 @@ pub(super) fn ready(stopping: &Stopping) -> Response<Bytes> {
 
 /// What the server counts, in the OpenMetrics text format.
 pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
+    let ends_ms = shared.tls.certificates().ends_ms();
+    shared
+        .metrics
+        .certificate_expires(ends_ms, clock::unix_ms());
     let body = shared.metrics.encode(&shared.hub, &shared.census);
     let mut response = text(body);
     let kind =

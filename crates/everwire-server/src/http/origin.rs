@@ -170,8 +170,11 @@ fn is_own(
         Some(said) => (said.host.as_deref(), said.scheme),
         None => (None, None),
     };
-    // A page in clear text is anybody's on the way, so it is not the own page of a server behind TLS.
-    let is_same_scheme = said_scheme.is_none_or(|said| scheme == Some(said));
+    // A page in clear text is anybody's on the way, so it is not the own page of a server under or behind TLS.
+    let is_same_scheme = match said_scheme {
+        Some(said) => scheme == Some(said),
+        None => scheme.is_some_and(|scheme| client.scheme.may_be_own(scheme)),
+    };
     is_same_scheme && authority == said_host.or_else(host)
 }
 
@@ -219,8 +222,13 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Scheme;
 
     fn judged(config: &Config, origin: Option<&str>) -> String {
+        judged_under(Scheme::Http, config, origin)
+    }
+
+    fn judged_under(scheme: Scheme, config: &Config, origin: Option<&str>) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::HOST,
@@ -229,7 +237,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        match Origin::of(&headers, &Client::at([192, 0, 2, 1].into()), config) {
+        match Origin::of(&headers, &Client::at([192, 0, 2, 1].into(), scheme), config) {
             Origin::Own => "own".to_owned(),
             Origin::Allowed(allowed) => format!("allowed {}", allowed.value.to_str().unwrap()),
             Origin::Denied(_) => "denied".to_owned(),
@@ -264,8 +272,30 @@ mod tests {
                     headers.insert(name, HeaderValue::from_static(value));
                 }
             }
-            let found = Origin::of(&headers, &Client::at([192, 0, 2, 1].into()), &config);
+            let found = Origin::of(
+                &headers,
+                &Client::at([192, 0, 2, 1].into(), Scheme::Http),
+                &config,
+            );
             assert_eq!(found.vouches(&headers), expected, "{origin:?} {site:?}");
+        }
+    }
+
+    /// A page in clear text may have been written by whoever was on the way.
+    #[test]
+    fn under_tls_only_a_page_that_came_by_it_is_our_own() {
+        let config = Config::default();
+        for (scheme, origin, expected) in [
+            (Scheme::Https, "https://live.example.org:8080", "own"),
+            (Scheme::Https, "http://live.example.org:8080", "denied"),
+            (Scheme::Https, "wss://live.example.org:8080", "denied"),
+            (Scheme::Http, "http://live.example.org:8080", "own"),
+            // A proxy in front speaks TLS.
+            (Scheme::Http, "https://live.example.org:8080", "own"),
+            (Scheme::Http, "ftp://live.example.org:8080", "denied"),
+        ] {
+            let found = judged_under(scheme, &config, Some(origin));
+            assert_eq!(found, expected, "{origin} under {scheme:?}");
         }
     }
 

@@ -259,6 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::Client, *};
+    use crate::http::Scheme;
 
     fn settings(fields: ProxyFields) -> Http {
         Http {
@@ -275,7 +276,12 @@ mod tests {
             let name = HeaderName::try_from(*name).unwrap();
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let (client, malformed) = Client::of(hop.parse().unwrap(), &headers, &settings(fields));
+        let (client, malformed) = Client::of(
+            hop.parse().unwrap(),
+            Scheme::Http,
+            &headers,
+            &settings(fields),
+        );
         let mut text = client.address.to_string();
         if let Some(said) = client.said {
             for part in [said.host, said.scheme.map(str::to_owned)] {

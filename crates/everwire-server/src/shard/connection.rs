@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::{LineKey, Net, Seat, Shard};
+use super::{LineKey, Net, Seat, Shard, secured::Heard};
 
 impl<N: Net> Shard<N> {
     /// What a line has to send goes here. `None` if it is closed.
@@ -19,15 +19,24 @@ impl<N: Net> Shard<N> {
     }
 
     /// Reads what a line's peer sent. `None` if it is closed.
-    pub(super) fn read(&self, key: LineKey, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+    pub(super) fn read(&self, key: LineKey, buffer: &mut [u8]) -> Option<io::Result<Heard>> {
         match &self.lines.get(key as usize)?.seat {
             Seat::Feed { feed, index } => {
                 let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
-                Some(self.net.read(subscriber.socket.as_ref()?, buffer))
+                Some(Heard::of(&self.net, subscriber.socket.as_ref()?, buffer))
             }
             Seat::Session(session) => Some(session.outlet.read(&self.net, buffer)),
             Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
             Seat::Vacant => None,
+        }
+    }
+
+    /// Tells a line's peer that it ends in order.
+    pub(super) fn say_end(&self, key: LineKey) {
+        match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Alone(alone)) => alone.outlet.say_end(&self.net),
+            Some(Seat::Session(session)) => session.outlet.say_end(&self.net),
+            Some(Seat::Feed { .. } | Seat::Vacant) | None => {}
         }
     }
 

@@ -8,7 +8,10 @@ use everwire_websocket::{
     encode_compressed_message, encode_message, encode_pong,
 };
 
-use super::{LineKey, Net, Role, Seat, Shard, Then, poll::Poll, room::NoRoom, session::Speech};
+use super::{
+    LineKey, Net, Role, Seat, Shard, Then, poll::Poll, room::NoRoom, secured::Heard,
+    session::Speech,
+};
 use crate::publish;
 
 /// Reads of one line before others have their turn.
@@ -79,13 +82,13 @@ impl<N: Net> Shard<N> {
                 break;
             };
             match read {
-                Ok(0) => {
+                Ok(Heard { bytes: 0, .. }) => {
                     self.close(key);
                     break;
                 }
-                Ok(count) => {
-                    self.on_input(key, &mut buffer[..count]);
-                    if count < buffer.len() && until == Until::Room {
+                Ok(Heard { bytes, is_all }) => {
+                    self.on_input(key, &mut buffer[..bytes]);
+                    if is_all && until == Until::Room {
                         break;
                     }
                 }

@@ -83,7 +83,7 @@ impl<N: Net> Shard<N> {
     /// Takes over a connection. `head` is the response's head as HTTP/1.1 has it; a parked poll has none yet.
     pub fn join(
         &mut self,
-        mut socket: N::Socket,
+        mut outlet: Outlet<N::Socket>,
         unread: &[u8],
         head: &[u8],
         request: LineRequest,
@@ -92,7 +92,7 @@ impl<N: Net> Shard<N> {
     ) -> io::Result<()> {
         self.set_clock(now);
         let key = self.lines.vacant_key() as LineKey;
-        if let Err(error) = self.net.watch(&mut socket, key) {
+        if let Err(error) = outlet.watch(&self.net, key) {
             self.shared.census.leave(address);
             return Err(error);
         }
@@ -103,7 +103,7 @@ impl<N: Net> Shard<N> {
         match request.wire {
             Wire::Echo { deflate } => {
                 self.lines[key as usize].deflate = deflate;
-                self.seat_alone(key, Outlet::Socket(socket), Role::Echo);
+                self.seat_alone(key, outlet, Role::Echo);
                 self.sides.insert(
                     key,
                     Box::new(Side {
@@ -113,16 +113,17 @@ impl<N: Net> Shard<N> {
                 );
                 self.send_side(key);
             }
-            Wire::Entries(entries) if entries.publisher.is_some() => {
-                self.seat_plain(key, Outlet::Socket(socket), out, &entries);
-            }
-            Wire::Entries(entries) => self.join_feed(key, socket, out, &entries),
-            Wire::Session(session) => {
-                self.seat_session(key, Outlet::Socket(socket), out, session);
-            }
-            Wire::Poll(poll) => self.park(key, socket, poll),
+            Wire::Entries(entries) => match outlet {
+                Outlet::Socket(socket) if entries.publisher.is_none() => {
+                    self.join_feed(key, socket, out, &entries);
+                }
+                // What a feed keeps of each reader is as small as a number; all that needs more is a session.
+                outlet => self.seat_plain(key, outlet, out, &entries),
+            },
+            Wire::Session(session) => self.seat_session(key, outlet, out, session),
+            Wire::Poll(poll) => self.park(key, outlet, poll),
             Wire::Ended => {
-                self.seat_alone(key, Outlet::Socket(socket), Role::Lingering);
+                self.seat_alone(key, outlet, Role::Lingering);
                 self.sides.insert(
                     key,
                     Box::new(Side {
@@ -210,7 +211,7 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
-    fn park(&mut self, key: LineKey, socket: N::Socket, request: PollRequest) {
+    fn park(&mut self, key: LineKey, outlet: Outlet<N::Socket>, request: PollRequest) {
         let local = self.local_channel(&request.channel);
         let polls = &mut self.locals[local as usize].polls;
         let index = u32::try_from(polls.len()).expect("a shard has fewer than 2^32 lines");
@@ -219,7 +220,7 @@ impl<N: Net> Shard<N> {
         let channel = request.channel.clone();
         self.seat_alone(
             key,
-            Outlet::Socket(socket),
+            outlet,
             Role::Poll(Poll {
                 local,
                 index,
@@ -291,10 +292,8 @@ impl<N: Net> Shard<N> {
             return;
         };
         self.vacant.push(key);
-        let Outlet::Socket(mut socket) = alone.outlet else {
-            return;
-        };
-        if self.net.unwatch(&mut socket).is_err() {
+        let mut outlet = alone.outlet;
+        if outlet.unwatch(&self.net).is_err() {
             return;
         }
         let (unread, hop) = match alone.role {
@@ -302,7 +301,7 @@ impl<N: Net> Shard<N> {
             Role::Poll(_) | Role::Echo | Role::Lingering => (Bytes::new(), None),
         };
         let returned = super::Returned {
-            socket,
+            outlet,
             unread,
             hop: hop.as_deref().copied(),
         };

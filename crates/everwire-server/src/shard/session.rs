@@ -9,7 +9,7 @@
 //!
 //! In a feed it stands like any line, but for the socket, which is its own. So an entry is encoded once for all
 //! sessions of one carrier, and a session that is met is sent what all its feeds have for it in one call. A line
-//! whose publisher is not to hear itself is a session of one channel in that channel's framing.
+//! whose publisher is not to hear itself, or that is under TLS, is a session of one channel in that channel's framing.
 
 mod authenticate;
 mod command;
@@ -246,7 +246,7 @@ impl<N: Net> Shard<N> {
             self.shared.sessions.remove(session.id);
         }
         // What is still in a pipe leaves it while the line lingers.
-        if let Outlet::Socket(_) = session.outlet {
+        if !matches!(session.outlet, Outlet::Pipe(_)) {
             self.remotes.remove(&session.id);
         }
         if let Speech::Messages(_) = session.speech {

@@ -140,7 +140,10 @@ impl<N: Net> Shard<N> {
             }
             match side.then {
                 Then::Stay => {}
-                Then::Close => return self.close(key),
+                Then::Close => {
+                    self.say_end(key);
+                    return self.close(key);
+                }
                 Then::Linger => return self.linger(key),
                 Then::Return => return self.give_back(key),
             }

@@ -84,9 +84,9 @@ impl Bench {
             opening: Bytes::new(),
             wire,
         };
-        let socket = mio::net::TcpStream::from_std(socket);
+        let outlet = Outlet::Socket(mio::net::TcpStream::from_std(socket));
         self.shard
-            .join(socket, unread, b"", request, seat, self.now)
+            .join(outlet, unread, b"", request, seat, self.now)
     }
 
     /// A line on a channel from a place; its peer's end.

@@ -242,6 +242,7 @@ impl<N: Net> Shard<N> {
         let shut = match &self.lines[key as usize].seat {
             Seat::Alone(alone) => match &alone.outlet {
                 Outlet::Socket(socket) => self.net.end(socket),
+                Outlet::Tls(secured) => secured.end(&self.net),
                 // Its reader takes what is in it by himself.
                 Outlet::Pipe(_) => return self.close(key),
             },

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
+pub mod identity;
 pub mod issuer;
 pub mod key_server;
 mod peer;
@@ -13,9 +14,9 @@ mod websocket;
 
 use std::net::SocketAddr;
 
-use everwire_server::{Config, Server};
+use everwire_server::{Config, Server, config::TlsMode};
 
-pub use peer::{Peer, Response, websocket_request};
+pub use peer::{PATIENCE, Peer, Response, websocket_request};
 pub use session::{CARRIERS, Carrier, Session, over_every_wire, subscribe, without_linger};
 pub use websocket::{Frame, client_frame};
 
@@ -23,6 +24,13 @@ pub use websocket::{Frame, client_frame};
 pub struct Site {
     pub server: Server,
     pub address: SocketAddr,
+    /// Its connections are under TLS.
+    is_secure: bool,
+}
+
+/// Whether all connections are under TLS: in the file that has the other files' tests run that way.
+fn is_all_secure() -> bool {
+    module_path!().starts_with("under_tls::")
 }
 
 impl Site {
@@ -39,20 +47,35 @@ impl Site {
             dev: true,
             ..Config::default()
         };
+        if is_all_secure() {
+            config.tls = identity::settings();
+        }
         change(&mut config);
+        let is_secure = config.tls.mode != TlsMode::Off;
         let server = Server::start(config).expect("a free port");
         let address = server.address();
-        Self { server, address }
+        Self {
+            server,
+            address,
+            is_secure,
+        }
     }
 
     /// A new connection.
     pub fn connect(&self) -> Peer {
-        Peer::connect(self.address, None)
+        self.connect_with(None)
     }
 
     /// A connection whose peer holds few bytes that were not read.
     pub fn connect_narrow(&self) -> Peer {
-        Peer::connect(self.address, Some(4096))
+        self.connect_with(Some(4096))
+    }
+
+    fn connect_with(&self, receive_bytes: Option<usize>) -> Peer {
+        match self.is_secure {
+            true => Peer::connect_tls(self.address, receive_bytes, identity::client()),
+            false => Peer::connect(self.address, receive_bytes),
+        }
     }
 
     /// Publishes one body, which must be taken.
@@ -101,11 +124,29 @@ impl Site {
             .unwrap_or_else(|| panic!("{name} is in\n{text}"))
     }
 
+    /// A metric with its labels, which is not there before it is counted for the first time.
+    pub fn metric_or_0(&self, name: &str) -> u64 {
+        let response = self.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let text = response.text();
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0)
+    }
+
+    /// The same site, asked in clear text where it speaks both.
+    pub fn in_clear_text(self) -> Self {
+        Self {
+            is_secure: false,
+            ..self
+        }
+    }
+
     /// Asks again and again, without pause, until `reached`; for what a server does in its own time.
     pub fn until(&self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
         let began = std::time::Instant::now();
         while !reached(self) {
-            assert!(began.elapsed() < peer::PATIENCE, "{what}");
+            assert!(began.elapsed() < PATIENCE, "{what}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 /// How long a peer waits for what must come.
@@ -13,8 +14,14 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A connection, and what was read from it ahead.
 pub struct Peer {
-    socket: TcpStream,
+    transport: Transport,
     buffer: Vec<u8>,
+}
+
+/// What bytes go over.
+enum Transport {
+    Clear(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// A whole response.
@@ -37,32 +44,53 @@ impl Response {
 }
 
 impl Peer {
+    /// Connects in clear text.
     pub fn connect(address: SocketAddr, receive_bytes: Option<usize>) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        if let Some(bytes) = receive_bytes {
-            // Before the connection, so that the window is small from the start.
-            socket.set_recv_buffer_size(bytes).unwrap();
-        }
-        socket.connect(&address.into()).unwrap();
-        socket.set_tcp_nodelay(true).unwrap();
-        let socket = TcpStream::from(socket);
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::over(Transport::Clear(connect(address, receive_bytes)))
+    }
+
+    /// Connects under TLS. The handshake comes with the first bytes that are sent.
+    pub fn connect_tls(
+        address: SocketAddr,
+        receive_bytes: Option<usize>,
+        client: ClientConnection,
+    ) -> Self {
+        let socket = connect(address, receive_bytes);
+        Self::over(Transport::Tls(Box::new(StreamOwned::new(client, socket))))
+    }
+
+    fn over(transport: Transport) -> Self {
         Self {
-            socket,
+            transport,
             buffer: Vec::new(),
         }
     }
 
+    /// The client's side of TLS.
+    pub fn tls(&mut self) -> &mut ClientConnection {
+        match &mut self.transport {
+            Transport::Clear(_) => panic!("this connection is in clear text"),
+            Transport::Tls(stream) => &mut stream.conn,
+        }
+    }
+
+    /// What is below TLS.
+    pub fn socket(&self) -> &TcpStream {
+        match &self.transport {
+            Transport::Clear(socket) => socket,
+            Transport::Tls(stream) => &stream.sock,
+        }
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.socket
+        self.transport
             .write_all(bytes.as_ref())
             .expect("the server reads");
     }
 
     /// Sends where the server may have ended the connection; false if it has.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.socket.write_all(bytes.as_ref()).is_ok()
+        self.transport.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Asks where the server may end the connection instead of answering; the status if it answers.
@@ -71,24 +99,25 @@ impl Peer {
             return None;
         }
         let mut bytes = [0; 64 * 1024];
-        let count = self.socket.read(&mut bytes).ok()?;
+        let count = self.transport.read(&mut bytes).ok()?;
         std::str::from_utf8(bytes.get(9..12.min(count))?)
             .ok()?
             .parse()
             .ok()
     }
 
-    /// The same connection once more, for another thread to read.
+    /// The same connection once more, in clear text, for another thread to read.
     pub fn twin(&self) -> Self {
-        Self {
-            socket: self.socket.try_clone().unwrap(),
-            buffer: Vec::new(),
-        }
+        Self::over(Transport::Clear(self.socket().try_clone().unwrap()))
     }
 
     /// Ends this side of the connection.
     pub fn finish(&mut self) {
-        self.socket.shutdown(Shutdown::Write).unwrap();
+        if let Transport::Tls(stream) = &mut self.transport {
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+        self.socket().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Sends an append without waiting for its answer.
@@ -149,6 +178,18 @@ impl Peer {
         std::mem::replace(&mut self.buffer, rest)
     }
 
+    /// Exactly so many bytes, unless the connection ends before.
+    pub fn try_take(&mut self, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = [0; 4096];
+        while self.buffer.len() < count {
+            match self.transport.read(&mut bytes) {
+                Ok(count @ 1..) => self.buffer.extend_from_slice(&bytes[..count]),
+                Ok(0) | Err(_) => return None,
+            }
+        }
+        Some(self.take(count))
+    }
+
     /// The bytes up to and with a mark.
     pub fn until(&mut self, mark: &[u8]) -> Vec<u8> {
         let mut from = 0;
@@ -188,20 +229,29 @@ impl Peer {
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = [0; 64 * 1024];
         loop {
-            match self.socket.read(&mut bytes) {
+            match self.transport.read(&mut bytes) {
                 Ok(0) => return std::mem::take(&mut self.buffer),
                 Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                     return std::mem::take(&mut self.buffer);
                 }
+                // Who has not shaken hands can be told nothing.
+                Err(_) if self.is_handshaking() => return std::mem::take(&mut self.buffer),
                 Err(error) => panic!("the connection does not end: {error}"),
             }
         }
     }
 
+    fn is_handshaking(&self) -> bool {
+        match &self.transport {
+            Transport::Clear(_) => false,
+            Transport::Tls(stream) => stream.conn.is_handshaking(),
+        }
+    }
+
     fn fill(&mut self) {
         let mut bytes = [0; 64 * 1024];
-        match self.socket.read(&mut bytes) {
+        match self.transport.read(&mut bytes) {
             Ok(count @ 1..) => self.buffer.extend_from_slice(&bytes[..count]),
             ended => {
                 let last = self.buffer.len().saturating_sub(200);
@@ -210,6 +260,45 @@ impl Peer {
             }
         }
     }
+}
+
+impl Read for Transport {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Clear(socket) => socket.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Clear(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Clear(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+fn connect(address: SocketAddr, receive_bytes: Option<usize>) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    if let Some(bytes) = receive_bytes {
+        // Before the connection, so that the window is small from the start.
+        socket.set_recv_buffer_size(bytes).unwrap();
+    }
+    socket.connect(&address.into()).unwrap();
+    socket.set_tcp_nodelay(true).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket
 }
 
 /// The request that opens a WebSocket (RFC 6455, section 1.2).

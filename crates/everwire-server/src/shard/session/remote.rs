@@ -166,7 +166,7 @@ impl<N: Net> Shard<N> {
     pub(in super::super) fn on_gone(&mut self, session: SessionId) {
         if let Some(key) = self.remotes.get(&session).copied() {
             match self.session(key).map(|session| &session.outlet) {
-                Some(Outlet::Socket(_)) => {
+                Some(Outlet::Socket(_) | Outlet::Tls(_)) => {
                     self.close_session(key, CloseCode::NORMAL, "the session was ended");
                 }
                 // A pipe that is full has no room for a goodbye, and nobody to make room any more.

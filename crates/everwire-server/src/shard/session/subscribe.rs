@@ -15,7 +15,8 @@ use super::{
 use crate::session_id::SessionId;
 
 impl<N: Net> Shard<N> {
-    /// Gives a new line the seat of one that reads a single channel, without what its own publisher says.
+    /// Gives a new line the seat of one that reads a single channel and needs more than a feed keeps: it is not sent
+    /// what its own publisher says, or is under TLS.
     pub(in super::super) fn seat_plain(
         &mut self,
         key: LineKey,

@@ -140,11 +140,11 @@ fn what_is_sent_behind_a_parked_poll_waits_without_being_held() {
     assert_eq!(bench.shard.len(), 1, "it is still parked");
     bench.append("c", &[b"hello".to_vec()]);
     bench.settle();
-    let [returned] = &mut bench.shard.take_returned()[..] else {
-        panic!("the connection goes back to HTTP");
-    };
+    let returned = bench.shard.take_returned().pop();
+    let returned = returned.expect("the connection goes back to HTTP");
     assert!(returned.unread.len() < 100_000, "{}", returned.unread.len());
     let mut rest = vec![0; sent];
-    let count = returned.socket.read(&mut rest).unwrap();
+    let (mut socket, _) = returned.outlet.into_parts().unwrap();
+    let count = socket.read(&mut rest).unwrap();
     assert!(count > 0, "the rest is still in the socket");
 }

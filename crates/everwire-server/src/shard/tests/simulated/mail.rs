@@ -68,7 +68,7 @@ impl Steps {
             wire: Wire::Entries(entries(self.channel(), RAW, sequence)),
         };
         self.shard
-            .join(socket, b"", b"", request, seat, self.now)
+            .join(Outlet::Socket(socket), b"", b"", request, seat, self.now)
             .unwrap();
     }
 

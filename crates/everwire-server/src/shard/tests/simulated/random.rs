@@ -125,8 +125,7 @@ fn appetite() -> impl Strategy<Value = Appetite> {
 }
 
 /// Does these steps, and has everybody get everything in the end.
-fn play(steps: Vec<Step>) {
-    let mut world = World::new();
+fn play(mut world: World, steps: Vec<Step>) {
     let mut living: Vec<usize> = CHANNELS.iter().map(|name| world.create(name)).collect();
     for step in steps {
         let readers = world.readers.len().max(1);
@@ -192,6 +191,18 @@ proptest! {
     fn each_reader_gets_each_entry_once_or_is_told_of_a_gap(
         steps in prop::collection::vec(step(), 1..120),
     ) {
-        play(steps);
+        play(World::new(), steps);
+    }
+}
+
+proptest! {
+    // Each reader costs a handshake.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 256 }))]
+
+    /// Records come in pieces of any size there and back, and what a socket has not taken of one goes before all else.
+    #[test]
+    fn under_tls_too(steps in prop::collection::vec(step(), 1..120)) {
+        let few = |step: &Step| !matches!(step, Step::Join { count: 2.., .. });
+        play(World::under_tls(), steps.into_iter().filter(few).collect());
     }
 }

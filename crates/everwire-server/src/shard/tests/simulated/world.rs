@@ -1,5 +1,6 @@
 //! Two shards on one hub, and readers who check what they hear.
 
+mod end;
 mod reader;
 
 use std::task::{Context, Waker};
@@ -13,6 +14,7 @@ use crate::{
     shard::net::memory::{Memory, Socket},
 };
 
+pub use end::End;
 pub use reader::{Appetite, Reader, State, chunk, frame};
 
 /// Everything there is.
@@ -22,6 +24,8 @@ pub struct World {
     pub readers: Vec<Reader>,
     pub shared: Shared,
     now: Now,
+    /// Whether readers come under TLS.
+    is_secure: bool,
 }
 
 /// A core thread, which sleeps when its shard says so and wakes by what wakes a real one.
@@ -62,6 +66,15 @@ impl World {
             readers: Vec::new(),
             shared,
             now,
+            is_secure: false,
+        }
+    }
+
+    /// One whose readers come under TLS.
+    pub fn under_tls() -> Self {
+        Self {
+            is_secure: true,
+            ..Self::new()
         }
     }
 
@@ -154,8 +167,12 @@ impl World {
         // In place of the head and the welcome, something that each wire has.
         let mut opening = BytesMut::new();
         framing.encode_heartbeat(&mut opening);
-        core_of_line.join(socket, opening.freeze(), wire, &self.shared, self.now);
-        let mut reader = Reader::new(peer, core, life, framing, sequence);
+        let (outlet, end) = match self.is_secure {
+            true => end::under_tls(socket, peer),
+            false => (Outlet::Socket(socket), End::Clear(peer)),
+        };
+        core_of_line.join(outlet, opening.freeze(), wire, &self.shared, self.now);
+        let mut reader = Reader::new(end, core, life, framing, sequence);
         reader.prompt = appetite == Appetite::All;
         reader
     }
@@ -253,7 +270,8 @@ impl World {
 
     /// A line of another kind on one of the two shards.
     pub fn join_as(&mut self, core: usize, socket: Socket, wire: Wire) {
-        self.cores[core].join(socket, Bytes::new(), wire, &self.shared, self.now);
+        let outlet = Outlet::Socket(socket);
+        self.cores[core].join(outlet, Bytes::new(), wire, &self.shared, self.now);
     }
 
     /// Learns what was published by lines, and has readers hear what they were sent.
@@ -268,7 +286,14 @@ impl World {
 }
 
 impl Core {
-    fn join(&mut self, socket: Socket, opening: Bytes, wire: Wire, shared: &Shared, now: Now) {
+    fn join(
+        &mut self,
+        outlet: Outlet<Socket>,
+        opening: Bytes,
+        wire: Wire,
+        shared: &Shared,
+        now: Now,
+    ) {
         let here = [127, 0, 0, 1].into();
         let account = shared.rate.account(&Caller::Anybody, here);
         let seat = shared.enter(here, Stay::Open, account).unwrap();
@@ -278,7 +303,7 @@ impl Core {
             opening,
             wire,
         };
-        let joined = self.shard.join(socket, b"", b"", request, seat, now);
+        let joined = self.shard.join(outlet, b"", b"", request, seat, now);
         joined.unwrap();
     }
 

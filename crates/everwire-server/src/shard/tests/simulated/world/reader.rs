@@ -7,8 +7,7 @@ use everwire_websocket::CloseCode;
 use everwire_wire::{Framing, codes};
 use serde_json::Value;
 
-use super::Life;
-use crate::shard::net::memory::Peer;
+use super::{End, Life};
 
 /// How a reader takes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub enum Appetite {
 
 /// One reader of one life of a channel. It checks all that it hears against what was published.
 pub struct Reader {
-    pub peer: Peer,
+    pub peer: End,
     /// The shard that its line is on.
     pub core: usize,
     /// Which life of which channel it reads.
@@ -60,7 +59,7 @@ pub enum State {
 }
 
 impl Reader {
-    pub fn new(peer: Peer, core: usize, life: usize, framing: Framing, sequence: u64) -> Self {
+    pub fn new(peer: End, core: usize, life: usize, framing: Framing, sequence: u64) -> Self {
         Self {
             peer,
             core,
@@ -166,7 +165,8 @@ impl Reader {
     /// Whether it gave cause to be cut: by taking nothing, by silence, or inside an entry that was gone before the
     /// line could hold it.
     fn may_be_cut(&self, life: &Life) -> bool {
-        let lost = !self.unparsed.is_empty() && life.oldest() > self.sequence;
+        let is_inside = !self.unparsed.is_empty() || self.peer.is_torn();
+        let lost = is_inside && life.oldest() > self.sequence;
         !self.prompt && (self.starved_ms >= STALL_MS || self.deaf || lost)
     }
 
