@@ -27,7 +27,9 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
     args.push("--config", join(folder, "everwire.toml"));
   }
 
-  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
+  // Under TLS it makes a certificate, which is kept there.
+  const environment = { ...process.env, XDG_STATE_HOME: folder, ...env };
+  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env: environment });
   // A test runner that breaks off leaves no server behind.
   const kill = () => child.kill("SIGKILL");
   process.on("exit", kill);
@@ -49,7 +51,7 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
     const timer = setTimeout(() => fail(`nothing after ${START_MS_MAX} ms`), START_MS_MAX);
     const onData = (chunk) => {
       output += chunk;
-      const address = /listening on (http:\/\/[^\s/]+)/.exec(output);
+      const address = /listening on (https?:\/\/[^\s/]+)/.exec(output);
       if (address) {
         clearTimeout(timer);
         found(address[1]);
@@ -64,12 +66,14 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
   });
 
   return {
-    /** `http://127.0.0.1:PORT`, without a slash at its end. */
+    /** `http://127.0.0.1:PORT`, or `https` under TLS, without a slash at its end. */
     url,
-    /** `ws://127.0.0.1:PORT`. */
+    /** `ws://127.0.0.1:PORT`, or `wss`. */
     ws: url.replace("http", "ws"),
     /** `127.0.0.1:PORT`. */
-    host: url.slice("http://".length),
+    host: new URL(url).host,
+    /** The file of the certificate that it has made under TLS. */
+    certificate: join(folder, "everwire", "localhost.pem"),
     /** All that the server has printed. */
     output: () => output,
     /** Asks the server to end, as an operator would, and gives its exit code or the signal that killed it. */

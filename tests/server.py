@@ -23,12 +23,17 @@ class Server:
 
     def __enter__(self) -> "Server":
         command = [str(binary()), "serve", "--dev", "--listen", "127.0.0.1:0"]
+        # Under TLS it makes a certificate, which is kept there.
+        self.folder = tempfile.TemporaryDirectory(prefix="everwire-")
+        environment = {**os.environ, "XDG_STATE_HOME": self.folder.name}
+        self.certificate = pathlib.Path(self.folder.name, "everwire", "localhost.pem")
         if self.config:
-            self.folder = tempfile.TemporaryDirectory(prefix="everwire-")
             path = pathlib.Path(self.folder.name, "everwire.toml")
             path.write_text(self.config)
             command += ["--config", str(path)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
         self.listening = threading.Event()
         # Reads to the end, since a full pipe would stop the server.
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -49,6 +54,7 @@ class Server:
             self.process.wait()
         self.reader.join()
         self.process.stdout.close()
+        self.folder.cleanup()
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.write_text("".join(self.lines))
@@ -56,7 +62,7 @@ class Server:
     def _read(self) -> None:
         for line in self.process.stdout:
             self.lines.append(line)
-            if not self.host and (found := re.search(r"listening on http://([^\s/]+)", line)):
+            if not self.host and (found := re.search(r"listening on https?://([^\s/]+)", line)):
                 self.host = found[1]
                 self.listening.set()
         self.listening.set()

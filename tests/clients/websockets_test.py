@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import ssl
 import sys
 import unittest
 import urllib.request
@@ -36,6 +37,25 @@ class Channel:
         request = urllib.request.Request(self.url, body, {"content-type": content_type, **headers}, method="POST")
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS_MAX) as answer:
             return answer.headers["stream-next-offset"]
+
+
+class UnderTls(unittest.TestCase):
+    """Python's own TLS is OpenSSL, which fails on any record that it does not expect."""
+
+    def test_messages_of_all_sizes_come_back_and_the_end_is_told(self):
+        with Server('[tls]\nmode = "only"\n') as secure:
+            trust = ssl.create_default_context(cafile=secure.certificate)
+            with connect(f"wss://{secure.host}/echo", ssl=trust, max_size=None) as socket:
+                for size in [0, 1, 16_383, 16_384, 16_385, 300_000]:
+                    socket.send(bytes(size))
+                    self.assertEqual(len(socket.recv(WAIT_SECONDS_MAX)), size)
+
+    def test_versions_below_1_3_are_refused_where_that_is_set(self):
+        with Server('[tls]\nmode = "only"\nmin_version = "1.3"\n') as secure:
+            trust = ssl.create_default_context(cafile=secure.certificate)
+            trust.maximum_version = ssl.TLSVersion.TLSv1_2
+            with self.assertRaises(ssl.SSLError):
+                connect(f"wss://{secure.host}/echo", ssl=trust)
 
 
 class RawWire(unittest.TestCase):
