@@ -39,6 +39,7 @@ mod statistics;
 mod subject;
 mod suite;
 mod timing;
+mod tls;
 mod usage;
 mod wire;
 
@@ -71,6 +72,7 @@ use crate::{
     simulate::{SimulateOptions, simulate},
     subject::Subject,
     suite::{Extent, Kind, Subjects, Suite, weather},
+    tls::TlsOptions,
 };
 
 /// Measures what Everwire costs on this machine, against the least that any server must do.
@@ -107,6 +109,10 @@ enum Command {
     /// A million of them need no ports and no kernel memory: it is the server's own code for lines
     /// over sockets that only count what they are sent.
     Simulate(SimulateOptions),
+    /// Measure what TLS costs the server: handshakes, memory and deliveries, beside clear text.
+    ///
+    /// The server makes a certificate of its own (ECDSA, P-256) and takes both on one port.
+    Tls(TlsOptions),
 }
 
 #[derive(Args, Debug)]
@@ -202,6 +208,10 @@ fn main() -> Result<()> {
         Command::Floor(options) => serve_floor(&options),
         Command::Storm(options) => storm(options),
         Command::Simulate(options) => show(&simulate(&options)?),
+        Command::Tls(options) => {
+            require_files(options.connections())?;
+            show(&tls::measure(&options, &interrupt::Interrupt::default())?)
+        }
     }
 }
 
