@@ -71,8 +71,9 @@ async fn serve(context: Context, stream: Stream, hop: IpAddr) {
         .enable_connect_protocol();
     let stopping = context.stopping.clone();
     let drain = Duration::from_millis(config.stop.drain_ms);
+    let idle = Duration::from_millis(config.http.idle_ms);
     let looks = Looks::new(Patience {
-        idle: Duration::from_millis(config.http.idle_ms),
+        idle,
         stall: Duration::from_millis(config.limits.write_stall_ms),
     });
     let metrics = context.shared.metrics.clone();
@@ -92,14 +93,18 @@ async fn serve(context: Context, stream: Stream, hop: IpAddr) {
         () = stopping.stopped() => None,
         ends = looks.until_end(&work) => Some(ends),
     };
-    match ends {
-        None => {}
-        Some(Ends::Idle) => metrics.limit_met("idle_ms"),
+    let farewell = match ends {
+        None => drain,
+        Some(Ends::Idle) => {
+            metrics.limit_met("idle_ms");
+            // Nothing is left to do, and it may not even have begun to speak.
+            drain.min(idle)
+        }
         // A farewell would wait behind what it does not take.
         Some(Ends::Stalled) => return metrics.limit_met("write_stall_ms"),
-    }
+    };
     connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(drain, connection).await;
+    let _ = tokio::time::timeout(farewell, connection).await;
 }
 
 async fn answer(
