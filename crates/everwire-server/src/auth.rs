@@ -33,7 +33,8 @@ use std::{io, path::Path, sync::Arc, time::Instant};
 use everwire_wire::Problem;
 
 pub use self::api_key::{GENERATED_BYTES, NewKey};
-pub use self::caller::{Caller, Known, Who};
+pub(crate) use self::caller::right_to_read;
+pub use self::caller::{Caller, Known, Proof, Who};
 use self::{api_key::ApiKeys, remembered::Remembered, revocation::List, token::TokenKeys};
 pub(crate) use self::{
     credential::Credential,
@@ -133,6 +134,11 @@ pub enum CredentialError {
         /// The limit.
         life_s_max: u64,
     },
+    /// It was taken, and its key is not one of this server's any more.
+    #[error(
+        "the token's key is not one of this server's any more; get a token that is signed with another"
+    )]
+    KeyRemoved,
     /// Taken back before its time was over.
     #[error("the token was revoked; get a fresh one")]
     Revoked,
@@ -236,6 +242,37 @@ impl Authority {
                 self.tokens.servers().hasten(now)
             }
             _ => None,
+        }
+    }
+
+    /// Whether what a caller has shown is good still, as far as keys go. What was checked with a key server's key is good
+    /// until it ends.
+    ///
+    /// # Errors
+    ///
+    /// Its key is not one of this server's any more.
+    pub(crate) fn check(&self, caller: &Caller) -> Result<(), CredentialError> {
+        match caller.as_known().map(|known| known.proof) {
+            None | Some(Proof::KeyServer) => Ok(()),
+            Some(Proof::Key(key)) if self.tokens.has_key(key) => Ok(()),
+            Some(Proof::Key(_)) => Err(CredentialError::KeyRemoved),
+            Some(Proof::ApiKey(sha256)) => self.keys.by_digest(&sha256).map(drop),
+        }
+    }
+
+    /// Who has shown a credential before, with what that grants now.
+    ///
+    /// # Errors
+    ///
+    /// Its key is not one of this server's any more.
+    pub fn renew(&self, caller: &Caller) -> Result<Caller, CredentialError> {
+        self.check(caller)?;
+        match caller.as_known().map(|known| known.proof) {
+            Some(Proof::ApiKey(sha256)) => {
+                let key = self.keys.by_digest(&sha256)?;
+                Ok(Caller::known(key.known()))
+            }
+            None | Some(Proof::Key(_) | Proof::KeyServer) => Ok(caller.clone()),
         }
     }
 

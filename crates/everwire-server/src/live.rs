@@ -13,9 +13,12 @@
 use std::{io, path::Path, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
+use everwire_channel::ChannelName;
+use everwire_wire::Problem;
+use tokio::sync::watch;
 
 use crate::{
-    auth::Authority,
+    auth::{Authority, Caller, not_taken, right_to_read},
     config::{Config, ConfigError, Rules},
     rate::Kind,
 };
@@ -32,7 +35,14 @@ pub(crate) struct Live {
 
 /// The configuration that holds now. Clones are of the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings(Arc<ArcSwap<Live>>);
+pub(crate) struct Settings(Arc<Holds>);
+
+#[derive(Debug)]
+struct Holds {
+    live: ArcSwap<Live>,
+    /// Told when it is replaced.
+    replaced: watch::Sender<()>,
+}
 
 /// A configuration that its holder works with until it looks for a newer one.
 #[derive(Clone, Debug)]
@@ -79,6 +89,18 @@ impl Live {
         }
     }
 
+    /// Who reads a channel by a line that is open, judged anew: with what its credential grants now.
+    ///
+    /// # Errors
+    ///
+    /// Its credential is good no longer, or does not grant it any more, nor do the rules.
+    pub fn judge_reader(&self, caller: &Caller, read: &ChannelName) -> Result<Caller, Problem> {
+        let caller = (self.authority.renew(caller)).map_err(|error| not_taken(&error))?;
+        let (action, name) = right_to_read(read);
+        caller.permit(&self.rules, action, &name)?;
+        Ok(caller)
+    }
+
     /// So many appends a second are taken from one caller of a kind; 0 is any number.
     pub fn appends_per_second_max(&self, kind: Kind) -> u32 {
         let limits = &self.config.limits;
@@ -110,25 +132,34 @@ impl Live {
 impl Settings {
     /// Begins with this.
     pub fn new(live: Live) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(live)))
+        Self(Arc::new(Holds {
+            live: ArcSwap::from_pointee(live),
+            replaced: watch::Sender::new(()),
+        }))
     }
 
     /// What holds now, for one look that does not wait for anything.
     pub fn now(&self) -> Guard<Arc<Live>> {
-        self.0.load()
+        self.0.live.load()
     }
 
     /// What holds now, to work with.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            live: self.0.load_full(),
+            live: self.0.live.load_full(),
             settings: self.clone(),
         }
     }
 
+    /// Tells whenever another one holds, from now on.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.0.replaced.subscribe()
+    }
+
     /// From now on this holds.
     pub fn replace(&self, live: Live) {
-        self.0.store(Arc::new(live));
+        self.0.live.store(Arc::new(live));
+        self.0.replaced.send_replace(());
     }
 }
 
@@ -140,7 +171,7 @@ impl Snapshot {
 
     /// Goes on with what holds now.
     pub fn refresh(&mut self) {
-        self.live = self.settings.0.load_full();
+        self.live = self.settings.0.live.load_full();
     }
 
     /// Where newer ones come from.

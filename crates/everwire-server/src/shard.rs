@@ -20,6 +20,7 @@ mod feed;
 mod held;
 mod inbound;
 mod join;
+mod judge;
 mod line;
 mod net;
 mod outlet;
@@ -201,6 +202,10 @@ pub(crate) struct Shard<N: Net = Kernel> {
     now: Instant,
     now_ms: u64,
     generation: u32,
+    /// The configuration was replaced since the start.
+    is_reloaded: bool,
+    /// Lines that are still to be judged by the configuration that holds.
+    judging: Vec<LineKey>,
     /// While the server stops: the lines that are still to be told.
     draining: Option<Vec<LineKey>>,
     /// Who opened a line of a feed, where a credential was shown.
@@ -251,6 +256,8 @@ impl<N: Net> Shard<N> {
             now: now.instant,
             now_ms: now.unix_ms,
             generation: 0,
+            is_reloaded: false,
+            judging: Vec::new(),
             draining: None,
             credentials: HashMap::new(),
             revoking: None,
@@ -262,9 +269,7 @@ impl<N: Net> Shard<N> {
     /// [`wake_at`](Self::wake_at).
     pub fn turn(&mut self, now: Now, has_events: bool) -> io::Result<bool> {
         self.set_clock(now);
-        if self.shared.live.is_outdated() {
-            self.shared.live.refresh();
-        }
+        self.look_at_settings();
         if has_events || self.has_more_events {
             self.has_more_events = self.read_events()?;
         }
@@ -277,6 +282,7 @@ impl<N: Net> Shard<N> {
         self.go_on_again();
         self.fire_timers();
         self.revoke_some();
+        self.judge_some();
         self.drain_some();
         for key in self.vacant.drain(..) {
             self.lines.remove(key as usize);
@@ -286,6 +292,7 @@ impl<N: Net> Shard<N> {
             || !self.again.is_empty()
             || !self.fired.is_empty()
             || self.is_revoking()
+            || self.is_judging()
             || self.is_draining())
     }
 
@@ -346,7 +353,11 @@ impl<N: Net> Shard<N> {
         for message in mail.drain(..) {
             match message {
                 Mail::Changed(WatchKey(local)) => self.pull(local),
-                Mail::Revoked => self.look_for_revoked(),
+                Mail::Revoked => {
+                    // What it tells of may have come since this turn began.
+                    self.look_at_settings();
+                    self.look_for_revoked();
+                }
                 Mail::Drain => self.drain(),
                 Mail::Open(open) => self.open_remote(*open),
                 Mail::Commands(commands) => self.on_remote_commands(commands),

@@ -7,7 +7,7 @@
 //! ```
 
 mod entries;
-mod revocable;
+mod right;
 mod session;
 mod socket;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
-use self::revocable::Revocable;
+use self::right::Right;
 pub(crate) use self::{
     entries::EntryStream,
     session::SessionStream,
@@ -118,12 +118,12 @@ async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Re
     let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
     let _attendance = request.channel.attend();
     let mut occasion = PollOccasion::Change;
-    let mut revocations = Revocable::new(context, &request.caller);
+    let mut right = Right::new(context, &request.caller, &request.channel);
     loop {
         // Enabled before the look: what changes after the look wakes it.
         let mut changed = std::pin::pin!(request.channel.changed());
         changed.as_mut().enable();
-        if revocations.is_revoked() {
+        if right.check().is_err() {
             // Its client asks again, and is told then.
             occasion = PollOccasion::TimeOut;
         }
@@ -139,7 +139,7 @@ async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Re
         }
         tokio::select! {
             () = changed => {}
-            () = revocations.changed() => {}
+            () = right.changed() => {}
             () = timeout.as_mut() => occasion = PollOccasion::TimeOut,
             () = context.stopping.stopped() => occasion = PollOccasion::TimeOut,
         }

@@ -8,6 +8,7 @@ use common::{
     Site, client_frame,
     issuer::{Issuer, trust_all},
 };
+use everwire_server::{Config, config::Action};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request, Response, StatusCode,
@@ -326,7 +327,38 @@ fn streams_end_when_the_token_that_opened_them_is_taken_back() {
 }
 
 /// Tokens of every issuer, on a server where everybody may do everything.
-fn trust_all_in_dev(config: &mut everwire_server::Config) {
+fn trust_all_in_dev(config: &mut Config) {
     trust_all(config);
     config.dev = true;
+}
+
+#[test]
+fn a_reader_whose_right_a_reload_takes_is_ended() {
+    let mut config = Config::default();
+    let site = Site::with(|start| {
+        start.dev = false;
+        start.channels.anonymous = vec![Action::Read];
+        config = start.clone();
+    });
+    run(&site, async |site| {
+        let mut client = client(site.address).await;
+        let stream = read(&mut client, site.address, "c").await;
+        let poll = tokio::spawn({
+            let (mut client, address) = (client.clone(), site.address);
+            async move {
+                read(&mut client, address, "c?live=long-poll&offset=now")
+                    .await
+                    .status()
+            }
+        });
+        site.until("both are lines", |site| site.metric("everwire_lines") == 2);
+        config.limits.lines_max = 7;
+        let _ = site.server.reloader().reload(config.clone()).unwrap();
+        config.channels.anonymous.clear();
+        let _ = site.server.reloader().reload(config.clone()).unwrap();
+        assert_eq!(text(stream).await, "", "it ends, without an entry");
+        assert_eq!(poll.await.unwrap(), StatusCode::NO_CONTENT);
+        let refused = read(&mut client, site.address, "c").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    });
 }

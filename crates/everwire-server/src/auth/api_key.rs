@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 
-use super::{CredentialError, Known, Who};
+use super::{CredentialError, Known, Proof, Who};
 use crate::config::{ApiKey, ConfigError, Duty, Grant};
 
 /// All API keys.
@@ -16,7 +16,7 @@ use crate::config::{ApiKey, ConfigError, Duty, Grant};
 pub(super) struct ApiKeys(Vec<Key>);
 
 #[derive(Debug)]
-struct Key {
+pub(super) struct Key {
     id: String,
     sha256: [u8; DIGEST_BYTES],
     grants: Vec<Grant>,
@@ -90,12 +90,26 @@ impl ApiKeys {
         let is_it =
             |key: &&Key| key.id == id && verify_slices_are_equal(&key.sha256, &digest).is_ok();
         let key = self.0.iter().find(is_it).ok_or(CredentialError::ApiKey)?;
-        Ok(Known {
-            who: Who::Server(key.id.clone()),
-            grants: key.grants.clone(),
-            can: key.can.clone(),
+        Ok(key.known())
+    }
+
+    /// The key with this digest, for somebody who has shown it before.
+    pub fn by_digest(&self, sha256: &[u8; DIGEST_BYTES]) -> Result<&Key, CredentialError> {
+        let key = self.0.iter().find(|key| key.sha256 == *sha256);
+        key.ok_or(CredentialError::ApiKey)
+    }
+}
+
+impl Key {
+    /// Its holder.
+    pub fn known(&self) -> Known {
+        Known {
+            proof: Proof::ApiKey(self.sha256),
+            who: Who::Server(self.id.clone()),
+            grants: self.grants.clone(),
+            can: self.can.clone(),
             ends_ms: None,
-        })
+        }
     }
 }
 

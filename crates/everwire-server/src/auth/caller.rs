@@ -1,6 +1,6 @@
 //! Who asks, and what that may do.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use everwire_channel::{ChannelName, UserName};
 use everwire_wire::Problem;
@@ -22,6 +22,8 @@ pub enum Caller {
 /// The holder of a credential that was checked.
 #[derive(Debug)]
 pub struct Known {
+    /// By what the credential was found to be good.
+    pub proof: Proof,
     /// Who that is.
     pub who: Who,
     /// What may be done besides what anybody may.
@@ -30,6 +32,28 @@ pub struct Known {
     pub can: Vec<Duty>,
     /// Until when, in Unix milliseconds, with the leeway of clocks; `None` is until it is revoked.
     pub ends_ms: Option<u64>,
+}
+
+/// By what a credential was found to be good, for when other keys hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A key for tokens, by the SHA-256 of what the configuration says of it.
+    Key([u8; 32]),
+    /// A key of a key server, which withdraws it as it likes.
+    KeyServer,
+    /// An API key, by its SHA-256.
+    ApiKey([u8; 32]),
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The digest of a weak secret would be a help to who guesses it.
+        f.write_str(match self {
+            Self::Key(_) => "Key",
+            Self::KeyServer => "KeyServer",
+            Self::ApiKey(_) => "ApiKey",
+        })
+    }
 }
 
 /// Who holds a credential.
@@ -48,6 +72,14 @@ pub enum Who {
     },
     /// A server, by the `id` of its API key.
     Server(String),
+}
+
+/// What has to be permitted to read a channel, and on which name: a presence log is read by who may see who is there.
+pub(crate) fn right_to_read(read: &ChannelName) -> (Action, ChannelName) {
+    match read.presence_of().and_then(|of| ChannelName::new(of).ok()) {
+        None => (Action::Read, read.clone()),
+        Some(of) => (Action::Presence, of),
+    }
 }
 
 impl Caller {

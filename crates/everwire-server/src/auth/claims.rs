@@ -4,7 +4,7 @@ use everwire_channel::UserName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{CredentialError, Known, Who};
+use super::{CredentialError, Known, Proof, Who};
 use crate::config::{Grant, Tokens};
 
 /// The claims that are looked at. Others are ignored (RFC 7519, section 4); one of these that is there twice is refused,
@@ -65,6 +65,7 @@ impl Claims {
         self,
         settings: &Tokens,
         issuer: &str,
+        proof: Proof,
         now_ms: u64,
     ) -> Result<Known, CredentialError> {
         let now_s = now_ms / 1000;
@@ -79,6 +80,7 @@ impl Claims {
             )));
         }
         Ok(Known {
+            proof,
             who: Who::Token {
                 user: self.sub.as_deref().map(user).transpose()?,
                 info: self.info,

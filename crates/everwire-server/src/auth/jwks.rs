@@ -16,7 +16,7 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::token_key::Key;
+use super::{Proof, token_key::Key};
 use crate::config::Algorithm;
 
 /// The keys of a document that tokens can be checked with.
@@ -202,6 +202,7 @@ impl Said<'_> {
             }
         }
         Ok(Key {
+            proof: Proof::KeyServer,
             kid,
             algorithm,
             key: key?,

@@ -25,6 +25,7 @@ pub(crate) fn not_taken(error: &CredentialError) -> Problem {
         | CredentialError::TooEarly { .. }
         | CredentialError::TooLongLived { .. }
         | CredentialError::Revoked
+        | CredentialError::KeyRemoved
         | CredentialError::ApiKey => Problem::new(ProblemKind::BadCredential, detail),
     }
 }

@@ -112,10 +112,11 @@ fn digest_of(token: &str) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Who;
+    use crate::auth::{Proof, Who};
 
     fn known(ends_ms: Option<u64>) -> Known {
         Known {
+            proof: Proof::KeyServer,
             who: Who::Server(String::new()),
             grants: Vec::new(),
             can: Vec::new(),

@@ -189,6 +189,7 @@ mod tests {
 
     fn known(user: &str, id: Option<&str>, issued_s: Option<u64>) -> Known {
         Known {
+            proof: crate::auth::Proof::KeyServer,
             who: Who::Token {
                 user: Some(UserName::new(user).unwrap()),
                 info: None,
@@ -230,6 +231,7 @@ mod tests {
             assert_eq!(list.concerns(&known), expected, "{known:?}");
         }
         let server = Known {
+            proof: crate::auth::Proof::KeyServer,
             who: Who::Server("ada".to_owned()),
             ..known("ada", None, None)
         };

@@ -14,7 +14,7 @@ use std::{borrow::Cow, io, path::Path};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{CredentialError, KeyServers, Known, claims::Claims, token_key::Key};
+use super::{CredentialError, KeyServers, Known, Proof, claims::Claims, token_key::Key};
 use crate::config::{ConfigError, Tokens};
 
 /// The keys that tokens are checked with, and the terms on which they are taken.
@@ -103,8 +103,13 @@ impl TokenKeys {
             ));
         }
         let by = |key: &Key| key.check(&header.alg, message, signature);
-        let issuer = self.issuer_of_key(header.kid.as_deref(), &by)?;
-        Claims::parse(&decode(claims)?)?.check(&self.settings, issuer, now_ms)
+        let (issuer, proof) = self.issuer_of_key(header.kid.as_deref(), &by)?;
+        Claims::parse(&decode(claims)?)?.check(&self.settings, issuer, proof, now_ms)
+    }
+
+    /// Whether this is a key of the configuration.
+    pub fn has_key(&self, digest: [u8; 32]) -> bool {
+        (self.keys.iter()).any(|key| key.proof == Proof::Key(digest))
     }
 
     /// The key servers, for who fetches from them.
@@ -112,17 +117,17 @@ impl TokenKeys {
         &self.servers
     }
 
-    /// Who has to have issued a token, by the key that it is signed with. Two sources may have keys of the same name:
-    /// then the signature tells which it was.
+    /// Who has to have issued a token, by the key that it is signed with, and what proves it good. Two sources may have
+    /// keys of the same name: then the signature tells which it was.
     fn issuer_of_key(
         &self,
         kid: Option<&str>,
         by: &dyn Fn(&Key) -> Result<(), CredentialError>,
-    ) -> Result<&str, CredentialError> {
+    ) -> Result<(&str, Proof), CredentialError> {
         let own_issuer = self.settings.issuer.as_str();
         let mut error = match self.key(kid) {
             Ok(key) => match by(key) {
-                Ok(()) => return Ok(own_issuer),
+                Ok(()) => return Ok((own_issuer, key.proof)),
                 Err(error) => Some(error),
             },
             Err(error) if self.servers.is_empty() => return Err(error),
@@ -131,7 +136,7 @@ impl TokenKeys {
         for (keys, issuer) in self.servers.keys() {
             match keys.find(kid).map(by) {
                 None => {}
-                Some(Ok(())) => return Ok(issuer.unwrap_or(own_issuer)),
+                Some(Ok(())) => return Ok((issuer.unwrap_or(own_issuer), Proof::KeyServer)),
                 Some(Err(wrong)) => error = error.or(Some(wrong)),
             }
         }

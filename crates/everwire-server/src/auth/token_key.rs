@@ -5,15 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest;
 use jsonwebtoken::{Algorithm as Method, DecodingKey, crypto};
 
-use super::CredentialError;
+use super::{CredentialError, Proof};
 use crate::config::{Algorithm, ConfigError, TokenKey};
 
 /// A key that tokens are checked with.
 pub(super) struct Key {
     /// Its name, which tokens give in their header.
     pub kid: Option<String>,
+    /// By what tokens that it has signed are good.
+    pub proof: Proof,
     /// The one algorithm that it is used with.
     pub algorithm: Algorithm,
     pub key: DecodingKey,
@@ -86,6 +89,7 @@ impl Key {
             (algorithm, false) => public_key_of(algorithm, &bytes),
         };
         Ok(Self {
+            proof: Proof::Key(digest_of(said, &bytes)),
             kid: said.kid.clone(),
             algorithm: said.alg,
             key: key.map_err(|problem| ConfigError::value(at(name), problem))?,
@@ -117,6 +121,22 @@ impl fmt::Debug for Key {
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
     }
+}
+
+/// Tells a key from any other that the configuration may have in its place.
+fn digest_of(said: &TokenKey, key: &[u8]) -> [u8; 32] {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    let kid = said.kid.as_deref();
+    for part in [
+        kid.unwrap_or("").as_bytes(),
+        said.alg.name().as_bytes(),
+        key,
+    ] {
+        digest.update(&(part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finish();
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn shared_secret(bytes: &[u8]) -> Result<DecodingKey, String> {

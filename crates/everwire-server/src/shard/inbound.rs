@@ -118,6 +118,7 @@ impl<N: Net> Shard<N> {
 
     /// Takes what a line's peer sent.
     pub(super) fn on_input(&mut self, key: LineKey, bytes: &mut [u8]) {
+        self.judge_at_once(key);
         let second = self.second();
         let Some(line) = self.lines.get_mut(key as usize) else {
             return;

@@ -140,6 +140,7 @@ impl<N: Net> Shard<N> {
         }
         // Taken back after the request was judged: those who were here were looked at.
         self.end_if_revoked(key);
+        self.judge_newcomer(key);
         // Asked for before the order to stop, or let in by a rule that does not know of it.
         if let Some(draining) = &mut self.draining {
             draining.push(key);

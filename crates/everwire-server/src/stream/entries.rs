@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Counted, revocable::Revocable};
+use super::{Counted, right::Right};
 use crate::{
     auth, clock,
     http::Context,
@@ -88,7 +88,7 @@ impl Reader {
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
         let caller = self.entries.caller.clone();
         let left_ms = caller.left_ms(clock::unix_ms());
-        let mut revocations = Revocable::new(context, &caller);
+        let mut right = Right::new(context, &caller, &self.entries.channel);
         let expires_at = left_ms.map(|left_ms| Instant::now() + Duration::from_millis(left_ms));
         let has_expired = || expires_at.is_some_and(|at| at <= Instant::now());
         let mut expiry = std::pin::pin!(async {
@@ -108,8 +108,8 @@ impl Reader {
             if has_expired() {
                 return self.expire(context, sender, &auth::has_ended()).await;
             }
-            if revocations.is_revoked() {
-                return self.expire(context, sender, &auth::was_revoked()).await;
+            if let Err(problem) = right.check() {
+                return self.expire(context, sender, &problem).await;
             }
             match self.step(&context.shared.metrics) {
                 Step::Bytes(bytes) => {
@@ -133,7 +133,7 @@ impl Reader {
                 () = tokio::time::sleep(heartbeat) => heartbeat_due = true,
                 () = lifetime.as_mut() => {}
                 () = expiry.as_mut() => continue,
-                () = revocations.changed() => continue,
+                () = right.changed() => continue,
                 () = context.stopping.stopped() => {}
                 () = sender.closed() => return,
             }

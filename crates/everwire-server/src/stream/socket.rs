@@ -19,7 +19,8 @@ use tokio::{
 
 use super::{Counted, entries::Reader};
 use crate::{
-    auth::Caller, clock, http::Context, hub::Channel, publish, rate::Account, shard::Wire,
+    auth::Caller, clock, config::Action, http::Context, hub::Channel, publish, rate::Account,
+    shard::Wire,
 };
 
 /// Serves one WebSocket until it ends.
@@ -58,7 +59,7 @@ pub(super) async fn serve(
             let mut reader = Reader::new(entries);
             tokio::select! {
                 () = reader.drive(&context, opening, &sender) => {}
-                () = read_messages(&context, read, &rules, inbound, &sender) => {}
+                () = read_messages(context.clone(), read, &rules, inbound, &sender) => {}
             }
         }
         Wire::Echo { deflate } => {
@@ -70,7 +71,7 @@ pub(super) async fn serve(
             };
             let echo = Peer::Echo(Deflaters::default());
             let stops = tokio::select! {
-                () = read_messages(&context, read, &rules, echo, &sender) => false,
+                () = read_messages(context.clone(), read, &rules, echo, &sender) => false,
                 () = context.stopping.stopped() => true,
             };
             if stops {
@@ -131,7 +132,8 @@ pub(super) async fn write_whole(
 }
 
 async fn read_messages(
-    context: &Context,
+    // With the configuration that holds when a message comes.
+    mut context: Context,
     mut read: ReadHalf<TokioIo<Upgraded>>,
     rules: &Rules,
     mut peer: Peer,
@@ -152,7 +154,7 @@ async fn read_messages(
         let outcome =
             inbound.handle_bytes(rules, &mut scratch, &mut bytes, &mut |event| match event {
                 Event::Message(kind, payload) if !ends => {
-                    ends = on_message(context, &mut peer, rules, kind, payload, &mut replies);
+                    ends = on_message(&mut context, &mut peer, rules, kind, payload, &mut replies);
                 }
                 Event::Message(..) | Event::Pong(_) => {}
                 Event::Ping(payload) => encode_pong(payload, &mut replies),
@@ -180,7 +182,7 @@ async fn read_messages(
 
 /// Answers one message. True if the line ends with it.
 fn on_message(
-    context: &Context,
+    context: &mut Context,
     peer: &mut Peer,
     rules: &Rules,
     kind: MessageKind,
@@ -207,6 +209,14 @@ fn on_message(
             caller,
             account,
         } => {
+            if context.shared.live.is_outdated() {
+                context.shared.live.refresh();
+                let live = &context.shared.live;
+                let caller = live.authority.renew(caller);
+                *may_publish &= caller.is_ok_and(|caller| {
+                    caller.permits(&live.rules, Action::Publish, channel.name())
+                });
+            }
             let now_ms = clock::unix_ms();
             let publisher = context.shared.publisher(*account, now_ms);
             let may_publish = *may_publish && !caller.has_ended(now_ms);

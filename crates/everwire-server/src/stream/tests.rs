@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    auth::{Caller, Known, Who},
+    auth::{Caller, Known, Proof, Who},
     census::Stay,
     clock::Now,
     config::Config,
@@ -217,6 +217,7 @@ async fn a_stream_ends_with_the_credential_that_opened_it() {
     let channel = channel(&context);
     let mut entries = entries(&channel, Framing::Ndjson(Transfer::Bare));
     entries.caller = Caller::known(Known {
+        proof: Proof::KeyServer,
         who: Who::Server(String::new()),
         grants: Vec::new(),
         can: Vec::new(),

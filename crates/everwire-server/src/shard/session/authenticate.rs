@@ -8,7 +8,10 @@ use super::{
     super::{LineKey, Net, Shard},
     Speech,
 };
-use crate::{auth::Caller, clock::Now, config::Action};
+use crate::{
+    auth::{Caller, right_to_read},
+    clock::Now,
+};
 
 impl<N: Net> Shard<N> {
     /// Has a session go on with another credential. `notices` tell what it may not read any more.
@@ -76,7 +79,7 @@ impl<N: Net> Shard<N> {
 
     /// Ends what a session reads and may not read any more. Who reads a channel with its members asked for both at
     /// once, and loses both at once.
-    fn revoke(&mut self, key: LineKey, notices: &mut BytesMut) {
+    pub(in super::super) fn revoke(&mut self, key: LineKey, notices: &mut BytesMut) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -89,21 +92,17 @@ impl<N: Net> Shard<N> {
         });
         let names: Vec<ChannelName> = names.collect();
         for read in names {
-            let of = read.presence_of().and_then(|of| ChannelName::new(of).ok());
-            let (action, name) = match &of {
-                None => (Action::Read, &read),
-                Some(of) => (Action::Presence, of),
-            };
+            let (action, name) = right_to_read(&read);
             // What it has left by itself, or lost a moment ago, it is not told of.
-            if let Err(problem) = self.permit(key, action, name)
+            if let Err(problem) = self.permit(key, action, &name)
                 && self.feed_of_session(key, &read).is_some()
             {
-                if self.unsubscribe(key, name).is_err() {
-                    self.leave_presence(key, name);
+                if self.unsubscribe(key, &name).is_err() {
+                    self.leave_presence(key, &name);
                 }
                 let bytes_max = 64 + 6 * (name.as_str().len() + problem.detail.len());
                 carrier.plain(bytes_max, notices, |out| {
-                    encode_revoked(name, &problem.detail, out);
+                    encode_revoked(&name, &problem.detail, out);
                 });
             }
         }

@@ -18,7 +18,7 @@ use super::{
     Speech, Wish,
 };
 use crate::{
-    auth::{Caller, has_ended},
+    auth::{Caller, has_ended, not_taken},
     config::Action,
     http::{gap_problem, start_at},
     hub::Occasion,
@@ -286,6 +286,11 @@ impl<N: Net> Shard<N> {
     ) -> Result<(), Problem> {
         let caller = self.session(key).map(|session| &session.caller);
         let caller = caller.unwrap_or(&Caller::Anybody);
+        if self.is_reloaded {
+            // It may be on its way out, in the middle of an entry.
+            let good = self.shared.live.authority.check(caller);
+            good.map_err(|error| not_taken(&error))?;
+        }
         match caller.has_ended(self.now_ms) {
             true => Err(has_ended()),
             false => caller.permit(&self.shared.live.rules, action, name),

@@ -56,6 +56,7 @@ impl<N: Net> Shard<N> {
         let outlet = Outlet::Pipe(PipeEnd(pipe));
         self.seat_session(key, outlet, BytesMut::from(opening), request);
         self.end_if_revoked(key);
+        self.judge_newcomer(key);
         if let Some(draining) = &mut self.draining {
             draining.push(key);
         }
@@ -68,6 +69,9 @@ impl<N: Net> Shard<N> {
             answer,
         } = commands;
         let key = self.remotes.get(&session).copied();
+        if let Some(key) = key {
+            self.judge_at_once(key);
+        }
         let Some(key) = key.filter(|key| self.session(*key).is_some()) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::*;
-use crate::auth::{Known, Who};
+use crate::auth::{Known, Proof, Who};
 
 /// A reader starts after all that was published, and the tail, which takes a megabyte at a time, is not there yet.
 #[test]
@@ -211,6 +211,7 @@ fn a_slow_line_ends_after_the_entry_that_it_was_inside_of() {
 /// A caller whose credential ends then, in Unix milliseconds.
 fn caller_until(ends_ms: Option<u64>) -> Caller {
     Caller::known(Known {
+        proof: Proof::KeyServer,
         who: Who::Server("a".to_owned()),
         grants: Vec::new(),
         can: Vec::new(),

@@ -4,13 +4,14 @@ use everwire_channel::UserName;
 
 use super::*;
 use crate::{
-    auth::{Known, Who},
+    auth::{Known, Proof, Who},
     config::Revoked,
 };
 
 /// Somebody with a token of this name.
 fn holder(id: &str) -> Caller {
     Caller::known(Known {
+        proof: Proof::KeyServer,
         who: Who::Token {
             user: Some(UserName::new("ada").unwrap()),
             info: None,

@@ -1,0 +1,130 @@
+//! Judging open lines anew: other rules or keys hold than those that they were let in by.
+
+use bytes::BytesMut;
+
+use super::{
+    LineKey, Net, Role, SLICE, Seat, Shard,
+    session::{Session, Speech},
+};
+use crate::{
+    auth::{self, Caller},
+    config::Action,
+};
+
+/// What a line is judged by.
+enum Judged {
+    /// A line of one channel, or a poll.
+    Reader { channel: u32, caller: Caller },
+    /// A session, each of whose channels is judged.
+    Session(Caller),
+}
+
+impl<N: Net> Shard<N> {
+    /// Goes on with the configuration that holds now.
+    pub(super) fn look_at_settings(&mut self) {
+        if self.shared.live.is_outdated() {
+            self.shared.live.refresh();
+            self.is_reloaded = true;
+            self.judging = self.lines.iter().map(|(key, _)| key as LineKey).collect();
+        }
+    }
+
+    /// A line that has just come may have been let in by a configuration that holds no longer.
+    pub(super) fn judge_newcomer(&mut self, key: LineKey) {
+        if self.is_reloaded {
+            self.judging.push(key);
+        }
+    }
+
+    /// Whether lines are left to be judged.
+    pub(super) fn is_judging(&self) -> bool {
+        !self.judging.is_empty()
+    }
+
+    /// Judges the next lines. A million at once would hold up all others.
+    pub(super) fn judge_some(&mut self) {
+        for _ in 0..SLICE {
+            let Some(key) = self.judging.pop() else {
+                return;
+            };
+            if let Some(judged) = self.judged(key) {
+                self.judge(key, judged);
+            }
+        }
+    }
+
+    /// Judges a line that does something before its turn to be judged has come: what it asks for is not granted by what
+    /// held before.
+    pub(super) fn judge_at_once(&mut self, key: LineKey) {
+        if self.is_judging()
+            && let Some(judged) = self.judged(key)
+        {
+            self.judge(key, judged);
+        }
+    }
+
+    fn judged(&self, key: LineKey) -> Option<Judged> {
+        let line = self.lines.get(key as usize)?;
+        let reader = |channel| {
+            let known = self.credentials.get(&key).cloned();
+            let caller = known.map_or(Caller::Anybody, Caller::Known);
+            Some(Judged::Reader { channel, caller })
+        };
+        match &line.seat {
+            Seat::Feed { feed, .. } => reader(self.feeds[*feed as usize].local),
+            Seat::Session(session) => match session.speech {
+                Speech::Messages(_) => Some(Judged::Session(session.caller.clone())),
+                Speech::Plain(_) => Some(Judged::Reader {
+                    channel: self.only_channel(session)?,
+                    caller: session.caller.clone(),
+                }),
+            },
+            Seat::Alone(alone) => match &alone.role {
+                Role::Poll(poll) => Some(Judged::Reader {
+                    channel: poll.local,
+                    caller: poll.request.caller.clone(),
+                }),
+                Role::Answering { .. } | Role::Echo | Role::Lingering => None,
+            },
+            Seat::Vacant => None,
+        }
+    }
+
+    /// The channel of a line that reads one as a session does.
+    fn only_channel(&self, session: &Session<N::Socket>) -> Option<u32> {
+        let read = session.subscriptions.first()?;
+        Some(self.feeds[read.feed as usize].local)
+    }
+
+    fn judge(&mut self, key: LineKey, judged: Judged) {
+        match judged {
+            Judged::Reader { channel, caller } => {
+                let name = self.locals[channel as usize].channel.name().clone();
+                match self.shared.live.judge_reader(&caller, &name) {
+                    Ok(caller) => {
+                        let rules = &self.shared.live.rules;
+                        let may_publish = caller.permits(rules, Action::Publish, &name);
+                        self.lines[key as usize].rights.publish &= may_publish;
+                        if let Seat::Feed { .. } = self.lines[key as usize].seat {
+                            self.remember_caller(key, &caller);
+                        }
+                    }
+                    Err(problem) => self.end_right(key, &problem),
+                }
+            }
+            Judged::Session(caller) => match self.shared.live.authority.renew(&caller) {
+                Ok(caller) => {
+                    if let Some(session) = self.session_mut(key) {
+                        session.caller = caller;
+                    }
+                    let mut notices = BytesMut::new();
+                    self.revoke(key, &mut notices);
+                    if !notices.is_empty() {
+                        self.reply(key, &notices);
+                    }
+                }
+                Err(error) => self.end_right(key, &auth::not_taken(&error)),
+            },
+        }
+    }
+}

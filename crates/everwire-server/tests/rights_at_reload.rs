@@ -1,0 +1,223 @@
+//! What a reload takes from callers, it takes from lines that are open; the others read on.
+
+mod common;
+
+use common::{
+    CARRIERS, Carrier, Frame, Peer, Session, Site, client_frame,
+    issuer::{ISSUERS, Issuer},
+};
+use everwire_server::{
+    Config,
+    config::{Action, ApiKey, Grant, Rule},
+};
+use serde_json::json;
+
+/// An API key, and what the server keeps of it.
+const KEY: &str = "ewk_wallet_e171d879915e8ff2a01f6acc22ded581a4017b77211547fa0a9ff6394285553d";
+const KEY_SHA256: &str = "f42f9f4fa1a966beacc8579c5c55a7421c812164b099428ed7a1968b9ba3f961";
+
+/// What a reload takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    TokenKey,
+    ApiKey,
+    GrantOfApiKey,
+    RightOfAnybody,
+}
+
+const ALL: [Taken; 4] = [
+    Taken::TokenKey,
+    Taken::ApiKey,
+    Taken::GrantOfApiKey,
+    Taken::RightOfAnybody,
+];
+
+impl Taken {
+    /// What the caller shows that is deprived.
+    fn query(self) -> String {
+        match self {
+            Self::TokenKey => format!("?token={}", token(Issuer::shared())),
+            Self::ApiKey | Self::GrantOfApiKey => format!("?token={KEY}"),
+            Self::RightOfAnybody => String::new(),
+        }
+    }
+
+    fn take_from(self, config: &mut Config) {
+        match self {
+            Self::TokenKey => drop(config.tokens.keys.remove(0)),
+            Self::ApiKey => config.keys.clear(),
+            Self::GrantOfApiKey => config.keys[0].channels[0].can = vec![Action::Publish],
+            Self::RightOfAnybody => config.rules.clear(),
+        }
+    }
+
+    /// How a WebSocket on a channel is closed.
+    fn close_code(self) -> u16 {
+        match self {
+            Self::GrantOfApiKey => 4403,
+            Self::TokenKey | Self::ApiKey | Self::RightOfAnybody => 4401,
+        }
+    }
+}
+
+fn token(issuer: &Issuer) -> String {
+    let may = json!([{"match": "c", "can": ["read", "publish", "presence"]}]);
+    issuer.token(json!({"sub": issuer.kid, "channels": may}))
+}
+
+/// The one whose rights stay.
+fn stays() -> &'static Issuer {
+    &ISSUERS[3]
+}
+
+fn site() -> (Site, Config) {
+    let mut running = Config::default();
+    let site = Site::with(|config| {
+        config.dev = false;
+        config.threads = 2;
+        config.tokens.keys = [Issuer::shared(), stays()].map(Issuer::key).into();
+        config.keys = vec![ApiKey {
+            id: "wallet".to_owned(),
+            sha256: KEY_SHA256.to_owned(),
+            can: Vec::new(),
+            channels: vec![Grant {
+                pattern: "c".parse().unwrap(),
+                can: vec![Action::Read, Action::Publish],
+            }],
+        }];
+        let open = json!({"match": "open", "anonymous": ["read"]});
+        let rule: Rule = serde_json::from_value(open).unwrap();
+        config.rules = vec![rule];
+        running = config.clone();
+    });
+    (site, running)
+}
+
+/// The channel that a caller may read until something is taken away.
+fn channel(taken: Taken) -> &'static str {
+    match taken {
+        Taken::RightOfAnybody => "open",
+        Taken::TokenKey | Taken::ApiKey | Taken::GrantOfApiKey => "c",
+    }
+}
+
+fn reload(site: &Site, taken: Taken, mut config: Config) {
+    taken.take_from(&mut config);
+    let _ = site.server.reloader().reload(config).unwrap();
+}
+
+fn publish(site: &Site, text: &str) {
+    let token = token(stays());
+    let length = text.len();
+    let said = site.ask(&format!(
+        "POST /channels/c?token={token} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{text}"
+    ));
+    assert_eq!(said.status, 204, "{}", said.text());
+}
+
+#[test]
+fn a_line_ends_whose_caller_may_not_read_any_more_and_the_others_read_on() {
+    type Open = fn(&Site, &str, &str) -> Peer;
+    type Ends = fn(&mut Peer, Taken);
+    let wires: [(&str, Open, Ends); 4] = [
+        (
+            "websocket",
+            |site, name, query| site.websocket(name, query),
+            |peer, taken| assert_eq!(peer.frame(), Frame::Close(taken.close_code()), "{taken:?}"),
+        ),
+        (
+            "websocket without its own",
+            |site, name, query| {
+                let sign = if query.is_empty() { '?' } else { '&' };
+                site.websocket(name, &format!("{query}{sign}publisher=a"))
+            },
+            |peer, taken| assert_eq!(peer.frame(), Frame::Close(taken.close_code()), "{taken:?}"),
+        ),
+        (
+            "ndjson",
+            |site, name, query| site.stream(name, query, "application/x-ndjson"),
+            |peer, taken| assert_eq!(peer.chunk(), b"", "{taken:?}"),
+        ),
+        (
+            "long poll",
+            |site, name, query| {
+                let sign = if query.is_empty() { '?' } else { '&' };
+                let mut peer = site.connect();
+                peer.send(format!(
+                    "GET /channels/{name}{query}{sign}live=long-poll&offset=now HTTP/1.1\r\nHost: x\r\n\r\n"
+                ));
+                peer
+            },
+            |peer, taken| {
+                assert_eq!(peer.response().status, 204, "{taken:?}");
+            },
+        ),
+    ];
+    for (wire, open, ends) in wires {
+        for taken in ALL {
+            let (site, config) = site();
+            let mut deprived = open(&site, channel(taken), &taken.query());
+            let mut reads_on = site.websocket("c", &format!("?token={}", token(stays())));
+            site.until("both are lines", |site| site.metric("everwire_lines") == 2);
+            reload(&site, taken, config);
+            ends(&mut deprived, taken);
+            publish(&site, "1");
+            assert_eq!(reads_on.text(), "1", "{wire}, {taken:?}");
+        }
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_key_and_loses_what_it_may_not_read_any_more() {
+    for carrier in CARRIERS {
+        for taken in [Taken::GrantOfApiKey, Taken::RightOfAnybody] {
+            let (site, config) = site();
+            let mut session = Session::open(&site, carrier, &taken.query());
+            let subscribe = json!({"id": 1, "op": "subscribe", "channel": channel(taken)});
+            session.ok(subscribe.clone());
+            reload(&site, taken, config.clone());
+            let revoked = session.event();
+            let (ev, name) = (&revoked["ev"], &revoked["channel"]);
+            assert_eq!(
+                (ev, name),
+                (&json!("revoked"), &json!(channel(taken))),
+                "{carrier:?}"
+            );
+            assert!(session.ask(subscribe.clone())["error"].is_object());
+            let _ = site.server.reloader().reload(config).unwrap();
+            session.ok(subscribe);
+        }
+    }
+    let (site, config) = site();
+    let mut session = Session::open(&site, Carrier::WebSocket, &Taken::TokenKey.query());
+    session.ok(json!({"id": 1, "op": "subscribe", "channel": "c"}));
+    reload(&site, Taken::TokenKey, config);
+    assert_eq!(session.peer.frame(), Frame::Close(4401));
+}
+
+#[test]
+fn a_websocket_that_may_read_on_may_lose_the_right_to_publish() {
+    let (site, mut config) = site();
+    let mut socket = site.websocket("c", &format!("?token={KEY}"));
+    socket.send(client_frame(0x81, b"[1]"));
+    assert_eq!(socket.text(), "[1]");
+    config.keys[0].channels[0].can = vec![Action::Read];
+    let _ = site.server.reloader().reload(config).unwrap();
+    publish(&site, "2");
+    assert_eq!(socket.text(), "2", "it reads on");
+    socket.send(client_frame(0x81, b"[3]"));
+    assert_eq!(socket.frame(), Frame::Close(4403));
+}
+
+/// Grants that a token carries are its own; a reload that leaves its key changes nothing for it.
+#[test]
+fn who_is_let_in_as_before_notices_nothing() {
+    let (site, mut config) = site();
+    let mut session = Session::open(&site, Carrier::WebSocket, &Taken::TokenKey.query());
+    session.ok(json!({"id": 1, "op": "subscribe", "channel": "c"}));
+    config.limits.lines_max = 7;
+    config.keys.clear();
+    let _ = site.server.reloader().reload(config).unwrap();
+    publish(&site, "1");
+    assert_eq!(session.entry(), ("c".to_owned(), json!(1)));
+}
