@@ -1,9 +1,12 @@
 // The server gets its certificate by itself, from an authority that truly looks whether the names lead to it.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { X509Certificate } from "node:crypto";
+import { binary } from "../server.mjs";
 import { authority, EXTERNAL } from "./pebble.mjs";
 import { site } from "./site.mjs";
 
@@ -230,6 +233,48 @@ describe("an authority", { concurrency: 2 }, () => {
     const server = await place.start(ca, { domains: ["live.example.org"], acme });
     await server.metric(ISSUED);
     assert.ok(!server.output().includes(EXTERNAL.hmac));
+  });
+});
+
+describe("by TLS itself", { concurrency: 2 }, () => {
+  test("names are verified, and clients see what was issued", async (t) => {
+    const { place, ca } = await both(t);
+    const acme = { challenge: "tls-alpn-01" };
+    const server = await place.start(ca, { domains: ["live.example.org", "127.0.0.1"], acme, tls: "only" });
+    await server.logged("a certificate was issued");
+    const root = `${ca.caFile}.root`;
+    writeFileSync(root, await ca.root());
+    const curl = (host, ...more) =>
+      execFileSync("curl", ["-s", "-f", "--cacert", root, "--connect-to", `${host}:443:127.0.0.1:${place.port}`, ...more,
+        `https://${host}/healthz`], { encoding: "utf8" });
+    assert.equal(curl("live.example.org"), "ok\n");
+    assert.equal(curl("live.example.org", "--http1.1"), "ok\n");
+    // Who asks by address names no host (RFC 6066, section 3), and is shown it all the same.
+    assert.equal(curl("127.0.0.1"), "ok\n");
+    // It answers in clear text that it speaks TLS, and so it is well.
+    const env = { PATH: process.env.PATH, EVERWIRE_LISTEN: `127.0.0.1:${place.port}` };
+    execFileSync(binary(), ["health"], { env });
+  });
+
+  test("handshakes fail until there is a certificate, and then they do not", async (t) => {
+    const place = await site(t);
+    const ca = await authority(t, { port: place.port });
+    const options = { domains: ["live.example.org"], acme: { challenge: "tls-alpn-01" }, tls: "both" };
+    const server = await place.start(ca, options);
+    await server.logged("there is no certificate yet; TLS handshakes fail until the authority has issued one");
+    const shown = () =>
+      new Promise((done) => {
+        const socket = connectTls({ port: place.port, host: "127.0.0.1", servername: "live.example.org", rejectUnauthorized: false });
+        socket.on("secureConnect", () => (done(socket.getPeerX509Certificate().fingerprint256), socket.destroy()));
+        socket.on("error", (error) => done(error.code));
+      });
+    assert.match(await shown(), /^ERR_SSL_.*ALERT/);
+    assert.equal(Number(await server.metric('tls_handshakes_failed_total{reason="no_certificate"}')), 1);
+    await server.stop();
+    await ca.start();
+    const next = await place.start(ca, options);
+    await next.metric(ISSUED);
+    assert.equal(await shown(), place.certificate().fingerprint256);
   });
 });
 

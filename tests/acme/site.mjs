@@ -19,18 +19,20 @@ export async function site(t) {
   return {
     /** Where it listens. */
     port,
-    /** Starts the server with further settings of `[acme]`, on a clock that is so many days ahead. */
-    async start(authority, { domains, acme = {}, daysAhead = 0 }) {
+    /** Starts the server with further settings of `[acme]`, in a mode of TLS, on a clock that is so many days ahead. */
+    async start(authority, { domains, acme = {}, tls = "both", daysAhead = 0 }) {
       const settings = { domains, storage, challenge: "http-01", directory: authority.directory, ...acme };
       const lines = Object.entries(settings).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
-      const config = `[outbound]\nca_file = ${JSON.stringify(authority.caFile)}\n[acme]\n${lines.join("\n")}\n`;
+      const config = `[tls]\nmode = "${tls}"\n[outbound]\nca_file = ${JSON.stringify(authority.caFile)}\n[acme]\n${lines.join("\n")}\n`;
       const env = daysAhead ? { LD_PRELOAD: fakeClock(), FAKETIME: `+${daysAhead}d`, FAKETIME_DONT_FAKE_MONOTONIC: "1" } : {};
       const server = await startServer({ config, dev: false, listen: `127.0.0.1:${port}`, env });
       running.push(server);
       return {
         ...server,
+        /** In clear text, which `both` takes too. */
+        url: `http://${server.host}`,
         /** Resolves with a metric once it is more than 0. */
-        metric: (name) => metric(server, name),
+        metric: (name) => metric(server.host, name),
         /** The line of the log with this message, once it is there. */
         logged: (message) => logged(server, message),
       };
@@ -57,9 +59,9 @@ function fakeClock() {
   return roots.find(existsSync) ?? "/usr/lib/faketime/libfaketime.so.1";
 }
 
-async function metric(server, name) {
+async function metric(host, name) {
   for (;;) {
-    const text = await (await fetch(`${server.url}/metrics`)).text();
+    const text = await (await fetch(`http://${host}/metrics`)).text();
     const line = text.split("\n").find((line) => line.startsWith(`everwire_${name} `));
     if (Number(line?.split(" ")[1]) > 0) return Number(line.split(" ")[1]);
     await new Promise((passed) => setTimeout(passed, 20));

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     ConfigError,
     document::{Documented, SettingDoc},
-    tree::settings,
+    tls::{ClientAuth, TlsMode},
+    tree::{Tls, settings},
 };
 
 settings! {
@@ -172,7 +173,7 @@ impl Acme {
     }
 
     /// Finds what makes no sense.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, tls: &Tls) -> Result<(), ConfigError> {
         let value =
             |setting: &'static str, problem: String| Err(ConfigError::value(setting, problem));
         if !self.is_on() {
@@ -218,6 +219,27 @@ impl Acme {
                     .to_owned(),
             );
         }
+        match (self.challenge, tls.mode, tls.client_auth) {
+            (_, TlsMode::Off, _) => value(
+                "acme.domains",
+                "names domains, and tls.mode is off, so nobody would be shown their certificate; set tls.mode to `only`, \
+                 or to `both`"
+                    .to_owned(),
+            ),
+            (Challenge::Http01, TlsMode::Only, _) => value(
+                "acme.challenge",
+                "is `http-01`, which is asked in clear text, and tls.mode is `only`; set that to `both`, or take \
+                 `tls-alpn-01`"
+                    .to_owned(),
+            ),
+            (Challenge::TlsAlpn01, _, ClientAuth::Required) => value(
+                "acme.challenge",
+                "is `tls-alpn-01`, for which an authority connects without a certificate of its own, and \
+                 tls.client_auth is `required`; take `http-01`, or set that to `optional`"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }?;
         let has_kid = !self.external_account_kid.is_empty();
         if has_kid == self.external_account_hmac_file.as_os_str().is_empty() {
             return value(
@@ -300,8 +322,24 @@ mod tests {
                 "go together",
             ),
             ("challenge = \"dns-01\"", "unknown variant `dns-01`"),
+            (
+                "domains = [\"a.example\"]\n[tls]\nmode = \"off\"",
+                "`acme.domains` names domains, and tls.mode is off",
+            ),
+            (
+                "domains = [\"a.example\"]\nchallenge = \"http-01\"\n[tls]\nmode = \"only\"",
+                "`acme.challenge` is `http-01`, which is asked in clear text",
+            ),
+            (
+                "domains = [\"a.example\"]\n[tls]\nmode = \"only\"\nclient_auth = \"required\"\nclient_ca_file = \"x\"",
+                "`acme.challenge` is `tls-alpn-01`, for which an authority connects without",
+            ),
         ] {
-            let error = Config::from_toml(&format!("[acme]\n{text}\n"))
+            let tls = match text.contains("[tls]") {
+                true => "",
+                false => "[tls]\nmode = \"both\"\n",
+            };
+            let error = Config::from_toml(&format!("[acme]\n{text}\n{tls}"))
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(expected), "{text:?} gave {error:?}");
@@ -312,7 +350,10 @@ mod tests {
     fn no_more_names_than_go_into_one_certificate() {
         let names = |count: usize| {
             let names: Vec<String> = (0..count).map(|n| format!("\"n{n}.example\"")).collect();
-            Config::from_toml(&format!("[acme]\ndomains = [{}]\n", names.join(",")))
+            let names = names.join(",");
+            Config::from_toml(&format!(
+                "[acme]\ndomains = [{names}]\n[tls]\nmode = \"only\"\n"
+            ))
         };
         assert!(names(DOMAINS_MAX).is_ok());
         let error = names(DOMAINS_MAX + 1).unwrap_err().to_string();

@@ -501,7 +501,7 @@ impl Config {
                 "must be at least 1".to_owned(),
             );
         }
-        self.acme.check()?;
+        self.acme.check(&self.tls)?;
         self.tls.check()?;
         let is_shown = !self.tls.certificates.is_empty() || !self.acme.domains.is_empty();
         if self.tls.mode != TlsMode::Off && !is_shown && !self.dev {
