@@ -431,7 +431,7 @@ describe("the page itself", SIDE_BY_SIDE, () => {
     assert.equal(ran, undefined);
     const answer = await fetch(`${server.url}/`);
     const policy = answer.headers.get("content-security-policy");
-    for (const part of ["default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]) {
+    for (const part of ["default-src 'none'", "script-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]) {
       assert.ok(policy.includes(part), `${part} in ${policy}`);
     }
     assert.ok(!/unsafe|data:|\*/.test(policy), policy);

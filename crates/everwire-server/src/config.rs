@@ -15,6 +15,7 @@ mod acme;
 mod credential;
 mod document;
 mod fixed;
+mod metrics_access;
 mod network;
 mod place;
 mod proxy;
@@ -27,6 +28,7 @@ mod url;
 pub use acme::{Acme, Challenge, Domain};
 pub use credential::{Algorithm, ApiKey, Duty, Grant, Jwks, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
+pub use metrics_access::MetricsAccess;
 pub use network::Network;
 pub use proxy::{ProxyFields, ProxyProtocol};
 pub use revoked::Revoked;
@@ -34,8 +36,8 @@ pub(crate) use revoked::Said as RevokedSaid;
 pub use rule::{Action, Create, Rule, Rules};
 pub use tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion};
 pub use tree::{
-    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
-    Tls, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
+    SessionLimits, Stop, Tls, Tokens,
 };
 pub use url::Url;
 

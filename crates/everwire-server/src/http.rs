@@ -34,6 +34,7 @@ mod revocations;
 mod scheme;
 mod target;
 mod unparsed;
+mod visit;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -49,6 +50,7 @@ use self::{
     answer::{problem_response, too_many_lines},
     origin::Origin,
     target::{Dialect, Target},
+    visit::{EVERWIRE_REQUEST_ID, RequestId, Visit},
 };
 pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem, scheme::Scheme};
 use crate::{
@@ -121,19 +123,43 @@ impl Context {
     pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Reply {
         let (mut parts, content) = request.into_parts();
         name_host(&mut parts);
-        let origin = Origin::of(&parts.headers, client, &self.shared.live.config);
+        let config = &self.shared.live.config;
+        let origin = Origin::of(&parts.headers, client, config);
+        // Who logs nothing pays for no name, unless somebody will ask about the request.
+        let visit = (config.logs.requests).then(|| Visit::begin(&parts, client));
         let reply = self.route(&parts, content, client, &origin).await;
         let mut reply = match reply {
             Ok(reply) => reply,
             Err(problem) => {
                 self.shared.metrics.refused(&problem);
                 let mut response = problem_response(&problem);
+                if visit.is_none() {
+                    let id = RequestId::of(&parts.headers, client);
+                    tracing::debug!(request = %id, problem = problem.kind.name(), "a request was refused");
+                    response
+                        .headers_mut()
+                        .insert(EVERWIRE_REQUEST_ID, id.to_value());
+                }
                 if is_easily_misread(&parts) {
                     end_connection(response.headers_mut());
                 }
                 Reply::Response(response)
             }
         };
+        if let Some(visit) = &visit {
+            let (headers, status, bytes) = match &mut reply {
+                Reply::Response(response) => {
+                    let (status, bytes) = (response.status(), response.body().len());
+                    (response.headers_mut(), status, Some(bytes))
+                }
+                Reply::Line(line) => {
+                    let status = line.response.status();
+                    (line.response.headers_mut(), status, None)
+                }
+            };
+            headers.insert(EVERWIRE_REQUEST_ID, visit.id().to_value());
+            visit.end(status, bytes);
+        }
         let hsts_s = self.shared.live.config.tls.hsts_s;
         match &mut reply {
             Reply::Response(response) => {
@@ -223,7 +249,11 @@ impl Context {
                 }
                 Ok(Reply::Response(match target {
                     Target::Ready => operations::ready(&self.stopping),
-                    Target::Metrics => operations::metrics(&self.shared),
+                    Target::Metrics => {
+                        let asker = self.asker(parts, origin, client).await?;
+                        operations::check_access(&self.shared.live, parts, &asker)?;
+                        operations::metrics(&self.shared)
+                    }
                     Target::AcmeChallenge(token) => {
                         operations::acme_challenge(&self.challenges, token)?
                     }

@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub address: IpAddr,
     /// By which scheme the connection takes requests; a proxy may have been asked by another.
     pub scheme: Scheme,
+    /// Whether a trusted proxy passes its requests on.
+    pub is_passed_on: bool,
     /// What its proxy says of the request as the client sent it; nothing where nobody is trusted to.
     pub said: Option<Box<Said>>,
 }
@@ -38,6 +40,7 @@ impl Client {
         Self {
             address,
             scheme,
+            is_passed_on: false,
             said: None,
         }
     }
@@ -57,6 +60,7 @@ impl Client {
         let client = Self {
             address,
             scheme,
+            is_passed_on: true,
             said,
         };
         (client, malformed)

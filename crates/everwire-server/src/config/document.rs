@@ -7,8 +7,8 @@ use toml::{Table, Value};
 
 use super::acme::Acme;
 use super::tree::{
-    Channels, Config, Echo, Events, Http, Limits, Outbound, Presence, Reload, SessionLimits, Stop,
-    Tls, Tokens,
+    Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
+    SessionLimits, Stop, Tls, Tokens,
 };
 
 /// The comment of one field.
@@ -386,6 +386,8 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "presence" => Some(Presence::DOCS),
         "events" => Some(Events::DOCS),
         "acme" => Some(Acme::DOCS),
+        "logs" => Some(Logs::DOCS),
+        "metrics" => Some(Metrics::DOCS),
         "reload" => Some(Reload::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),

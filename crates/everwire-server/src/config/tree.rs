@@ -10,6 +10,7 @@ use super::{
     acme::Acme,
     credential::{ApiKey, Jwks, TokenKey},
     document::{Documented, SettingDoc},
+    metrics_access::MetricsAccess,
     network::Network,
     proxy::{ProxyFields, ProxyProtocol},
     revoked::Revoked,
@@ -69,6 +70,10 @@ pub struct Config {
     pub events: Events = Events::default(),
     /// Certificates that the server gets and renews by itself, by ACME (RFC 8555).
     pub acme: Acme = Acme::default(),
+    /// What is logged besides what an operator has to know.
+    pub logs: Logs = Logs::default(),
+    /// What the server counts.
+    pub metrics: Metrics = Metrics::default(),
     /// How a change of the configuration is taken over.
     pub reload: Reload = Reload::default(),
     /// How the server stops.
@@ -346,6 +351,26 @@ pub struct Events {
     /// Whether it is told. Off by default: nobody may read these channels until a rule grants it, and until then
     /// every reader that comes would pay for what nobody gets. Takes a restart.
     pub enabled: bool = false,
+}
+}
+
+settings! {
+/// What is logged besides what an operator has to know.
+pub struct Logs {
+    /// Whether each request is logged when it is answered or becomes a line: its name, method, kind of address, channel,
+    /// status, bytes, time and address. Off by default: it names channels and addresses of clients, and costs more than
+    /// a small request does.
+    pub requests: bool = false,
+}
+}
+
+settings! {
+/// What the server counts.
+pub struct Metrics {
+    /// Who may read `/metrics`: `local`, programs on the same machine, as long as no proxy says that it passes a request
+    /// on; `open`, everybody; or `granted`. Besides, whoever may read the name `$everwire/metrics` always may, by a
+    /// credential or a rule.
+    pub access: MetricsAccess = MetricsAccess::Local,
 }
 }
 

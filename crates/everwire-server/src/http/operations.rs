@@ -2,10 +2,17 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::answer;
-use crate::{acme::Challenges, clock, shard::Shared, stop::Stopping};
+use super::{Asker, answer};
+use crate::{
+    acme::Challenges,
+    clock,
+    config::{Action, MetricsAccess},
+    live::Live,
+    shard::Shared,
+    stop::Stopping,
+};
 
 /// The process is alive.
 pub(super) fn health() -> Response<Bytes> {
@@ -21,6 +28,34 @@ pub(super) fn ready(stopping: &Stopping) -> Response<Bytes> {
     }
     text("ready\n")
 }
+
+/// Refuses `/metrics` to those who may not read it.
+pub(super) fn check_access(live: &Live, parts: &Parts, asker: &Asker<'_>) -> Result<(), Problem> {
+    let is_open = match live.config.metrics.access {
+        MetricsAccess::Open => true,
+        // What a proxy on this machine passes on comes from elsewhere.
+        MetricsAccess::Local => {
+            let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+            asker.client.address.to_canonical().is_loopback()
+                && !passed_on
+                    .iter()
+                    .any(|field| parts.headers.contains_key(*field))
+        }
+        MetricsAccess::Granted => false,
+    };
+    match is_open {
+        true => Ok(()),
+        false => {
+            let name = METRICS
+                .parse()
+                .expect("the name of the server's own is one");
+            asker.caller.permit(&live.rules, Action::Read, &name)
+        }
+    }
+}
+
+/// Who may read this name may read `/metrics`.
+const METRICS: &str = "$everwire/metrics";
 
 /// What the server counts, in the OpenMetrics text format.
 pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {

@@ -33,7 +33,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-up-to-date, stream-closed, \
     stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
-    producer-expected-seq, producer-received-seq, everwire-ack, everwire-type";
+    producer-expected-seq, producer-received-seq, everwire-ack, everwire-type, everwire-request-id";
 
 const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-key, if-none-match, last-event-id, \
     prefer, producer-id, producer-epoch, producer-seq, stream-closed, stream-seq, stream-ttl, stream-expires-at, \

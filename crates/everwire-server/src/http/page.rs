@@ -64,9 +64,9 @@ const FILES: &[File] = &[
     chat!("view.js", SCRIPT),
 ];
 
-/// Nothing but the page's own files runs on it.
-const POLICY: &str =
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Nothing but the page's own files runs on it, and it speaks with this server only.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Serves a file of the page.
 pub(super) fn serve(path: &str, dev: bool) -> Result<Response<Bytes>, Problem> {

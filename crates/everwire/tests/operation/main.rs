@@ -2,4 +2,5 @@
 
 mod process;
 mod reload;
+mod requests;
 mod service;
