@@ -253,7 +253,7 @@ impl Authority {
     /// Its key is not one of this server's any more.
     pub(crate) fn check(&self, caller: &Caller) -> Result<(), CredentialError> {
         match caller.as_known().map(|known| known.proof) {
-            None | Some(Proof::KeyServer) => Ok(()),
+            None | Some(Proof::KeyServer | Proof::Application) => Ok(()),
             Some(Proof::Key(key)) if self.tokens.has_key(key) => Ok(()),
             Some(Proof::Key(_)) => Err(CredentialError::KeyRemoved),
             Some(Proof::ApiKey(sha256)) => self.keys.by_digest(&sha256).map(drop),
@@ -272,7 +272,9 @@ impl Authority {
                 let key = self.keys.by_digest(&sha256)?;
                 Ok(Caller::known(key.known()))
             }
-            None | Some(Proof::Key(_) | Proof::KeyServer) => Ok(caller.clone()),
+            None | Some(Proof::Key(_) | Proof::KeyServer | Proof::Application) => {
+                Ok(caller.clone())
+            }
         }
     }
 
@@ -289,5 +291,10 @@ impl Authority {
     /// The key servers, for who fetches from them.
     pub(crate) fn key_servers(&self) -> &KeyServers {
         self.tokens.servers()
+    }
+
+    /// Whether this is for certain none of this server's credentials, so that somebody else may know it.
+    pub(crate) fn is_foreign(&self, shown: &str) -> bool {
+        !api_key::is_one(shown) && (self.tokens.takes_none() || shown.split('.').count() != 3)
     }
 }

@@ -24,6 +24,7 @@ mod rule;
 mod tls;
 mod tree;
 mod url;
+mod webhooks;
 
 pub use acme::{Acme, Challenge, Domain};
 pub use credential::{Algorithm, ApiKey, Duty, Grant, Jwks, Secret, TokenKey};
@@ -40,6 +41,7 @@ pub use tree::{
     SessionLimits, Stop, Tls, Tokens,
 };
 pub use url::Url;
+pub use webhooks::Webhooks;
 
 /// Why a configuration is not valid.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,7 @@ mod batch;
 mod body;
 mod connect;
 mod create;
+mod decide;
 mod fields;
 pub(crate) mod head;
 mod operations;
@@ -48,6 +49,7 @@ use hyper::body::Incoming;
 
 use self::{
     answer::{problem_response, too_many_lines},
+    decide::{Asker, Leave},
     origin::Origin,
     target::{Dialect, Target},
     visit::{EVERWIRE_REQUEST_ID, RequestId, Visit},
@@ -55,7 +57,7 @@ use self::{
 pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem, scheme::Scheme};
 use crate::{
     acme::Challenges,
-    auth::{Caller, Credential},
+    auth::Caller,
     census::Full,
     clock,
     config::Action,
@@ -82,15 +84,6 @@ pub(crate) struct Context {
     pub _alive: Alive,
     /// The same for a connection over HTTP/2, by what it asked for.
     pub busy: Option<Arc<Busy>>,
-}
-
-/// Who asks, and from where.
-pub(crate) struct Asker<'r> {
-    pub caller: Caller,
-    pub client: &'r Client,
-    /// Who pays for what it does.
-    pub account: Account,
-    pub origin: &'r Origin,
 }
 
 /// The outcome of a request.
@@ -216,19 +209,19 @@ impl Context {
         match target {
             Target::Channel(dialect, name) => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.channel(parts, content, &asker, dialect, name).await
+                self.channel(parts, content, asker, dialect, name).await
             }
             Target::Presence(name) => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.presence(parts, &content, &asker, &name)
+                self.presence(parts, &content, asker, &name).await
             }
             Target::Publish => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.batch(parts, content, &asker).await
+                self.batch(parts, content, asker).await
             }
             Target::Connect => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.connect(parts, &content, &asker)
+                self.connect(parts, &content, asker).await
             }
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
@@ -268,30 +261,34 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        asker: &Asker<'_>,
+        mut asker: Asker<'_>,
         dialect: Dialect,
         name: ChannelName,
     ) -> Result<Reply, Problem> {
         match parts.method {
             Method::GET | Method::HEAD | Method::CONNECT => {
-                self.permit(asker, Action::Read, &name)?;
+                if read::wants_websocket(parts) {
+                    // What it may publish depends on who it is.
+                    self.introduce(&mut asker).await?;
+                }
+                self.permit(&mut asker, Action::Read, &name).await?;
                 check_no_content(&content)?;
-                self.read(parts, dialect, &name, asker)
+                self.read(parts, dialect, &name, &asker)
             }
             Method::POST => {
-                self.permit(asker, Action::Publish, &name)?;
-                self.append(parts, content, asker, dialect, &name)
+                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
+                self.append(parts, content, (&asker, leave), dialect, &name)
                     .await
                     .map(Reply::Response)
             }
             Method::PUT => {
-                self.permit(asker, Action::Publish, &name)?;
-                self.create(parts, content, asker, dialect, &name)
+                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
+                self.create(parts, content, (&asker, leave), dialect, &name)
                     .await
                     .map(Reply::Response)
             }
             Method::DELETE => {
-                self.permit(asker, Action::Manage, &name)?;
+                self.permit(&mut asker, Action::Manage, &name).await?;
                 if self.shared.hub.delete(&name) {
                     Ok(Reply::Response(answer::no_content()))
                 } else {
@@ -306,32 +303,6 @@ impl Context {
                 "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             )),
         }
-    }
-
-    /// Who asks, by the credential that the request shows.
-    async fn asker<'r>(
-        &self,
-        parts: &Parts,
-        origin: &'r Origin,
-        client: &'r Client,
-    ) -> Result<Asker<'r>, Problem> {
-        let cookie = self.shared.live.config.tokens.cookie.as_str();
-        let cookie = (!cookie.is_empty() && origin.vouches(&parts.headers)).then_some(cookie);
-        let caller = match Credential::of(&parts.headers, parts.uri.query(), cookie)? {
-            None => Caller::Anybody,
-            Some(shown) => (self.shared.live.authority).caller(shown.reveal()).await?,
-        };
-        Ok(Asker {
-            account: self.shared.rate.account(&caller, client.address),
-            caller,
-            client,
-            origin,
-        })
-    }
-
-    /// Whether this may be done by who asks.
-    fn permit(&self, asker: &Asker<'_>, action: Action, name: &ChannelName) -> Result<(), Problem> {
-        asker.caller.permit(&self.shared.live.rules, action, name)
     }
 
     fn publisher(&self, account: Account) -> Publisher<'_> {

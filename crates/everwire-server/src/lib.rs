@@ -9,7 +9,7 @@
 //!
 //! In reading order: [`config`] is what can be set, `live` the configuration that holds now, [`auth`] tells who asks
 //! and what that may do, [`proxy`] from where, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
-//! `outbound` asks other servers, `key_servers` asks for keys, `http` turns requests into
+//! `outbound` asks other servers, `key_servers` asks for keys, [`webhook`] the operator's application, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
 //! `simulation`, a feature, is a shard without an operating system.
@@ -42,6 +42,7 @@ pub mod simulation;
 mod stop;
 mod stream;
 mod tls;
+pub mod webhook;
 
 pub use config::{Config, ConfigError};
 pub use reload::{Reloaded, Reloader};

@@ -21,6 +21,7 @@ use crate::{
     auth::{Authority, Caller, not_taken, right_to_read},
     config::{Config, ConfigError, Rules},
     rate::Kind,
+    webhook::{Application, Desk},
 };
 
 /// One configuration, with what is made from it.
@@ -31,6 +32,8 @@ pub(crate) struct Live {
     pub rules: Rules,
     /// What credentials are checked with.
     pub authority: Authority,
+    /// Where the application is asked, if it decides anything.
+    pub desk: Option<Arc<Desk>>,
 }
 
 /// The configuration that holds now. Clones are of the same.
@@ -76,6 +79,7 @@ impl Live {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             authority: self.authority.succeeded_by(&config, read)?,
+            desk: Application::desk(&config, read)?.map(Arc::new),
             ..Self::without_credentials(config)
         })
     }
@@ -85,6 +89,7 @@ impl Live {
         Self {
             rules: Rules::new(&config),
             authority: Authority::default(),
+            desk: None,
             config,
         }
     }
@@ -94,10 +99,18 @@ impl Live {
     /// # Errors
     ///
     /// Its credential is good no longer, or does not grant it any more, nor do the rules.
-    pub fn judge_reader(&self, caller: &Caller, read: &ChannelName) -> Result<Caller, Problem> {
+    pub fn judge_reader(
+        &self,
+        caller: &Caller,
+        read: &ChannelName,
+        is_lent: bool,
+    ) -> Result<Caller, Problem> {
         let caller = (self.authority.renew(caller)).map_err(|error| not_taken(&error))?;
         let (action, name) = right_to_read(read);
-        caller.permit(&self.rules, action, &name)?;
+        // What the application let it have, it keeps for as long as that decides.
+        if !(is_lent && self.rules.is_decided(action, &name)) {
+            caller.permit(&self.rules, action, &name)?;
+        }
         Ok(caller)
     }
 

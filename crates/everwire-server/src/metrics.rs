@@ -1,10 +1,17 @@
 //! What the server counts.
 
+use std::time::Duration;
+
 use everwire_websocket::CloseCode;
 use http::StatusCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::{Metric, Registry},
 };
 
@@ -43,6 +50,10 @@ pub struct Metrics {
     key_fetches: Family<Outcome, Counter>,
     key_servers_stale: Gauge,
     revocations: Gauge,
+    questions: Family<Question, Counter>,
+    question_seconds: Histogram,
+    questions_waiting: Gauge,
+    breaker_open: Gauge,
     members: Gauge,
     lines: Gauge,
     sessions: Gauge,
@@ -85,6 +96,12 @@ struct Failure {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Question {
+    question: &'static str,
+    outcome: &'static str,
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
@@ -97,6 +114,14 @@ impl Metrics {
         let no_content = Status {
             status: StatusCode::NO_CONTENT.as_u16(),
         };
+        let seconds = exponential_buckets(0.001, 2.0, 13); // to 4 s
+        let question_seconds = Histogram::new(seconds);
+        register_made(
+            &mut registry,
+            "webhook_seconds",
+            "How long questions to the application took, with all attempts",
+            &question_seconds,
+        );
         let requests_without_content = requests.get_or_create(&no_content).clone();
         Self {
             requests,
@@ -209,6 +234,22 @@ impl Metrics {
                 &mut registry,
                 "revocations",
                 "Tokens and users that servers have revoked and that are kept",
+            ),
+            questions: register(
+                &mut registry,
+                "webhook_questions",
+                "Questions to the application by what was asked and what came of it",
+            ),
+            question_seconds,
+            questions_waiting: register(
+                &mut registry,
+                "webhook_waiting",
+                "Callers that wait for the application's answer now",
+            ),
+            breaker_open: register(
+                &mut registry,
+                "webhook_breaker_open",
+                "1 while the application is left alone because it did not answer",
             ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
@@ -421,6 +462,28 @@ impl Metrics {
         self.acme_expires_at.set(not_after_s as i64);
     }
 
+    /// A question was answered, or will not be.
+    pub(crate) fn question(&self, question: &'static str, outcome: &'static str) {
+        self.questions
+            .get_or_create(&Question { question, outcome })
+            .inc();
+    }
+
+    /// The application was asked, for so long.
+    pub(crate) fn question_took(&self, time: Duration) {
+        self.question_seconds.observe(time.as_secs_f64());
+    }
+
+    /// So many callers wait for an answer.
+    pub(crate) fn questions_wait(&self, count: usize) {
+        self.questions_waiting.set(count as i64);
+    }
+
+    /// Whether the application is left alone.
+    pub(crate) fn breaker_stands(&self, is_open: bool) {
+        self.breaker_open.set(is_open.into());
+    }
+
     /// The OpenMetrics text.
     pub(crate) fn encode(&self, hub: &Hub, census: &Census) -> String {
         self.lines.set(census.lines() as i64);
@@ -430,6 +493,11 @@ impl Metrics {
         encode(&mut text, &self.registry).expect("metrics are written to memory");
         text
     }
+}
+
+/// Registers a metric that is not made from nothing.
+fn register_made<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
 }
 
 /// A metric at its start, registered.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
     Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft,
@@ -13,11 +14,13 @@ use everwire_wire::{Problem, ProblemKind};
 use serde_json::value::RawValue;
 
 use crate::{
-    config::Create,
+    auth::Caller,
+    config::{Create, Webhooks},
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
     live::Live,
     metrics::Metrics,
     rate::{Account, Kind, Purpose, Rate, TooFast},
+    webhook::{Allowed, Evidence, Proposal, Question, Replacement},
 };
 
 /// Appends on behalf of somebody who may.
@@ -196,13 +199,33 @@ impl Publisher<'_> {
     }
 
     /// Appends one message of a raw WebSocket.
-    pub fn raw_message(
-        &self,
+    pub fn raw_message(&self, channel: &Channel, message: RawMessage) -> Result<(), Problem> {
+        let append = Append {
+            entries: vec![message.entry],
+            content_type: Some(&message.content_type),
+            ..Append::default()
+        };
+        self.append_to(channel, append)
+            .unwrap_or_else(|_| Err(removed(channel.name())))
+            .map(drop)
+    }
+}
+
+/// A message of a raw WebSocket, as its channel holds it.
+#[derive(Debug)]
+pub(crate) struct RawMessage {
+    pub entry: Draft,
+    pub content_type: ContentType,
+}
+
+impl RawMessage {
+    /// What a message is on this channel.
+    pub fn of(
         channel: &Channel,
         named: Option<&PublisherId>,
         kind: MessageKind,
         payload: Bytes,
-    ) -> Result<(), Problem> {
+    ) -> Result<Self, Problem> {
         let known = channel.lock().core().content_type().cloned();
         let content_type = known.unwrap_or_else(|| match kind {
             MessageKind::Text => guess_message(&payload),
@@ -210,11 +233,38 @@ impl Publisher<'_> {
         });
         let payload =
             one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
-        let mut append = one(payload, None, Some(&content_type), None);
-        append.entries[0].publisher = named.cloned();
-        self.append_to(channel, append)
-            .unwrap_or_else(|_| Err(removed(channel.name())))
-            .map(drop)
+        let entry = Draft {
+            publisher: named.cloned(),
+            ..Draft::from(payload)
+        };
+        Ok(Self {
+            entry,
+            content_type,
+        })
+    }
+
+    /// The question whether it may be published.
+    pub fn question(
+        &self,
+        settings: &Webhooks,
+        (evidence, caller): (&Evidence, &Caller),
+        channel: &Channel,
+    ) -> Result<Question, Problem> {
+        let proposal = Proposal {
+            content_type: Some(&self.content_type),
+            entries: std::slice::from_ref(&self.entry),
+            close: false,
+        };
+        Question::publish(settings, evidence, caller, channel.name(), proposal)
+    }
+
+    /// The same with what the application has in its place, if it has.
+    pub fn replaced_by(mut self, allowed: &Allowed) -> Result<Self, Problem> {
+        let replaced = replaced(allowed, Some(&self.content_type), 1)?;
+        if let Some(payload) = replaced.and_then(|mut all| all.pop()) {
+            self.entry.payload = payload;
+        }
+        Ok(self)
     }
 }
 
@@ -233,7 +283,8 @@ pub(crate) fn line_message(
     }
     publisher.admit()?;
     publisher.admit_to(channel.name())?;
-    publisher.raw_message(channel, named, kind, Bytes::copy_from_slice(payload))
+    let message = RawMessage::of(channel, named, kind, Bytes::copy_from_slice(payload))?;
+    publisher.raw_message(channel, message)
 }
 
 /// A JSON value as the payload of an entry: itself for JSON, what a string says for text.
@@ -247,6 +298,47 @@ pub(crate) fn json_payload(kind: ContentKind, data: &RawValue) -> Result<Bytes, 
             "this channel holds bytes; publish to it by POST with the channel's media type, or by a session with `data64`",
         )),
     }
+}
+
+/// The payloads that the application has published in the place of so many, if it does; each as its channel holds it.
+pub(crate) fn replaced(
+    allowed: &Allowed,
+    content_type: Option<&ContentType>,
+    count: usize,
+) -> Result<Option<Vec<Bytes>>, Problem> {
+    let Some(entries) = &allowed.entries else {
+        return Ok(None);
+    };
+    let unfit = |detail: String| {
+        tracing::warn!(
+            error = detail,
+            "the webhook's application replaces what is published by what cannot be"
+        );
+        let detail =
+            "the application replaced this by what its channel does not hold; try again later";
+        Problem::new(ProblemKind::DecisionUnavailable, detail)
+    };
+    if entries.len() != count {
+        let problem = format!(
+            "{} entries in the place of {count}; give one for each",
+            entries.len()
+        );
+        return Err(unfit(problem));
+    }
+    let kind = content_type.map_or(ContentKind::Binary, ContentType::kind);
+    let payloads = entries.iter().map(|entry| match (entry, kind) {
+        (Replacement::Data(data), _) => {
+            json_payload(kind, data).map_err(|problem| unfit(problem.detail))
+        }
+        (Replacement::Data64(text), ContentKind::Binary) => BASE64_STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(|_| unfit("`data64` is not base64 with padding".to_owned())),
+        (Replacement::Data64(_), ContentKind::Json | ContentKind::Text) => Err(unfit(
+            "`data64` for a channel that holds no bytes; send `data`".to_owned(),
+        )),
+    });
+    payloads.collect::<Result<_, _>>().map(Some)
 }
 
 /// The append of one entry.
@@ -318,7 +410,7 @@ pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
 }
 
 /// This line may only read.
-fn may_not(name: &ChannelName) -> Problem {
+pub(crate) fn may_not(name: &ChannelName) -> Problem {
     Problem::new(
         ProblemKind::Forbidden,
         format!("publishing to {name} is not permitted; grant it under `channels` or in a rule"),

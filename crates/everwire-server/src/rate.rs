@@ -108,7 +108,9 @@ impl Rate {
     /// The same by its credential alone, if that names somebody.
     pub fn account_of(&self, caller: &Caller) -> Option<Account> {
         match &caller.as_known()?.who {
-            Who::Token { user, .. } => Some(self.number(Kind::User, user.as_ref()?.as_str())),
+            Who::Token { user, .. } | Who::Named { user, .. } => {
+                Some(self.number(Kind::User, user.as_ref()?.as_str()))
+            }
             Who::Server(id) => Some(self.number(Kind::Key, id.as_str())),
         }
     }

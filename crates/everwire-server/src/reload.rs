@@ -75,6 +75,9 @@ impl Reloader {
         match live {
             Ok((live, terms, kept)) => {
                 key_servers::keep(&live.authority, &self.outbound, &self.metrics);
+                if let Some(desk) = &live.desk {
+                    desk.connect(&self.outbound, &self.metrics);
+                }
                 self.settings.replace(live);
                 self.tls.apply(terms);
                 // Those who sleep see it at once, and not with the next byte; and what it revokes.

@@ -137,6 +137,9 @@ impl Server {
             &shared.metrics,
             &mut |path| fs::read(path),
         )?;
+        if let Some(desk) = &shared.live.desk {
+            desk.connect(&outbound, &shared.metrics);
+        }
         let context = Context {
             shared,
             outbound,

@@ -36,7 +36,7 @@ mod timers;
 mod wheel;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     net::IpAddr,
     os::fd::OwnedFd,
@@ -77,13 +77,14 @@ use crate::{
 };
 
 pub(crate) use feed::source as source_of;
-pub(crate) use join::{Entries, LineRequest, Wire};
+pub(crate) use join::{Entries, LineRequest, Publishing, Wire};
 pub(crate) use line::LineKey;
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use outlet::Outlet;
 pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
 pub(crate) use session::{Commands, Input, OpenSession, Own, SessionRequest};
 pub(crate) use side::gap_reason;
+pub(crate) use timers::LineRef;
 
 /// Sends between two looks at everything else.
 const SLICE: usize = 64;
@@ -210,6 +211,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     draining: Option<Vec<LineKey>>,
     /// Who opened a line of a feed, where a credential was shown.
     credentials: HashMap<LineKey, Arc<Known>>,
+    /// The lines in feeds that read because the application said so.
+    lent: HashSet<LineKey>,
     /// While lines are looked at whose credential may have been taken back: the next.
     revoking: Option<LineKey>,
 }
@@ -260,6 +263,7 @@ impl<N: Net> Shard<N> {
             judging: Vec::new(),
             draining: None,
             credentials: HashMap::new(),
+            lent: HashSet::new(),
             revoking: None,
         }
     }
@@ -364,6 +368,7 @@ impl<N: Net> Shard<N> {
                 Mail::Input(session, input) => self.on_remote_input(session, input),
                 Mail::Room(session) => self.on_room(session),
                 Mail::Gone(session) => self.on_gone(session),
+                Mail::Decided(line, decision) => self.on_decided(line, decision),
             }
         }
         self.mail = mail;
@@ -521,6 +526,7 @@ impl<N: Net> Shard<N> {
         let feed = &mut self.feeds[feed_key as usize];
         let (subscriber, moved) = feed.remove(index);
         self.credentials.remove(&subscriber.line);
+        self.lent.remove(&subscriber.line);
         if let Some(moved) = moved {
             match &mut self.lines[moved as usize].seat {
                 Seat::Session(session) => {

@@ -24,7 +24,8 @@ use crate::{
     hub::{Channel, Occasion},
     live::Live,
     shard::{
-        Entries, LineKey, LineRequest, Net, Outlet, Own, Ready, SessionRequest, Shard, Shared, Wire,
+        Entries, LineKey, LineRequest, Net, Outlet, Own, Publishing, Ready, SessionRequest, Shard,
+        Shared, Wire,
     },
 };
 
@@ -87,11 +88,13 @@ impl Simulation {
             framing: Framing::Raw { window: None },
             sequence,
             deflate: None,
-            publish: true,
+            publish: Publishing::Granted,
             fail_on_gap: false,
             cursor: None,
             publisher: None,
             lifetime_ms: None,
+            is_lent: false,
+            until_ms: None,
             caller: Caller::Anybody,
         }));
     }
@@ -112,7 +115,9 @@ impl Simulation {
                 channel,
                 sequence,
                 fail_on_gap: false,
+                ends_ms: None,
             }),
+            evidence: None,
             secret: None,
             caller: Caller::Anybody,
         }));

@@ -118,7 +118,7 @@ async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Re
     let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
     let _attendance = request.channel.attend();
     let mut occasion = PollOccasion::Change;
-    let mut right = Right::new(context, &request.caller, &request.channel);
+    let mut right = Right::new(context, &request.caller, &request.channel, request.is_lent);
     loop {
         // Enabled before the look: what changes after the look wakes it.
         let mut changed = std::pin::pin!(request.channel.changed());

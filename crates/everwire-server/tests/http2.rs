@@ -5,7 +5,9 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{
-    Site, client_frame,
+    Site,
+    application::Application,
+    client_frame,
     issuer::{Issuer, trust_all},
 };
 use everwire_server::{Config, config::Action};
@@ -236,6 +238,53 @@ fn a_session_over_a_websocket_over_a_stream_is_like_any_other() {
             site.metric("everwire_sessions") == 0
         });
     });
+}
+
+/// Messages wait for their decisions one after the other, beside what is read.
+#[test]
+fn messages_over_a_stream_are_judged_by_the_application() {
+    let judge = |question: &Value| match question["entries"][0]["data"].as_str() {
+        Some("no") => json!({"allow": false, "reason": "not that"}),
+        Some("rude") => json!({"allow": true, "entries": [{"data": "***"}]}),
+        _ => json!({"allow": true}),
+    };
+    let application = Application::start(judge);
+    run(
+        &Site::with(|config| application.decides(config)),
+        async |site| {
+            let mut client = client(site.address).await;
+            read(&mut client, site.address, "none").await;
+            let request = Request::connect(format!("http://{}/channels/c", site.address))
+                .extension(hyper::ext::Protocol::from_static("websocket"))
+                .header("sec-websocket-version", "13")
+                .body(Empty::new())
+                .unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+            for text in ["kind", "rude", "no", "late"] {
+                stream
+                    .write_all(&client_frame(0x81, text.as_bytes()))
+                    .await
+                    .unwrap();
+            }
+            let mut told = Vec::new();
+            stream.read_to_end(&mut told).await.unwrap();
+            let close = told
+                .windows(4)
+                .rposition(|found| found[0] == 0x88 && found[2..] == 4403_u16.to_be_bytes());
+            let (entries, _) = told.split_at(close.expect("4403, refused"));
+            assert!(b"\x81\x04kind\x81\x03***".starts_with(entries), "{told:?}");
+            let page = read(&mut client, site.address, "c?offset=-1").await;
+            let mut page = page.into_body();
+            let first = page.frame().await.unwrap().unwrap().into_data().unwrap();
+            let text = String::from_utf8(first.to_vec()).unwrap();
+            assert!(
+                text.contains("kind") && text.contains("***") && !text.contains("late"),
+                "{text}"
+            );
+        },
+    );
 }
 
 /// Its flow-control window is never opened, so that what it is sent piles up.

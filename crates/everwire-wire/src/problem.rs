@@ -119,6 +119,8 @@ problems! {
     ExpiredCredential "expired-credential" 401 codes::EXPIRED, false, "the credential has expired";
     /// The caller may not do this.
     Forbidden "forbidden" 403 codes::FORBIDDEN, false, "not permitted";
+    /// The application that decides does not permit it.
+    RefusedByApplication "refused-by-application" 403 codes::FORBIDDEN, false, "the application refuses this";
     /// The page's origin is not on the list.
     BadOrigin "bad-origin" 403 codes::FORBIDDEN, false, "this origin is not permitted";
     /// A newer epoch of this producer has written.
@@ -159,6 +161,8 @@ problems! {
     HeadTooLarge "head-too-large" 431 CloseCode::POLICY, false, "the request head is too large";
     /// The server is broken.
     Internal "internal" 500 CloseCode::INTERNAL_ERROR, true, "the server failed";
+    /// The application that decides gave no answer.
+    DecisionUnavailable "decision-unavailable" 503 CloseCode::OVERLOADED, true, "the application that decides does not answer";
     /// A limit of the whole server is met.
     Overloaded "overloaded" 503 CloseCode::OVERLOADED, true, "the server is at its limit";
     /// Another server does not answer that this one needs for its decision.

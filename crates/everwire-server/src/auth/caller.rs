@@ -43,6 +43,8 @@ pub enum Proof {
     KeyServer,
     /// An API key, by its SHA-256.
     ApiKey([u8; 32]),
+    /// The operator's application said so.
+    Application,
 }
 
 impl fmt::Debug for Proof {
@@ -52,6 +54,7 @@ impl fmt::Debug for Proof {
             Self::Key(_) => "Key",
             Self::KeyServer => "KeyServer",
             Self::ApiKey(_) => "ApiKey",
+            Self::Application => "Application",
         })
     }
 }
@@ -72,6 +75,15 @@ pub enum Who {
     },
     /// A server, by the `id` of its API key.
     Server(String),
+    /// Whom your application let in, by a webhook.
+    Named {
+        /// Who that is (`sub`), if it was said.
+        user: Option<UserName>,
+        /// What is said of the user to others: any JSON value.
+        info: Option<Box<RawValue>>,
+        /// When it did, in Unix seconds.
+        decided_s: u64,
+    },
 }
 
 /// What has to be permitted to read a channel, and on which name: a presence log is read by who may see who is there.
@@ -85,6 +97,27 @@ pub(crate) fn right_to_read(read: &ChannelName) -> (Action, ChannelName) {
 impl Caller {
     pub(crate) fn known(known: Known) -> Self {
         Self::Known(Arc::new(known))
+    }
+
+    /// Whom the application let in.
+    pub(crate) fn named(
+        user: Option<UserName>,
+        info: Option<Box<RawValue>>,
+        grants: Vec<Grant>,
+        ends_ms: Option<u64>,
+        decided_s: u64,
+    ) -> Self {
+        Self::known(Known {
+            proof: Proof::Application,
+            who: Who::Named {
+                user,
+                info,
+                decided_s,
+            },
+            grants,
+            can: Vec::new(),
+            ends_ms,
+        })
     }
 
     /// Whether the caller may do this: because anybody may, or because its credential grants it.
@@ -127,18 +160,18 @@ impl Caller {
         Some(self.ends_ms()?.saturating_sub(now_ms))
     }
 
-    /// The user that a token names.
+    /// The user that a token or the application names.
     pub fn user(&self) -> Option<&UserName> {
         match &self.as_known()?.who {
-            Who::Token { user, .. } => user.as_ref(),
+            Who::Token { user, .. } | Who::Named { user, .. } => user.as_ref(),
             Who::Server(_) => None,
         }
     }
 
-    /// What a token says of its user.
+    /// What is said of the user to others.
     pub fn info(&self) -> Option<&RawValue> {
         match &self.as_known()?.who {
-            Who::Token { info, .. } => info.as_deref(),
+            Who::Token { info, .. } | Who::Named { info, .. } => info.as_deref(),
             Who::Server(_) => None,
         }
     }
@@ -151,9 +184,12 @@ impl Caller {
         ) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(Who::Token { user, .. }), Some(Who::Token { user: other, .. })) => user == other,
+            (
+                Some(Who::Token { user, .. } | Who::Named { user, .. }),
+                Some(Who::Token { user: other, .. } | Who::Named { user: other, .. }),
+            ) => user == other,
             (Some(Who::Server(id)), Some(Who::Server(other))) => id == other,
-            (Some(Who::Token { .. } | Who::Server(_)), Some(_)) => false,
+            (Some(Who::Token { .. } | Who::Named { .. } | Who::Server(_)), Some(_)) => false,
         }
     }
 

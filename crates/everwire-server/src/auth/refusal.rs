@@ -70,6 +70,7 @@ pub(crate) fn publishes_nowhere(caller: &Caller) -> Problem {
             let whose = match who {
                 Who::Token { .. } => "this token",
                 Who::Server(_) => "this API key",
+                Who::Named { .. } => "the application's answer about this caller",
             };
             let detail = format!(
                 "`publish` is granted on no channel by {whose}; its `channels` need a grant with `publish` in `can`"
@@ -110,6 +111,7 @@ pub(super) fn not_granted(caller: &Caller, action: Action, name: &ChannelName) -
             let whose = match who {
                 Who::Token { .. } => "this token",
                 Who::Server(_) => "this API key",
+                Who::Named { .. } => "the application's answer about this caller",
             };
             let detail = format!(
                 "`{said}` is not granted on {name} by {whose}; its `channels` need a `match` for that name{pattern}, with `{said}` in `can`"

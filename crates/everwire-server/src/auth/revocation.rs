@@ -67,13 +67,16 @@ impl List {
 
     /// Whether it concerns the holder of a token.
     pub fn concerns(&self, known: &Known) -> bool {
-        let Who::Token {
-            user, id, issued_s, ..
-        } = &known.who
-        else {
-            return false;
+        let (user, id, issued_s) = match &known.who {
+            Who::Token {
+                user, id, issued_s, ..
+            } => (user, id.as_ref(), *issued_s),
+            Who::Named {
+                user, decided_s, ..
+            } => (user, None, Some(*decided_s)),
+            Who::Server(_) => return false,
         };
-        let is_named = id.as_ref().is_some_and(|id| self.tokens.contains_key(id));
+        let is_named = id.is_some_and(|id| self.tokens.contains_key(id));
         let before_s = user.as_ref().and_then(|user| self.users.get(user.as_str()));
         is_named
             || before_s.is_some_and(|before_s| issued_s.is_none_or(|issued_s| issued_s < *before_s))

@@ -75,6 +75,11 @@ impl TokenKeys {
         })
     }
 
+    /// Whether there is no key, so that no token is taken.
+    pub fn takes_none(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Refuses what is not even read.
     pub fn check_length(&self, token: &str) -> Result<(), CredentialError> {
         let bytes_max = self.settings.token_bytes_max;

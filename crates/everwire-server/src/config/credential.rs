@@ -103,8 +103,8 @@ pub enum Duty {
     Revoke,
 }
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
+/// A text that is never shown; empty where there is none.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// What is written in a secret's place.
@@ -131,7 +131,7 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(NOT_SHOWN)
+        serializer.serialize_str(if self.0.is_empty() { "" } else { NOT_SHOWN })
     }
 }
 

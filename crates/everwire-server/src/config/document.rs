@@ -10,6 +10,7 @@ use super::tree::{
     Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
     SessionLimits, Stop, Tls, Tokens,
 };
+use super::webhooks::Webhooks;
 
 /// The comment of one field.
 pub(super) struct SettingDoc {
@@ -382,6 +383,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "channels" => Some(Channels::DOCS),
         "tls" => Some(Tls::DOCS),
         "tokens" => Some(Tokens::DOCS),
+        "webhooks" => Some(Webhooks::DOCS),
         "sessions" => Some(SessionLimits::DOCS),
         "presence" => Some(Presence::DOCS),
         "events" => Some(Events::DOCS),

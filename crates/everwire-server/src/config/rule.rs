@@ -18,7 +18,7 @@ pub enum Create {
 }
 
 /// What a caller does with a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Read its entries, over any wire.
@@ -66,6 +66,9 @@ pub struct Rule {
     /// As `channels.anonymous`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Vec<Action>>,
+    /// As `channels.decide`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decide: Option<Vec<Action>>,
     /// As `channels.retain_entries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_entries: Option<u64>,
@@ -108,6 +111,11 @@ impl Rules {
                     // What is granted for the channels that no rule names is not granted for the server's own.
                     None if rule.pattern.as_str().starts_with('$') => Vec::new(),
                     None => base.anonymous.clone(),
+                },
+                decide: match &rule.decide {
+                    Some(said) => said.clone(),
+                    None if rule.pattern.as_str().starts_with('$') => Vec::new(),
+                    None => base.decide.clone(),
                 },
                 retain_entries: rule.retain_entries.unwrap_or(base.retain_entries),
                 retain_bytes: rule.retain_bytes.unwrap_or(base.retain_bytes),
@@ -167,12 +175,38 @@ impl Rules {
             || rules.any(|channels| channels.anonymous.contains(&action))
     }
 
+    /// Whether there may be a channel about which the application decides this.
+    pub fn is_decided_somewhere(&self, action: Action) -> bool {
+        let mut rules = self.by_pattern.iter().map(|(_, channels)| channels);
+        self.otherwise.decide.contains(&action)
+            || rules.any(|channels| channels.decide.contains(&action))
+    }
+
     /// Whether somebody without a credential may do this.
     pub fn permits_anybody(&self, action: Action, name: &ChannelName) -> bool {
         match name.is_reserved() {
+            _ if self.is_decided(action, name) => false,
             true => self.permits_reserved(action, name),
             false => self.dev || self.of(name).anonymous.contains(&action),
         }
+    }
+
+    /// Whether the application decides about this. For a name of the server's own, only a rule can say so that covers
+    /// it.
+    pub fn is_decided(&self, action: Action, name: &ChannelName) -> bool {
+        let channels = match name.is_reserved() {
+            true => {
+                let covers =
+                    |(pattern, channels)| Pattern::matches(pattern, name).then_some(channels);
+                self.by_pattern
+                    .iter()
+                    .map(|(pattern, channels)| (pattern, channels))
+                    .find_map(covers)
+            }
+            false => Some(self.of(name)),
+        };
+        action.may_be_granted(name)
+            && channels.is_some_and(|channels| channels.decide.contains(&action))
     }
 
     /// The same for a name of the server's own: it can be read at most, where a rule says so for that very name or
@@ -271,6 +305,63 @@ mod tests {
                 permitted(&rules(&toml), "$everwire/channels"),
                 expected,
                 "{toml}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_application_decides_is_nobodys_unasked() {
+        let rules = rules(
+            r#"
+            dev = true
+            webhooks.url = "http://127.0.0.1:9/"
+            channels = { anonymous = ["read", "publish"], decide = ["publish"] }
+            rules = [
+                { match = "chat/*", decide = ["read", "presence"] },
+                { match = "open/*", decide = [] },
+                { match = "$everwire/*", decide = ["read", "publish"] },
+            ]"#,
+        );
+        for (name, decided, permitted_unasked) in [
+            (
+                "other",
+                &[Action::Publish][..],
+                &[Action::Read, Action::Manage, Action::Presence][..],
+            ),
+            (
+                "chat/a",
+                &[Action::Read, Action::Presence],
+                &[Action::Publish, Action::Manage],
+            ),
+            ("open/a", &[], &ACTIONS),
+            ("$everwire/channels", &[Action::Read], &[]),
+            ("$presence/chat", &[], &[]),
+        ] {
+            let parsed = name.parse().unwrap();
+            let asks = |action: &Action| rules.is_decided(*action, &parsed);
+            let asked: Vec<_> = ACTIONS.into_iter().filter(asks).collect();
+            assert_eq!(
+                (&*asked, &*permitted(&rules, name)),
+                (decided, permitted_unasked),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_application_that_decides_has_an_address() {
+        for (toml, expected) in [
+            ("channels.decide = [\"read\"]", "`channels.decide`"),
+            (
+                "rules = [{ match = \"a\" }, { match = \"b\", decide = [\"read\"] }]",
+                "`rules[1].decide`",
+            ),
+            ("webhooks.connect = true", "`webhooks.connect`"),
+        ] {
+            let error = Config::from_toml(toml).unwrap_err().to_string();
+            assert!(
+                error.contains(expected) && error.contains("webhooks.url"),
+                "{error}"
             );
         }
     }

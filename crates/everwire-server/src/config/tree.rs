@@ -16,6 +16,7 @@ use super::{
     revoked::Revoked,
     rule::{Action, Create, Rule},
     tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion},
+    webhooks::Webhooks,
 };
 
 /// Declares a struct of settings: each field with its comment and its default, told once.
@@ -62,6 +63,8 @@ pub struct Config {
     pub channels: Channels = Channels::default(),
     /// Tokens: what callers show to say who they are and what they may do.
     pub tokens: Tokens = Tokens::default(),
+    /// Webhooks: your application decides who a caller is, and what it may read and publish.
+    pub webhooks: Webhooks = Webhooks::default(),
     /// Sessions: lines on `/connect` that read many channels.
     pub sessions: SessionLimits = SessionLimits::default(),
     /// Who is there: how members of channels are kept, and what is told of them.
@@ -231,6 +234,9 @@ pub struct Channels {
     /// `presence` (see who is there). By default nothing. It is not said for names that begin with `$`, which are
     /// the server's own: reading those needs a rule that writes out their first segment.
     pub anonymous: Vec<Action> = Vec::new(),
+    /// What your application decides, by the webhook: `read`, `publish`, `manage`, `presence`. It is asked unless the
+    /// caller's credential grants it; `anonymous` and `dev` do not count for what stands here.
+    pub decide: Vec<Action> = Vec::new(),
     /// Most entries that a channel keeps, at least 1; the oldest make room.
     pub retain_entries: u64 = 10_000,
     /// Most bytes that a channel keeps, counting 128 bytes an entry besides its payload; the oldest make room, and
@@ -442,6 +448,11 @@ impl Config {
         }
     }
 
+    /// Whether a cookie may tell who a caller is.
+    pub fn takes_cookies(&self) -> bool {
+        !self.tokens.cookie.is_empty() || self.webhooks.passes_on(&http::header::COOKIE)
+    }
+
     /// The configuration, if its values make sense together.
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
         let value =
@@ -537,6 +548,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.webhooks.check(&self)?;
         for origin in &self.http.origins {
             if origin != "*" && !origin.contains("://") {
                 return value(

@@ -77,6 +77,7 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
         }
         ProblemKind::Overloaded
         | ProblemKind::Unavailable
+        | ProblemKind::DecisionUnavailable
         | ProblemKind::Stopping
         | ProblemKind::TooMany => {
             headers

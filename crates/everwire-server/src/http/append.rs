@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Asker, Context, answer,
+    Asker, Context, Leave, answer,
     body::collect,
     fields::{self, AppendFields, Said},
     target::Dialect,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     hub::NoChannel,
     publish::{content_problem, guess, no_channel},
+    webhook::Proposal,
 };
 
 impl Context {
@@ -22,7 +23,7 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        asker: &Asker<'_>,
+        (asker, leave): (&Asker<'_>, Leave),
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
@@ -62,7 +63,7 @@ impl Context {
             .map_err(|error| content_problem(&error))?;
             (Some(content_type), payloads)
         };
-        let entries = payloads
+        let mut entries = payloads
             .into_iter()
             .map(|payload| Draft {
                 payload,
@@ -70,6 +71,14 @@ impl Context {
                 publisher: publisher_id.clone(),
             })
             .collect::<Vec<_>>();
+        let proposal = Proposal {
+            content_type: content_type.as_ref(),
+            entries: &entries,
+            close,
+        };
+        if let Some(payloads) = self.judge((asker, leave), name, proposal).await? {
+            replace(&mut entries, payloads);
+        }
         let by_producer = producer.is_some() && !entries.is_empty();
         let append = Append {
             entries,
@@ -79,8 +88,17 @@ impl Context {
             idempotency_key,
             stream_seq,
         };
+        // It may have been decided for a while.
+        let publisher = self.publisher(asker.account);
         let appended = publisher.append(name, &mut channel, append)?;
         Ok(append_response(&appended, by_producer))
+    }
+}
+
+/// Puts other payloads in the place of those that were sent.
+pub(super) fn replace(entries: &mut [Draft], payloads: Vec<Bytes>) {
+    for (entry, payload) in entries.iter_mut().zip(payloads) {
+        entry.payload = payload;
     }
 }
 

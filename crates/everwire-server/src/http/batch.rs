@@ -11,7 +11,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
-use everwire_channel::{ChannelName, ContentType, IdempotencyKey, Offset};
+use everwire_channel::{ChannelName, ContentType, Draft, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
@@ -21,12 +21,14 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Asker, Context, Reply, answer, body::collect};
+use super::{Asker, Context, Leave, Reply, answer, body::collect};
 use crate::{
     auth::{Caller, publishes_nowhere},
+    clock,
     config::Action,
     hub::Channel,
-    publish::{Publisher, event_name, json_payload, one},
+    publish::{Publisher, event_name, json_payload, one, replaced},
+    webhook::{Decision, Proposal, Question},
 };
 
 /// A JSON object and nothing else: left to itself, serde takes an array for a struct's members in their order.
@@ -68,12 +70,18 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        asker: &Asker<'_>,
+        mut asker: Asker<'_>,
     ) -> Result<Reply, Problem> {
         if parts.method != Method::POST {
             return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
         }
-        if !(asker.caller).may_ever(&self.shared.live.rules, Action::Publish) {
+        let rules = &self.shared.live.rules;
+        if asker.is_stranger() && !asker.caller.may_ever(rules, Action::Publish) {
+            self.introduce(&mut asker).await?;
+        }
+        let may_ever = (asker.caller).may_ever(rules, Action::Publish)
+            || rules.is_decided_somewhere(Action::Publish);
+        if !may_ever {
             // Before it is heard out: who may publish nowhere has nobody keep megabytes for it.
             return Err(publishes_nowhere(&asker.caller));
         }
@@ -101,13 +109,21 @@ impl Context {
                 .at_limit("entries_per_append_max"));
         }
         publisher.charge(items.len().saturating_sub(1));
+        let rules = &self.shared.live.rules;
+        let is_public = |Object(item): &Object<Item<'_>>| {
+            let name = ChannelName::new(&item.channel);
+            name.is_ok_and(|name| rules.permits_anybody(Action::Publish, &name))
+        };
+        if asker.is_stranger() && !items.iter().all(is_public) {
+            self.introduce(&mut asker).await?;
+        }
         let mut out = String::from("{\"results\":[");
-        let mut last = Last::default();
-        for (index, Object(item)) in items.iter().enumerate() {
+        let published = self.publish_all(&asker, &items).await;
+        for (index, published) in published.into_iter().enumerate() {
             if index > 0 {
                 out.push(',');
             }
-            match publish(&publisher, &asker.caller, item, &mut last) {
+            match published {
                 Ok(offset) => {
                     out.push_str("{\"offset\":\"");
                     out.push_str(&offset.to_token());
@@ -134,31 +150,111 @@ impl Context {
     }
 }
 
+/// Items that the application is asked about at once.
+const ASKED_AT_ONCE: usize = 32;
+
+impl Context {
+    /// Publishes items in their order. What the application decides is asked for several items together, so that a
+    /// batch does not take as long as all its questions one after the other.
+    async fn publish_all(
+        &self,
+        asker: &Asker<'_>,
+        items: &[Object<Item<'_>>],
+    ) -> Vec<Result<Offset, Problem>> {
+        let mut published = Vec::with_capacity(items.len());
+        let mut last = Last::default();
+        for items in items.chunks(ASKED_AT_ONCE) {
+            let questions = items.iter().map(|Object(item)| self.question(asker, item));
+            let questions: Vec<_> = questions.collect();
+            for (Object(item), question) in items.iter().zip(questions) {
+                let judged = match question {
+                    Ok(None) => Ok(Judged::Not),
+                    Ok(Some((content_type, decision))) => {
+                        let allowed = decision.await.permission(clock::unix_ms());
+                        allowed
+                            .and_then(|allowed| replaced(&allowed, Some(&content_type), 1))
+                            .map(|payloads| Judged::Fine(payloads.and_then(|mut all| all.pop())))
+                    }
+                    Err(problem) => Err(problem),
+                };
+                let publisher = self.publisher(asker.account);
+                published.push(judged.and_then(|judged| {
+                    publish(&publisher, &asker.caller, item, judged, &mut last)
+                }));
+            }
+        }
+        published
+    }
+
+    /// Asks the application about an item, where it decides that.
+    fn question(
+        &self,
+        asker: &Asker<'_>,
+        item: &Item<'_>,
+    ) -> Result<Option<(ContentType, impl Future<Output = Decision> + use<>)>, Problem> {
+        let (Some(desk), Some(evidence)) = (&self.shared.live.desk, &asker.evidence) else {
+            return Ok(None);
+        };
+        let name = name_of(item)?;
+        if asker.leave(self, Action::Publish, &name)? == Leave::Granted {
+            return Ok(None);
+        }
+        let found = self.shared.hub.find(&name, clock::unix_ms());
+        let (content_type, payload) = payload_of(item, found.as_ref())?;
+        let entry = Draft {
+            event: item.event.as_deref().map(event_name).transpose()?,
+            ..Draft::from(payload)
+        };
+        let proposal = Proposal {
+            content_type: Some(&content_type),
+            entries: &[entry],
+            close: false,
+        };
+        let question =
+            Question::publish(desk.settings(), evidence, &asker.caller, &name, proposal)?;
+        Ok(Some((content_type, desk.begin(question))))
+    }
+}
+
+/// What the application said of an item.
+enum Judged {
+    /// It was not asked.
+    Not,
+    /// It may be published, with this payload if there is one.
+    Fine(Option<Bytes>),
+}
+
 /// The channel of the item before. Batches tend to be for few channels.
 #[derive(Default)]
-struct Last(Option<(ChannelName, Option<Arc<Channel>>)>);
+struct Last(Option<LastChannel>);
+
+struct LastChannel {
+    name: ChannelName,
+    found: Option<Arc<Channel>>,
+    is_permitted: bool,
+}
 
 impl Last {
-    /// The channel of this name, if this may be published to; it need not exist.
+    /// The channel of this item; it need not exist.
     fn get(
         &mut self,
         publisher: &Publisher<'_>,
-        caller: &Caller,
-        name: &str,
-    ) -> Result<(&ChannelName, &mut Option<Arc<Channel>>), Problem> {
+        item: &Item<'_>,
+    ) -> Result<&mut LastChannel, Problem> {
         if self
             .0
             .as_ref()
-            .is_none_or(|(last, _)| last.as_str() != name)
+            .is_none_or(|last| last.name.as_str() != item.channel)
         {
-            let name = ChannelName::new(name)
-                .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))?;
-            caller.permit(&publisher.live.rules, Action::Publish, &name)?;
+            let name = name_of(item)?;
             let found = publisher.hub.find(&name, publisher.now_ms);
-            self.0 = Some((name, found));
+            self.0 = Some(LastChannel {
+                name,
+                found,
+                is_permitted: false,
+            });
         }
-        let (name, found) = self.0.as_mut().expect("it was just put there");
-        Ok((name, found))
+        Ok(self.0.as_mut().expect("it was just put there"))
     }
 }
 
@@ -166,10 +262,27 @@ fn publish(
     publisher: &Publisher<'_>,
     caller: &Caller,
     item: &Item<'_>,
+    judged: Judged,
     last: &mut Last,
 ) -> Result<Offset, Problem> {
-    let (name, found) = last.get(publisher, caller, &item.channel)?;
-    publisher.admit_to(name)?;
+    let LastChannel {
+        name,
+        found,
+        is_permitted,
+    } = last.get(publisher, item)?;
+    if matches!(judged, Judged::Not) {
+        publisher.admit_to(name)?;
+    }
+    let replacement = match judged {
+        Judged::Fine(replacement) => replacement,
+        Judged::Not => {
+            if !*is_permitted {
+                caller.permit(&publisher.live.rules, Action::Publish, name)?;
+                *is_permitted = true;
+            }
+            None
+        }
+    };
     let event = item.event.as_deref().map(event_name).transpose()?;
     let key = item
         .key
@@ -177,12 +290,24 @@ fn publish(
         .map(IdempotencyKey::new)
         .transpose()
         .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
-    let known = found
-        .as_ref()
-        .and_then(|channel| channel.lock().core().content_type().cloned());
-    let content_type = known.unwrap_or_else(ContentType::json);
-    let payload = json_payload(content_type.kind(), item.data)?;
+    let (content_type, payload) = payload_of(item, found.as_ref())?;
+    let payload = replacement.unwrap_or(payload);
     let append = one(payload, event, Some(&content_type), key);
     let appended = publisher.append(name, found, append)?;
     Ok(appended.next())
+}
+
+fn name_of(item: &Item<'_>) -> Result<ChannelName, Problem> {
+    ChannelName::new(&item.channel)
+        .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))
+}
+
+fn payload_of(
+    item: &Item<'_>,
+    found: Option<&Arc<Channel>>,
+) -> Result<(ContentType, Bytes), Problem> {
+    let known = found.and_then(|channel| channel.lock().core().content_type().cloned());
+    let content_type = known.unwrap_or_else(ContentType::json);
+    let payload = json_payload(content_type.kind(), item.data)?;
+    Ok((content_type, payload))
 }

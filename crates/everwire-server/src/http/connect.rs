@@ -42,11 +42,11 @@ const WELCOME_BYTES_MAX: usize = 192;
 
 impl Context {
     /// `/connect`.
-    pub(super) fn connect(
+    pub(super) async fn connect(
         &self,
         parts: &Parts,
         content: &Incoming,
-        asker: &Asker<'_>,
+        mut asker: Asker<'_>,
     ) -> Result<Reply, Problem> {
         if !matches!(parts.method, Method::GET | Method::CONNECT) {
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
@@ -68,6 +68,8 @@ impl Context {
             // Any other answer of success would open a tunnel (RFC 9110, section 9.3.6).
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
         }
+        self.introduce(&mut asker).await?;
+        let asker = &asker;
         let carrier = match asked {
             Asked::WebSocket => return self.connect_websocket(parts, query, asker),
             Asked::EventStream | Asked::DurableEventStream => Carrier::EventStream(transfer),
@@ -275,6 +277,7 @@ impl Context {
             own: None,
             secret,
             caller: asker.caller.clone(),
+            evidence: asker.evidence.clone(),
         }
     }
 

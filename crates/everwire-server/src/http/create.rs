@@ -9,8 +9,8 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Asker, Context, answer,
-    append::{offset_value, own},
+    Asker, Context, Leave, answer,
+    append::{offset_value, own, replace},
     body::collect,
     fields::{self, Said, rfc3339},
     target::Dialect,
@@ -19,6 +19,7 @@ use crate::{
     hub::State,
     proxy::Client,
     publish::{content_problem, guess, no_channel},
+    webhook::Proposal,
 };
 
 impl Context {
@@ -26,12 +27,11 @@ impl Context {
         &self,
         parts: &Parts,
         content: Incoming,
-        asker: &Asker<'_>,
+        (asker, leave): (&Asker<'_>, Leave),
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        let publisher = self.publisher(asker.account);
-        publisher.admit()?;
+        self.publisher(asker.account).admit()?;
         let headers = &parts.headers;
         if answer::FORK_FIELDS
             .iter()
@@ -61,7 +61,17 @@ impl Context {
             Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
             Err(error) => return Err(content_problem(&error)),
         };
-        if !payloads.is_empty() {
+        let mut entries: Vec<Draft> = payloads.into_iter().map(Draft::from).collect();
+        let proposal = Proposal {
+            content_type: Some(&content_type),
+            entries: &entries,
+            close: closed,
+        };
+        if let Some(payloads) = self.judge((asker, leave), name, proposal).await? {
+            replace(&mut entries, payloads);
+        }
+        let publisher = self.publisher(asker.account);
+        if !entries.is_empty() {
             // Before a channel is made for what it cannot take.
             publisher.check_room()?;
         }
@@ -89,15 +99,7 @@ impl Context {
                 }
             }
         };
-        if created && (!payloads.is_empty() || closed) {
-            let entries = payloads
-                .into_iter()
-                .map(|payload| Draft {
-                    payload,
-                    event: None,
-                    publisher: None,
-                })
-                .collect();
+        if created && (!entries.is_empty() || closed) {
             let append = Append {
                 entries,
                 content_type: Some(&content_type),

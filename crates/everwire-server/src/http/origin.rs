@@ -60,7 +60,7 @@ impl Origin {
         if listed || (config.dev && authority.is_some_and(is_loopback)) {
             return Self::Allowed(Allowed {
                 value: origin.clone(),
-                with_cookies: !config.tokens.cookie.is_empty(),
+                with_cookies: config.takes_cookies(),
             });
         }
         if config.http.origins.iter().any(|allowed| allowed == "*") {

@@ -17,11 +17,11 @@ use crate::{clock::Now, config::Action};
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 impl Context {
-    pub(super) fn presence(
+    pub(super) async fn presence(
         &self,
         parts: &Parts,
         content: &Incoming,
-        asker: &Asker<'_>,
+        mut asker: Asker<'_>,
         name: &ChannelName,
     ) -> Result<Reply, Problem> {
         let now = Now::read();
@@ -32,14 +32,14 @@ impl Context {
             (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => false,
             (method, _) => return Err(answer::method_not_allowed(method, METHODS)),
         };
-        self.permit(asker, Action::Presence, name)?;
+        self.permit(&mut asker, Action::Presence, name).await?;
         check_no_content(content)?;
         self.publisher(asker.account).admit_to_presence(name)?;
         if looks {
             return self.members(name, now).map(Reply::Response);
         }
         let log = self.shared.presences.log(name, now)?;
-        self.read_by(asked, parts, &query, &log, asker)
+        self.read_by(asked, parts, &query, &log, &asker)
     }
 
     fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {

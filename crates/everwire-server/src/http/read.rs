@@ -30,7 +30,7 @@ use content::{content, entity_tag, kind_of, matches_tag};
 pub(crate) use content::{gap_problem, live_answer};
 
 use super::{
-    Asker, Context, Reply, answer,
+    Asker, Context, Leave, Reply, answer,
     append::offset_value,
     create::describe,
     fields,
@@ -45,8 +45,8 @@ use crate::{
     rate::Account,
     session_id::SessionId,
     shard::{
-        Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, SessionRequest, Wire,
-        poll_answer,
+        Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, Publishing,
+        SessionRequest, Wire, poll_answer,
     },
 };
 
@@ -151,10 +151,14 @@ impl Context {
         let tag = entity_tag(state, after, headers);
         // What is counted from the tail is another page after the next entry.
         let moves = reached_head || matches!(start, Start::Last(_));
-        let is_public = self.shared.live.rules.permits_anybody(Action::Read, name);
-        let cache = match (moves, is_public) {
+        let rules = &self.shared.live.rules;
+        let is_public = rules.permits_anybody(Action::Read, name);
+        // What the application decides, it decides each time.
+        let is_decided = rules.is_decided(Action::Read, name);
+        let cache = match (moves || is_decided, is_public) {
             // At the tail there may be more in a moment: a cache has to ask, and is told 304 if not.
-            (true, _) => "no-cache",
+            (true, true) => "no-cache",
+            (true, false) => "private, no-cache",
             (false, true) => "public, max-age=60, stale-while-revalidate=300",
             (false, false) => "private, max-age=60, stale-while-revalidate=300",
         };
@@ -199,7 +203,11 @@ impl Context {
             .unwrap_or(u64::MAX)
             .min(limits.long_poll_ms_max)
             // A poll does not outlive the right to it.
-            .min(asker.caller.left_ms(now_ms).unwrap_or(u64::MAX));
+            .min(
+                asker
+                    .ends_ms
+                    .map_or(u64::MAX, |ends_ms| ends_ms.saturating_sub(now_ms)),
+            );
         let occasion = match wait_ms {
             0 => PollOccasion::TimeOut,
             _ => PollOccasion::Change,
@@ -211,6 +219,7 @@ impl Context {
         let poll = PollRequest {
             channel: channel.clone(),
             shape,
+            is_lent: asker.is_lent,
             caller: asker.caller.clone(),
             wait_ms,
             keep_alive: keeps_alive(parts),
@@ -308,10 +317,12 @@ impl Context {
             framing,
             sequence,
             deflate: None,
-            publish: false,
+            publish: Publishing::Never,
             fail_on_gap: query.fail_on_gap,
             cursor: query.cursor,
             publisher: query.publisher.clone(),
+            is_lent: asker.is_lent,
+            until_ms: asker.ends_ms,
             caller: asker.caller.clone(),
             lifetime_ms: durable.then_some(self.shared.live.config.http.durable_stream_ms),
         };
@@ -404,9 +415,11 @@ impl Context {
                     channel: channel.clone(),
                     sequence,
                     fail_on_gap: query.fail_on_gap,
+                    ends_ms: asker.ends_ms,
                 }),
                 secret: None,
                 caller: asker.caller.clone(),
+                evidence: asker.evidence.clone(),
             };
             return Ok(Reply::Line(Box::new(LineRequest {
                 response,
@@ -420,12 +433,19 @@ impl Context {
             framing,
             sequence,
             deflate: accepted.deflate,
-            publish: asker
-                .caller
-                .permits(&self.shared.live.rules, Action::Publish, channel.name()),
+            publish: match asker.leave(self, Action::Publish, channel.name()) {
+                Ok(Leave::Granted) => Publishing::Granted,
+                Ok(Leave::Asked) => match &asker.evidence {
+                    Some(evidence) => Publishing::Asked(Box::new(evidence.clone())),
+                    None => Publishing::Never,
+                },
+                Err(_) => Publishing::Never,
+            },
             fail_on_gap: query.fail_on_gap,
             cursor: None,
             publisher: query.publisher.clone(),
+            is_lent: asker.is_lent,
+            until_ms: asker.ends_ms,
             caller: asker.caller.clone(),
             lifetime_ms: None,
         };

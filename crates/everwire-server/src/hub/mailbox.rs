@@ -8,7 +8,8 @@ use std::{
 use super::channel::WatchKey;
 use crate::{
     session_id::SessionId,
-    shard::{Commands, Input, OpenSession},
+    shard::{Commands, Input, LineRef, OpenSession},
+    webhook::Decision,
 };
 
 /// One message to a shard.
@@ -30,6 +31,8 @@ pub enum Mail {
     Room(SessionId),
     /// A session's client ends it, or takes nothing any more of what it is told.
     Gone(SessionId),
+    /// What the application decided about what a line wants.
+    Decided(LineRef, Decision),
 }
 
 /// A shard's mailbox. A burst of mail wakes the shard once.

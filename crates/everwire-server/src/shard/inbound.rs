@@ -36,7 +36,7 @@ enum Kind {
     Socket {
         feed: u32,
     },
-    /// A session's WebSocket.
+    /// A session's WebSocket, or one whose messages the application judges.
     Session,
     Echo,
     /// A response stream, whose client has nothing to say.
@@ -131,6 +131,10 @@ impl<N: Net> Shard<N> {
             },
             Seat::Session(session) => match session.speech {
                 Speech::Messages(carrier) if carrier.is_websocket() => Kind::Session,
+                // Each of its messages may have to wait.
+                Speech::Plain(framing) if framing.is_websocket() && session.asks.is_some() => {
+                    Kind::Session
+                }
                 Speech::Plain(framing) if framing.is_websocket() => {
                     match session.subscriptions.first() {
                         Some(read) => Kind::Socket { feed: read.feed },

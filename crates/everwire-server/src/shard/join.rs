@@ -22,6 +22,7 @@ use crate::{
     clock::Now,
     hub::WatchKey,
     rate::Account,
+    webhook::Evidence,
 };
 
 /// What a request that stays open asks for. Whoever drives it, a shard or a stream of HTTP/2, answers with
@@ -66,17 +67,47 @@ pub(crate) struct Entries {
     /// Entries are sent from the one after this.
     pub sequence: u64,
     pub deflate: Option<Deflate>,
-    /// What comes in may be published.
-    pub publish: bool,
+    pub publish: Publishing,
     pub fail_on_gap: bool,
     /// The cursor that a Durable Streams reader came with.
     pub cursor: Option<u64>,
     /// How long the stream may live, in milliseconds.
     pub lifetime_ms: Option<u64>,
+    /// It may be because the application said so.
+    pub is_lent: bool,
+    /// Until when the application lets it be, in Unix milliseconds.
+    pub until_ms: Option<u64>,
     /// Who reads, whose right to it may end.
     pub caller: Caller,
     /// Who the reader is as a publisher, whose entries it is not sent.
     pub publisher: Option<PublisherId>,
+}
+
+/// Whether what comes in on a line may be published.
+pub(crate) enum Publishing {
+    /// It may not.
+    Never,
+    /// It may.
+    Granted,
+    /// If the application says so.
+    Asked(Box<Evidence>),
+}
+
+impl Entries {
+    /// When the right to it ends, in Unix milliseconds.
+    pub fn ends_ms(&self) -> Option<u64> {
+        [self.caller.ends_ms(), self.until_ms]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Publishing {
+    /// Whether it may without being asked for.
+    pub fn is_granted(&self) -> bool {
+        matches!(self, Self::Granted)
+    }
 }
 
 impl<N: Net> Shard<N> {
@@ -114,7 +145,10 @@ impl<N: Net> Shard<N> {
                 self.send_side(key);
             }
             Wire::Entries(entries) => match outlet {
-                Outlet::Socket(socket) if entries.publisher.is_none() => {
+                Outlet::Socket(socket)
+                    if entries.publisher.is_none()
+                        && !matches!(entries.publish, Publishing::Asked(_)) =>
+                {
                     self.join_feed(key, socket, out, &entries);
                 }
                 // What a feed keeps of each reader is as small as a number; all that needs more is a session.
@@ -182,7 +216,7 @@ impl<N: Net> Shard<N> {
         };
         line.deflate = entries.deflate;
         line.rights = Rights {
-            publish: entries.publish,
+            publish: entries.publish.is_granted(),
             fail_on_gap: entries.fail_on_gap,
         };
         // Every line starts behind, at its own place in the log; one at the head joins the tail at once. So
@@ -204,8 +238,11 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
-        self.arm_expiry(key, entries.caller.ends_ms());
+        self.arm_expiry(key, entries.ends_ms());
         self.remember_caller(key, &entries.caller);
+        if entries.is_lent {
+            self.lent.insert(key);
+        }
         if entries.sequence > self.feeds[feed_key as usize].tail.sequence() {
             self.pull(local);
         }

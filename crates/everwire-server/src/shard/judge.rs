@@ -14,7 +14,11 @@ use crate::{
 /// What a line is judged by.
 enum Judged {
     /// A line of one channel, or a poll.
-    Reader { channel: u32, caller: Caller },
+    Reader {
+        channel: u32,
+        caller: Caller,
+        is_lent: bool,
+    },
     /// A session, each of whose channels is judged.
     Session(Caller),
 }
@@ -68,7 +72,12 @@ impl<N: Net> Shard<N> {
         let reader = |channel| {
             let known = self.credentials.get(&key).cloned();
             let caller = known.map_or(Caller::Anybody, Caller::Known);
-            Some(Judged::Reader { channel, caller })
+            let is_lent = self.lent.contains(&key);
+            Some(Judged::Reader {
+                channel,
+                caller,
+                is_lent,
+            })
         };
         match &line.seat {
             Seat::Feed { feed, .. } => reader(self.feeds[*feed as usize].local),
@@ -77,12 +86,14 @@ impl<N: Net> Shard<N> {
                 Speech::Plain(_) => Some(Judged::Reader {
                     channel: self.only_channel(session)?,
                     caller: session.caller.clone(),
+                    is_lent: session.is_lent,
                 }),
             },
             Seat::Alone(alone) => match &alone.role {
                 Role::Poll(poll) => Some(Judged::Reader {
                     channel: poll.local,
                     caller: poll.request.caller.clone(),
+                    is_lent: poll.request.is_lent,
                 }),
                 Role::Answering { .. } | Role::Echo | Role::Lingering => None,
             },
@@ -98,12 +109,18 @@ impl<N: Net> Shard<N> {
 
     fn judge(&mut self, key: LineKey, judged: Judged) {
         match judged {
-            Judged::Reader { channel, caller } => {
+            Judged::Reader {
+                channel,
+                caller,
+                is_lent,
+            } => {
                 let name = self.locals[channel as usize].channel.name().clone();
-                match self.shared.live.judge_reader(&caller, &name) {
+                match self.shared.live.judge_reader(&caller, &name, is_lent) {
                     Ok(caller) => {
                         let rules = &self.shared.live.rules;
-                        let may_publish = caller.permits(rules, Action::Publish, &name);
+                        let is_asked = rules.is_decided(Action::Publish, &name)
+                            && (self.session(key)).is_some_and(|session| session.asks.is_some());
+                        let may_publish = is_asked || caller.permits(rules, Action::Publish, &name);
                         self.lines[key as usize].rights.publish &= may_publish;
                         if let Seat::Feed { .. } = self.lines[key as usize].seat {
                             self.remember_caller(key, &caller);

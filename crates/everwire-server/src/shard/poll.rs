@@ -18,6 +18,8 @@ pub(crate) struct PollRequest {
     pub shape: PollShape,
     /// Who asks, whose right to it may end.
     pub caller: Caller,
+    /// It may because the application said so.
+    pub is_lent: bool,
     /// How long it may wait, in milliseconds.
     pub wait_ms: u64,
     /// Whether the connection takes another request after the answer.

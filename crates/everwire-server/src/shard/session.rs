@@ -13,6 +13,7 @@
 
 mod authenticate;
 mod command;
+mod decide;
 mod deliver;
 mod input;
 mod late;
@@ -29,6 +30,7 @@ use everwire_wire::{Carrier, Framing, codes};
 
 use self::member::Membership;
 pub(crate) use self::{
+    decide::Asks,
     deliver::Parts,
     input::Input,
     remote::{Commands, OpenSession},
@@ -42,6 +44,7 @@ use crate::{
     auth::Caller,
     session_id::SessionId,
     sessions::{Remote, Secret},
+    webhook::Evidence,
 };
 
 /// What a request for a session asks for.
@@ -53,6 +56,8 @@ pub(crate) struct SessionRequest {
     pub publisher: Option<PublisherId>,
     /// Who that is.
     pub caller: Caller,
+    /// What the application is shown of its request, if there is one that decides.
+    pub evidence: Option<Evidence>,
     /// The channel that its URL names.
     pub own: Option<Own>,
     /// What requests prove by that they speak for it; none speak for a WebSocket.
@@ -65,6 +70,8 @@ pub(crate) struct Own {
     /// Entries are sent from the one after this.
     pub sequence: u64,
     pub fail_on_gap: bool,
+    /// Until when it may be read, in Unix milliseconds.
+    pub ends_ms: Option<u64>,
 }
 
 /// A session, while nothing is in flight.
@@ -91,6 +98,10 @@ pub(crate) struct Session<S> {
     pub memberships: Vec<Membership>,
     /// What came in beside a pipe while nothing was taken out of it.
     pub waiting: VecDeque<Input>,
+    /// What the application has to do with it, if there is one that decides.
+    pub asks: Option<Box<Asks>>,
+    /// Of a line on a channel's URL: it reads because the application said so.
+    pub is_lent: bool,
 }
 
 /// How a line with subscriptions of its own speaks.
@@ -170,6 +181,7 @@ impl<N: Net> Shard<N> {
             deflate,
             publisher,
             caller,
+            evidence,
             own,
             secret,
         } = request;
@@ -188,6 +200,8 @@ impl<N: Net> Shard<N> {
             is_remote,
             memberships: Vec::new(),
             waiting: VecDeque::new(),
+            asks: evidence.map(|evidence| Box::new(Asks::new(evidence))),
+            is_lent: false, // each of its channels is judged
         };
         let line = &mut self.lines[key as usize];
         line.deflate = deflate;
@@ -212,6 +226,7 @@ impl<N: Net> Shard<N> {
                 ..Wish::default()
             };
             self.add_subscription(key, &own.channel, own.sequence, wish);
+            self.lend_own(key, own.channel.name(), own.ends_ms);
         }
         self.arm_line(key, self.shared.live.config.http.heartbeat_ms, Timer::beat);
         self.send_side(key);

@@ -103,6 +103,7 @@ impl Bench {
 
     fn poll(&self, name: &str, sequence: u64) -> PollRequest {
         PollRequest {
+            is_lent: false,
             channel: self.channel(name),
             shape: PollShape {
                 sequence,
@@ -161,19 +162,18 @@ impl Bench {
 }
 
 /// What is common to the shards of a test.
-fn shared(mut config: Config) -> Shared {
+fn shared(config: Config) -> Shared {
+    shared_of(Live::without_credentials(config))
+}
+
+fn shared_of(mut live: Live) -> Shared {
     // Its clock is a real one.
-    config.limits.lines_per_second_max = 0;
+    live.config.limits.lines_per_second_max = 0;
     let now = Now {
         instant: Instant::now(),
         unix_ms: 0,
     };
-    Shared::new(
-        Live::without_credentials(config),
-        Mark(7),
-        vec![Arc::default()],
-        now,
-    )
+    Shared::new(live, Mark(7), vec![Arc::default()], now)
 }
 
 /// Appends these texts. False if the channel was removed.
@@ -212,11 +212,13 @@ fn entries(channel: Arc<Channel>, framing: Framing, sequence: u64) -> Entries {
         framing,
         sequence,
         deflate: None,
-        publish: true,
+        publish: Publishing::Granted,
         fail_on_gap: false,
         cursor: None,
         publisher: None,
         lifetime_ms: None,
+        is_lent: false,
+        until_ms: None,
         caller: Caller::Anybody,
     }
 }
@@ -232,7 +234,9 @@ fn session(channel: Arc<Channel>, carrier: Carrier, sequence: u64) -> SessionReq
             channel,
             sequence,
             fail_on_gap: false,
+            ends_ms: None,
         }),
+        evidence: None,
         secret: None,
         caller: Caller::Anybody,
     }

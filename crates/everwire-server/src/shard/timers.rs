@@ -28,11 +28,13 @@ pub(super) enum Timer {
     Linger(LineRef),
     /// A session may need a heartbeat.
     Beat(LineRef),
+    /// What the application let a session have may be over.
+    Lent(LineRef),
 }
 
 /// A line, and which life of its number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LineRef {
+pub(crate) struct LineRef {
     key: LineKey,
     generation: u32,
 }
@@ -61,16 +63,18 @@ impl Timer {
     pub fn beat(line: LineRef) -> Self {
         Self::Beat(line)
     }
+
+    pub fn lent(line: LineRef) -> Self {
+        Self::Lent(line)
+    }
 }
 
 impl<N: Net> Shard<N> {
     /// Arms a timer for a line.
     pub(super) fn arm_line(&mut self, key: LineKey, after_ms: u64, timer: fn(LineRef) -> Timer) {
-        let generation = self.lines[key as usize].generation;
-        self.wheel.arm(
-            self.now + Duration::from_millis(after_ms),
-            timer(LineRef { key, generation }),
-        );
+        let timer = timer(self.line_ref(key));
+        self.wheel
+            .arm(self.now + Duration::from_millis(after_ms), timer);
     }
 
     /// Has a line end when its caller's credential does, in Unix milliseconds.
@@ -104,6 +108,7 @@ impl<N: Net> Shard<N> {
                 Timer::Stall(line) => self.if_current(line, Self::on_stall),
                 Timer::Linger(line) => self.if_current(line, Self::on_linger),
                 Timer::Beat(line) => self.if_current(line, Self::on_beat),
+                Timer::Lent(line) => self.if_current(line, Self::on_lent),
             }
         }
     }
@@ -113,12 +118,26 @@ impl<N: Net> Shard<N> {
         (self.now - self.started).as_secs() as u32
     }
 
-    fn if_current(&mut self, line: LineRef, on_timer: fn(&mut Self, LineKey)) {
-        let current = |found: &Line<N::Socket>| {
+    /// A line as it is now.
+    pub(super) fn line_ref(&self, key: LineKey) -> LineRef {
+        let generation = self.lines[key as usize].generation;
+        LineRef { key, generation }
+    }
+
+    /// The number of a line that was named some time ago, unless it is gone.
+    pub(super) fn current(&self, line: LineRef) -> Option<LineKey> {
+        let is_it = |found: &Line<N::Socket>| {
             found.generation == line.generation && !matches!(found.seat, Seat::Vacant)
         };
-        if self.lines.get(line.key as usize).is_some_and(current) {
-            on_timer(self, line.key);
+        self.lines
+            .get(line.key as usize)
+            .is_some_and(is_it)
+            .then_some(line.key)
+    }
+
+    fn if_current(&mut self, line: LineRef, on_timer: fn(&mut Self, LineKey)) {
+        if let Some(key) = self.current(line) {
+            on_timer(self, key);
         }
     }
 

@@ -87,8 +87,14 @@ impl Reader {
             Duration::from_millis(self.entries.lifetime_ms.unwrap_or(u64::from(u32::MAX)));
         let mut lifetime = std::pin::pin!(tokio::time::sleep(lifetime));
         let caller = self.entries.caller.clone();
-        let left_ms = caller.left_ms(clock::unix_ms());
-        let mut right = Right::new(context, &caller, &self.entries.channel);
+        let ends_ms = self.entries.ends_ms();
+        let left_ms = ends_ms.map(|ends_ms| ends_ms.saturating_sub(clock::unix_ms()));
+        let mut right = Right::new(
+            context,
+            &caller,
+            &self.entries.channel,
+            self.entries.is_lent,
+        );
         let expires_at = left_ms.map(|left_ms| Instant::now() + Duration::from_millis(left_ms));
         let has_expired = || expires_at.is_some_and(|at| at <= Instant::now());
         let mut expiry = std::pin::pin!(async {

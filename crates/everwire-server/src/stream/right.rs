@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Right {
     caller: Caller,
     channel: Arc<Channel>,
+    is_lent: bool,
     live: Snapshot,
     /// Told when another configuration holds.
     replaced: watch::Receiver<()>,
@@ -26,7 +27,7 @@ pub(super) struct Right {
 
 impl Right {
     /// As a request was let in that was judged by the context's configuration.
-    pub fn new(context: &Context, caller: &Caller, channel: &Arc<Channel>) -> Self {
+    pub fn new(context: &Context, caller: &Caller, channel: &Arc<Channel>, is_lent: bool) -> Self {
         let live = context.shared.live.clone();
         let revoked = || live.authority.revocations().watch();
         Self {
@@ -34,6 +35,7 @@ impl Right {
             replaced: live.settings().replacements(),
             caller: caller.clone(),
             channel: channel.clone(),
+            is_lent,
             live,
         }
     }
@@ -42,7 +44,8 @@ impl Right {
     pub fn check(&mut self) -> Result<(), Problem> {
         if self.live.is_outdated() {
             self.live.refresh();
-            self.caller = self.live.judge_reader(&self.caller, self.channel.name())?;
+            let name = self.channel.name();
+            self.caller = (self.live).judge_reader(&self.caller, name, self.is_lent)?;
         }
         let known = self.caller.as_known();
         match known.is_some_and(|known| self.live.authority.is_revoked(known)) {

@@ -8,7 +8,7 @@ use everwire_websocket::{
     Event, Inbound, MessageKind, Role, Rules, Scratch, encode_close, encode_compressed_message,
     encode_message, encode_pong,
 };
-use everwire_wire::{Deflaters, Framing};
+use everwire_wire::{Deflaters, Framing, Problem};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -19,8 +19,14 @@ use tokio::{
 
 use super::{Counted, entries::Reader};
 use crate::{
-    auth::Caller, clock, config::Action, http::Context, hub::Channel, publish, rate::Account,
-    shard::Wire,
+    auth::{Caller, has_ended, not_taken},
+    clock,
+    config::Action,
+    http::Context,
+    hub::Channel,
+    publish::{self, RawMessage},
+    rate::Account,
+    shard::{Publishing, Wire},
 };
 
 /// Serves one WebSocket until it ends.
@@ -40,12 +46,13 @@ pub(super) async fn serve(
     let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
     let writer = tokio::spawn(write_batches(write, batches, stall));
     match wire {
-        Wire::Entries(entries) => {
+        Wire::Entries(mut entries) => {
             let _attendance = entries.channel.attend();
             let inbound = Peer::Reader {
                 channel: entries.channel.clone(),
                 publisher: entries.publisher.clone(),
-                may_publish: entries.publish,
+                ends_ms: entries.ends_ms(),
+                publish: std::mem::replace(&mut entries.publish, Publishing::Never),
                 caller: entries.caller.clone(),
                 account,
             };
@@ -95,12 +102,63 @@ enum Peer {
     Reader {
         channel: Arc<Channel>,
         publisher: Option<PublisherId>,
-        may_publish: bool,
-        /// Whose right to it may end.
+        publish: Publishing,
+        /// When the right to it ends, in Unix milliseconds.
+        ends_ms: Option<u64>,
         caller: Caller,
         account: Account,
     },
     Echo(Deflaters),
+}
+
+impl Peer {
+    /// Whether the application judges its messages.
+    fn is_judged(&self) -> bool {
+        let Self::Reader { publish, .. } = self else {
+            return false;
+        };
+        matches!(publish, Publishing::Asked(_))
+    }
+
+    /// Publishes a message if the application says so.
+    async fn publish_if_allowed(
+        &self,
+        context: &Context,
+        kind: MessageKind,
+        payload: Bytes,
+    ) -> Result<(), Problem> {
+        let Self::Reader {
+            channel,
+            publisher: named,
+            publish: Publishing::Asked(evidence),
+            ends_ms,
+            caller,
+            account,
+        } = self
+        else {
+            return Ok(());
+        };
+        let live = &context.shared.live;
+        let caller = &(live.authority.renew(caller)).map_err(|error| not_taken(&error))?;
+        let Some(desk) =
+            (live.desk.as_ref()).filter(|_| live.rules.is_decided(Action::Publish, channel.name()))
+        else {
+            return Err(publish::may_not(channel.name())); // the rules are others now
+        };
+        let publisher = context.shared.publisher(*account, clock::unix_ms());
+        publisher.admit()?;
+        publisher.admit_to(channel.name())?;
+        let message = RawMessage::of(channel, named.as_ref(), kind, payload)?;
+        let question = message.question(desk.settings(), (evidence, caller), channel)?;
+        let decision = desk.decide(question).await;
+        let now_ms = clock::unix_ms();
+        let message = message.replaced_by(&*decision.permission(now_ms)?)?;
+        if ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
+            return Err(has_ended());
+        }
+        let publisher = context.shared.publisher(*account, now_ms);
+        publisher.raw_message(channel, message)
+    }
 }
 
 async fn write_batches(
@@ -151,8 +209,12 @@ async fn read_messages(
         }
         let mut replies = BytesMut::new();
         let mut ends = false;
+        let mut asked = Vec::new();
         let outcome =
             inbound.handle_bytes(rules, &mut scratch, &mut bytes, &mut |event| match event {
+                Event::Message(kind, payload) if peer.is_judged() => {
+                    asked.push((kind, Bytes::copy_from_slice(payload)));
+                }
                 Event::Message(kind, payload) if !ends => {
                     ends = on_message(&mut context, &mut peer, rules, kind, payload, &mut replies);
                 }
@@ -163,6 +225,20 @@ async fn read_messages(
                     encode_close(close.map(|(code, _)| (code, "")), &mut replies);
                 }
             });
+        // One after the other, so that they keep their order; nothing is read meanwhile.
+        if context.shared.live.is_outdated() {
+            context.shared.live.refresh();
+        }
+        for (kind, payload) in asked {
+            if let Err(problem) = peer.publish_if_allowed(&context, kind, payload).await {
+                context.shared.metrics.line_refused(&problem);
+                let code = problem.kind.close_code();
+                replies.clear();
+                encode_close(Some((code, &problem.detail)), &mut replies);
+                let _ = sender.send(replies.freeze()).await;
+                return;
+            }
+        }
         if let Err(failure) = outcome {
             context.shared.metrics.line_failed(failure.close_code());
             encode_close(
@@ -205,7 +281,8 @@ fn on_message(
         Peer::Reader {
             channel,
             publisher: named,
-            may_publish,
+            publish,
+            ends_ms,
             caller,
             account,
         } => {
@@ -213,13 +290,17 @@ fn on_message(
                 context.shared.live.refresh();
                 let live = &context.shared.live;
                 let caller = live.authority.renew(caller);
-                *may_publish &= caller.is_ok_and(|caller| {
+                let may_publish = caller.is_ok_and(|caller| {
                     caller.permits(&live.rules, Action::Publish, channel.name())
                 });
+                if !may_publish {
+                    *publish = Publishing::Never;
+                }
             }
             let now_ms = clock::unix_ms();
             let publisher = context.shared.publisher(*account, now_ms);
-            let may_publish = *may_publish && !caller.has_ended(now_ms);
+            let may_publish =
+                publish.is_granted() && ends_ms.is_none_or(|ends_ms| now_ms < ends_ms);
             publish::line_message(
                 &publisher,
                 channel,

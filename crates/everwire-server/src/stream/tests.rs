@@ -18,7 +18,7 @@ use crate::{
     hub::{Channel, Occasion},
     live::Live,
     outbound::Outbound,
-    shard::{Entries, PollShape, Shared},
+    shard::{Entries, PollShape, Publishing, Shared},
     stop::{AllGone, Stop},
 };
 
@@ -93,11 +93,13 @@ fn entries(channel: &Arc<Channel>, framing: Framing) -> Entries {
         framing,
         sequence: 0,
         deflate: None,
-        publish: false,
+        publish: Publishing::Never,
         fail_on_gap: false,
         cursor: None,
         publisher: None,
         lifetime_ms: None,
+        is_lent: false,
+        until_ms: None,
         caller: Caller::Anybody,
     }
 }
@@ -108,6 +110,7 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
     let context = context();
     let channel = channel(&context);
     let request = PollRequest {
+        is_lent: false,
         channel: channel.clone(),
         shape: PollShape {
             sequence: 0,

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
+pub mod application;
 pub mod identity;
 pub mod issuer;
 pub mod key_server;

@@ -51,23 +51,33 @@ impl Carrier {
 impl<'s> Session<'s> {
     /// Opens a session; `query` begins with its `?`.
     pub fn open(site: &'s Site, carrier: Carrier, query: &str) -> Self {
-        Self::open_on(site, site.connect(), carrier, query)
+        Self::open_with(site, carrier, query, "")
+    }
+
+    /// Opens a session with further lines of the request's head.
+    pub fn open_with(site: &'s Site, carrier: Carrier, query: &str, fields: &str) -> Self {
+        Self::open_on(site, site.connect(), carrier, (query, fields))
     }
 
     /// Opens a session whose client holds few bytes that were not read.
     pub fn open_narrow(site: &'s Site, carrier: Carrier) -> Self {
-        Self::open_on(site, site.connect_narrow(), carrier, "")
+        Self::open_on(site, site.connect_narrow(), carrier, ("", ""))
     }
 
-    fn open_on(site: &'s Site, mut peer: Peer, carrier: Carrier, query: &str) -> Self {
+    fn open_on(
+        site: &'s Site,
+        mut peer: Peer,
+        carrier: Carrier,
+        (query, fields): (&str, &str),
+    ) -> Self {
         let target = format!("/connect{query}");
         match carrier {
             Carrier::WebSocket => peer.send(websocket_request(
                 &target,
-                "Sec-WebSocket-Protocol: everwire.v1\r\n",
+                &format!("Sec-WebSocket-Protocol: everwire.v1\r\n{fields}"),
             )),
             _ => peer.send(format!(
-                "GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {}\r\n\r\n",
+                "GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {}\r\n{fields}\r\n",
                 carrier.accept()
             )),
         }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use everwire_channel::{ChannelName, presence::Member};
-use everwire_wire::{Problem, ProblemKind, encode_revoked};
+use everwire_wire::{Carrier, Problem, ProblemKind, encode_revoked};
 
 use super::{
     super::{LineKey, Net, Shard},
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     auth::{Caller, right_to_read},
     clock::Now,
+    webhook::Kind,
 };
 
 impl<N: Net> Shard<N> {
@@ -25,7 +26,11 @@ impl<N: Net> Shard<N> {
             instant: self.now,
             unix_ms: self.now_ms,
         };
-        let caller = self.shared.live.authority.caller_at_once(shown, now)?;
+        let introduced = self.answer_to(key, Kind::Connect);
+        let caller = match &introduced {
+            Some(allowed) => allowed.caller.clone(),
+            None => (self.shared.live.authority).caller_at_once(shown, now)?,
+        };
         let Some(session) = self.session(key) else {
             return Ok(());
         };
@@ -39,6 +44,11 @@ impl<N: Net> Shard<N> {
         let account = self.shared.rate.account_of(&caller);
         if let Some(session) = self.session_mut(key) {
             session.caller = caller;
+            if introduced.is_some()
+                && let Some(asks) = &mut session.asks
+            {
+                asks.show_token(shown);
+            }
         }
         if let (Some(account), Some(seat)) = (account, &mut self.lines[key as usize].address) {
             seat.account = account;
@@ -93,19 +103,30 @@ impl<N: Net> Shard<N> {
         let names: Vec<ChannelName> = names.collect();
         for read in names {
             let (action, name) = right_to_read(&read);
-            // What it has left by itself, or lost a moment ago, it is not told of.
+            // What it has left by itself, or lost a moment ago, it is not told of. What the application let it have, it
+            // keeps until the time that the application said.
             if let Err(problem) = self.permit(key, action, &name)
+                && !self.is_lent(key, action, &name)
                 && self.feed_of_session(key, &read).is_some()
             {
-                if self.unsubscribe(key, &name).is_err() {
-                    self.leave_presence(key, &name);
-                }
-                let bytes_max = 64 + 6 * (name.as_str().len() + problem.detail.len());
-                carrier.plain(bytes_max, notices, |out| {
-                    encode_revoked(&name, &problem.detail, out);
-                });
+                self.take_away(key, &name, (carrier, &problem.detail), notices);
             }
         }
+    }
+
+    /// Ends the reading of a channel and of its members, and says why.
+    pub(super) fn take_away(
+        &mut self,
+        key: LineKey,
+        name: &ChannelName,
+        (carrier, detail): (Carrier, &str),
+        notices: &mut BytesMut,
+    ) {
+        if self.unsubscribe(key, name).is_err() {
+            self.leave_presence(key, name);
+        }
+        let bytes_max = 64 + 6 * (name.as_str().len() + detail.len());
+        carrier.plain(bytes_max, notices, |out| encode_revoked(name, detail, out));
     }
 
     /// Who a session will be among those present with another caller's credential, by channel, where that is another

@@ -16,25 +16,29 @@ use serde_json::value::RawValue;
 use super::{
     super::{Channel, LineKey, Net, Shard, feed::source},
     Speech, Wish,
+    decide::Done,
 };
 use crate::{
     auth::{Caller, has_ended, not_taken},
     config::Action,
     http::{gap_problem, start_at},
     hub::Occasion,
-    publish::{Publisher, append_label, bad, event_name, json_payload, no_channel},
+    publish::{Publisher, append_label, bad, event_name, json_payload, no_channel, replaced},
+    rate::Account,
+    webhook::Kind,
 };
 
 impl<N: Net> Shard<N> {
-    /// Carries out one command. `reply` gets the answer's text, `notices` the messages that belong right after
-    /// it. An error means that this is no session's message at all.
+    /// Carries out one command, unless the application has to be asked first: then nothing is done, and the command is
+    /// to be given again once the answer is there. `reply` gets the answer's text, `notices` the messages that belong
+    /// right after it. An error means that this is no session's message at all.
     pub(super) fn command(
         &mut self,
         key: LineKey,
         text: &str,
         reply: &mut BytesMut,
         notices: &mut BytesMut,
-    ) -> Result<(), Problem> {
+    ) -> Result<Done, Problem> {
         let (id, done) = match Command::parse(text) {
             Err(error @ CommandError::NotAnObject(_)) => return Err(bad(error.to_string())),
             Err(CommandError::Refused { id, problem }) => (id, Err(bad(problem))),
@@ -42,10 +46,15 @@ impl<N: Net> Shard<N> {
                 let id = id.map(|id| id.get().to_owned());
                 let mut members = BytesMut::new();
                 let before = notices.len();
-                let done = self.carry_out(key, operation, &mut members, notices);
+                let done = match self.ask_for(key, &operation) {
+                    Ok(Done::Waits) => return Ok(Done::Waits),
+                    Ok(Done::Answered) => self.carry_out(key, operation, &mut members, notices),
+                    Err(problem) => Err(problem),
+                };
                 if done.is_err() {
                     notices.truncate(before);
                 }
+                self.forget_answers(key);
                 (id, done.map(|()| members))
             }
         };
@@ -56,7 +65,7 @@ impl<N: Net> Shard<N> {
                 encode_error(id.as_deref(), &problem, reply);
             }
         }
-        Ok(())
+        Ok(Done::Answered)
     }
 
     fn carry_out(
@@ -161,6 +170,7 @@ impl<N: Net> Shard<N> {
             Some(wish) => self.attend(key, name, wish, members)?,
             None => self.leave_presence(key, name),
         }
+        self.lend(key, name);
         // A browser sends a request again whose connection was lost, also when it was carried out. So to ask for a
         // channel again is no fault: it begins anew. What is refused leaves the earlier reading as it is.
         if let Some(feed) = self.feed_of_session(key, name) {
@@ -176,6 +186,7 @@ impl<N: Net> Shard<N> {
         };
         self.drop_subscription(key, feed);
         self.leave_presence(key, name);
+        self.give_back_lent(key, name);
         Ok(())
     }
 
@@ -183,11 +194,20 @@ impl<N: Net> Shard<N> {
         let name = &self.channel_name(key, publish.channel)?;
         self.permit(key, Action::Publish, name)?;
         let publisher = self.publisher(key)?;
-        publisher.admit()?;
-        publisher.admit_to(name)?;
+        let allowed = self.answer_to(key, Kind::Do(Action::Publish));
+        if allowed.is_none() {
+            // Else it was, before the application was asked.
+            publisher.admit()?;
+            publisher.admit_to(name)?;
+        }
         let channel = self.open_channel(name, Occasion::Append)?;
         let known = channel.lock().core().content_type().cloned();
-        let (payload, content_type) = payload_of(publish.data, known)?;
+        let (mut payload, content_type) = payload_of(publish.data, known)?;
+        if let Some(allowed) = allowed
+            && let Some(payloads) = replaced(&allowed, Some(&content_type), 1)?
+        {
+            payload = payloads.into_iter().next().unwrap_or(payload);
+        }
         let entry = Draft {
             payload,
             event: publish.event.as_deref().map(event_name).transpose()?,
@@ -258,7 +278,11 @@ impl<N: Net> Shard<N> {
     }
 
     /// The channel that a command is about.
-    fn channel_name(&self, key: LineKey, name: Option<String>) -> Result<ChannelName, Problem> {
+    pub(super) fn channel_name(
+        &self,
+        key: LineKey,
+        name: Option<String>,
+    ) -> Result<ChannelName, Problem> {
         match name {
             Some(name) => ChannelName::new(&name)
                 .map_err(|error| Problem::new(ProblemKind::BadName, error.to_string())),
@@ -273,9 +297,13 @@ impl<N: Net> Shard<N> {
 
     /// On whose behalf a session's commands are carried out.
     pub(super) fn publisher(&self, key: LineKey) -> Result<Publisher<'_>, Problem> {
+        Ok(self.shared.publisher(self.account(key)?, self.now_ms))
+    }
+
+    /// Who pays for what a session does.
+    pub(super) fn account(&self, key: LineKey) -> Result<Account, Problem> {
         let seat = (self.lines.get(key as usize)).and_then(|line| line.address.as_ref());
-        let account = seat.map(|seat| seat.account).ok_or_else(has_ended)?;
-        Ok(self.shared.publisher(account, self.now_ms))
+        seat.map(|seat| seat.account).ok_or_else(has_ended)
     }
 
     pub(super) fn permit(
@@ -293,6 +321,7 @@ impl<N: Net> Shard<N> {
         }
         match caller.has_ended(self.now_ms) {
             true => Err(has_ended()),
+            false if self.answer_to(key, Kind::Do(action)).is_some() => Ok(()),
             false => caller.permit(&self.shared.live.rules, action, name),
         }
     }
@@ -319,7 +348,10 @@ pub(super) fn start_of(from: &From) -> Result<Option<Start>, Problem> {
 }
 
 /// What is published, and in which type: the channel's, or what the message suggests.
-fn payload_of(data: Data<'_>, known: Option<ContentType>) -> Result<(Bytes, ContentType), Problem> {
+pub(super) fn payload_of(
+    data: Data<'_>,
+    known: Option<ContentType>,
+) -> Result<(Bytes, ContentType), Problem> {
     match data {
         Data::Json(value) => {
             let content_type = known.unwrap_or_else(ContentType::json);

@@ -1,13 +1,16 @@
 //! What a session's client sends over the session's own WebSocket.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{MessageKind, encode_close};
 use everwire_wire::{Carrier, Problem, ProblemKind};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    super::{LineKey, Net, Shard, Then},
+    super::{LineKey, Net, Shard, Then, inbound::Breach},
     Speech,
+    decide::{Done, Parked},
 };
 
 /// What came in beside a pipe. Only so much may be on its way as there are permits.
@@ -15,6 +18,40 @@ use super::{
 pub(crate) struct Input {
     pub bytes: Bytes,
     pub permit: OwnedSemaphorePermit,
+}
+
+/// Messages that came in together, and what came in after them.
+pub(crate) struct Heard {
+    /// The one that was being carried out.
+    current: Option<(MessageKind, BytesMut)>,
+    /// The messages, one after the other.
+    texts: BytesMut,
+    messages: VecDeque<(MessageKind, usize)>,
+    /// The replies to control frames.
+    controls: BytesMut,
+    outcome: Result<bool, Breach>,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self {
+            current: None,
+            texts: BytesMut::new(),
+            messages: VecDeque::new(),
+            controls: BytesMut::new(),
+            outcome: Ok(false),
+        }
+    }
+}
+
+impl Heard {
+    fn next(&mut self) -> Option<(MessageKind, BytesMut)> {
+        if self.current.is_some() {
+            return self.current.take();
+        }
+        let (kind, length) = self.messages.pop_front()?;
+        Some((kind, self.texts.split_to(length)))
+    }
 }
 
 impl<N: Net> Shard<N> {
@@ -25,35 +62,27 @@ impl<N: Net> Shard<N> {
         let deflate = self.lines[key as usize].deflate;
         let rules = self.rules(deflate, self.shared.live.config.limits.message_bytes_max);
         let mut replies = BytesMut::new();
-        let (mut texts, mut messages) = (BytesMut::new(), Vec::new());
         let mut rest = bytes;
         while !rest.is_empty() {
+            if self.is_parked(key) || replies.len() >= REPLIES_BYTES {
+                self.side(key).unheard.extend_from_slice(rest);
+                if !self.is_parked(key) {
+                    self.ask_again(key);
+                }
+                break;
+            }
             let (piece, after) = rest.split_at_mut(rest.len().min(PIECE_BYTES));
             rest = after;
-            let mut controls = BytesMut::new();
+            let mut heard = Heard::default();
             let on_message = &mut |kind, payload: &[u8], _: &mut BytesMut| {
-                texts.extend_from_slice(payload);
-                messages.push((kind, payload.len()));
+                heard.texts.extend_from_slice(payload);
+                heard.messages.push_back((kind, payload.len()));
             };
-            let outcome = self.decode(key, &rules, piece, &mut controls, on_message);
-            for (kind, length) in messages.drain(..) {
-                let text = texts.split_to(length);
-                if let Err(problem) = self.on_session_message(key, kind, &text, &mut replies) {
-                    let code = problem.kind.close_code();
-                    self.shared.metrics.line_refused(&problem);
-                    encode_close(Some((code, &problem.detail)), &mut replies);
-                    return self.end_socket(key, &replies, Then::Linger);
-                }
-            }
-            // After a Close frame nothing is sent (RFC 6455, section 5.5.1), so what it came after is answered first.
-            replies.extend_from_slice(&controls);
-            if !matches!(outcome, Ok(false)) {
-                return self.after_input(key, outcome, replies);
-            }
-            if replies.len() >= REPLIES_BYTES && !rest.is_empty() {
-                self.side(key).unheard.extend_from_slice(rest);
-                self.ask_again(key);
-                break;
+            let mut controls = BytesMut::new();
+            heard.outcome = self.decode(key, &rules, piece, &mut controls, on_message);
+            heard.controls = controls;
+            if !self.hear(key, heard, &mut replies) {
+                return;
             }
         }
         self.after_input(key, Ok(false), replies);
@@ -61,8 +90,61 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
+    /// Takes messages in their order. One that the application has to judge waits, and what came after it waits with
+    /// it. False if the line has ended.
+    fn hear(&mut self, key: LineKey, mut heard: Heard, replies: &mut BytesMut) -> bool {
+        while let Some((kind, text)) = heard.next() {
+            let heard_out = match self.on_session_message(key, kind, &text, replies) {
+                Ok(Done::Answered) => Ok(()),
+                Ok(Done::Waits) => match self.room_for(heard.texts.len() + text.len()) {
+                    Ok(room) => {
+                        heard.current = Some((kind, text));
+                        self.set_aside(key, Parked::Messages(heard), room);
+                        return true;
+                    }
+                    Err(problem) => Err(problem),
+                },
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = heard_out {
+                let code = problem.kind.close_code();
+                self.shared.metrics.line_refused(&problem);
+                encode_close(Some((code, &problem.detail)), replies);
+                self.end_socket(key, replies, Then::Linger);
+                return false;
+            }
+        }
+        // After a Close frame nothing is sent (RFC 6455, section 5.5.1), so what it came after is answered first.
+        replies.extend_from_slice(&heard.controls);
+        match heard.outcome {
+            Ok(false) => true,
+            outcome => {
+                self.after_input(key, outcome, std::mem::take(replies));
+                false
+            }
+        }
+    }
+
+    /// Goes on with messages that had to wait.
+    pub(super) fn hear_parked(&mut self, key: LineKey, heard: Heard) {
+        let mut replies = BytesMut::new();
+        if !self.hear(key, heard, &mut replies) {
+            return;
+        }
+        self.after_input(key, Ok(false), replies);
+        self.send_side(key);
+        if !self.is_parked(key) {
+            // There may be more that nobody has read since.
+            self.ask_again(key);
+            self.hear_waiting(key);
+        }
+    }
+
     /// Takes what came in and had to wait. False if some of it still has to.
     pub(in super::super) fn hear_rest(&mut self, key: LineKey) -> bool {
+        if self.is_parked(key) {
+            return false;
+        }
         if let Some(side) = self.sides.get_mut(&key)
             && !side.unheard.is_empty()
         {
@@ -70,7 +152,7 @@ impl<N: Net> Shard<N> {
             self.on_input(key, &mut bytes);
         }
         let side = self.sides.get(&key);
-        side.is_none_or(|side| side.unheard.is_empty())
+        side.is_none_or(|side| side.unheard.is_empty()) && !self.is_parked(key)
     }
 
     fn on_session_message(
@@ -79,10 +161,11 @@ impl<N: Net> Shard<N> {
         kind: MessageKind,
         payload: &[u8],
         replies: &mut BytesMut,
-    ) -> Result<(), Problem> {
-        let Some(Speech::Messages(carrier)) = self.session(key).map(|session| session.speech)
-        else {
-            return Ok(());
+    ) -> Result<Done, Problem> {
+        let carrier = match self.session(key).map(|session| session.speech) {
+            Some(Speech::Messages(carrier)) => carrier,
+            Some(Speech::Plain(_)) => return self.on_asked_message(key, kind, payload),
+            None => return Ok(Done::Answered),
         };
         let (MessageKind::Text, Ok(text)) = (kind, std::str::from_utf8(payload)) else {
             let detail = "a session's messages are JSON objects, as text";
@@ -90,10 +173,12 @@ impl<N: Net> Shard<N> {
         };
         let mut reply = BytesMut::new();
         let mut notices = BytesMut::new();
-        self.command(key, text, &mut reply, &mut notices)?;
-        carrier.text(&reply, replies);
-        replies.extend_from_slice(&notices);
-        Ok(())
+        let done = self.command(key, text, &mut reply, &mut notices)?;
+        if done == Done::Answered {
+            carrier.text(&reply, replies);
+            replies.extend_from_slice(&notices);
+        }
+        Ok(done)
     }
 
     /// Takes what came in on a session's WebSocket that has no socket of its own.
@@ -126,6 +211,7 @@ impl<N: Net> Shard<N> {
     fn is_listened_to(&self, key: LineKey) -> bool {
         let side = self.sides.get(&key);
         side.is_none_or(|side| side.blocked_since.is_none() && side.unheard.is_empty())
+            && !self.is_parked(key)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::Caller, clock::Now, config::Action, http::start_at, presence::Snapshot,
-    session_id::SessionId,
+    session_id::SessionId, webhook::Kind,
 };
 
 /// A session's place among those present on a channel.
@@ -42,7 +42,11 @@ impl<N: Net> Shard<N> {
         {
             let id = session.id;
             let user = user_of(&session.caller, wish.user.as_deref(), id)?;
-            let info = info_of(&session.caller, wish.info)?;
+            let allowed = self.answer_to(key, Kind::Do(Action::Presence));
+            let info = match allowed.as_ref().and_then(|allowed| allowed.info.as_deref()) {
+                Some(info) => Some(info),
+                None => info_of(&session.caller, wish.info)?,
+            };
             let member = presences.member(&user, info)?;
             presences.join(name, id, member.clone(), now)?;
             self.remember(key, name, member);

@@ -1,6 +1,6 @@
 //! Sessions that requests speak for, and those whose messages leave through a pipe: what comes for them is mail.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::CloseCode;
@@ -14,6 +14,7 @@ use super::{
         outlet::{Outlet, PipeEnd},
     },
     Input, SessionRequest,
+    decide::{Done, Parked},
 };
 use crate::{census, pipe::Pipe, publish::bad, session_id::SessionId};
 
@@ -44,6 +45,14 @@ pub(crate) struct Commands {
     pub answer: oneshot::Sender<Result<Bytes, Problem>>,
 }
 
+/// A request whose commands are being carried out.
+pub(crate) struct Request {
+    /// Those that are left.
+    commands: VecDeque<Bytes>,
+    replies: BytesMut,
+    answer: oneshot::Sender<Result<Bytes, Problem>>,
+}
+
 impl<N: Net> Shard<N> {
     pub(in super::super) fn open_remote(&mut self, open: OpenSession) {
         let OpenSession {
@@ -63,23 +72,49 @@ impl<N: Net> Shard<N> {
     }
 
     pub(in super::super) fn on_remote_commands(&mut self, commands: Commands) {
-        let Commands {
-            session,
-            content,
-            answer,
-        } = commands;
-        let key = self.remotes.get(&session).copied();
+        let key = self.remotes.get(&commands.session).copied();
         if let Some(key) = key {
             self.judge_at_once(key);
         }
         let Some(key) = key.filter(|key| self.session(*key).is_some()) else {
             return;
         };
-        let result = self
+        if self.is_parked(key) {
+            return self.queue(key, commands);
+        }
+        self.begin_request(key, commands);
+        self.send_side(key);
+    }
+
+    fn begin_request(&mut self, key: LineKey, commands: Commands) {
+        let Commands {
+            content, answer, ..
+        } = commands;
+        let all = self
             .check_backlog(key)
-            .and_then(|()| self.carry_out_all(key, &content));
-        // Whoever asked may be gone; what was asked is done all the same.
-        let _ = answer.send(result);
+            .and_then(|()| self.commands_of(&content));
+        match all {
+            Ok(commands) => {
+                let replies = BytesMut::from(&b"["[..]);
+                let request = Request {
+                    commands,
+                    replies,
+                    answer,
+                };
+                self.carry_out_all(key, request);
+            }
+            Err(problem) => drop(answer.send(Err(problem))),
+        }
+    }
+
+    /// Goes on with a request that had to wait, and with those that came after it.
+    pub(super) fn request_parked(&mut self, key: LineKey, request: Request) {
+        self.carry_out_all(key, request);
+        while !self.is_parked(key)
+            && let Some(next) = self.unqueue(key)
+        {
+            self.begin_request(key, next);
+        }
         self.send_side(key);
     }
 
@@ -101,7 +136,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn carry_out_all(&mut self, key: LineKey, content: &[u8]) -> Result<Bytes, Problem> {
+    /// The commands of a content, each as it was written.
+    fn commands_of(&self, content: &Bytes) -> Result<VecDeque<Bytes>, Problem> {
         let commands = split_commands(content)?;
         let commands_max = self.shared.live.config.sessions.commands_max;
         if commands.len() > commands_max {
@@ -115,21 +151,42 @@ impl<N: Net> Shard<N> {
         for command in &commands {
             Command::check_object(command.get()).map_err(|error| bad(error.to_string()))?;
         }
-        let mut replies = BytesMut::from(&b"["[..]);
-        for (at, command) in commands.iter().enumerate() {
-            if at > 0 {
+        let own = |command: &&RawValue| content.slice_ref(command.get().as_bytes());
+        Ok(commands.iter().map(own).collect())
+    }
+
+    /// Carries out what is left of a request, and answers it; or has it wait with a command that the application has to
+    /// judge.
+    fn carry_out_all(&mut self, key: LineKey, mut request: Request) {
+        while let Some(command) = request.commands.pop_front() {
+            let replies = &mut request.replies;
+            let text = std::str::from_utf8(&command).unwrap_or_default(); // it was parsed
+            let before = replies.len();
+            if before > 1 {
                 replies.put_slice(b",");
             }
-            if replies.len() > self.shared.live.config.limits.page_bytes_max {
-                self.refuse_reply(command.get(), &mut replies);
+            if before > self.shared.live.config.limits.page_bytes_max {
+                self.refuse_reply(text, replies);
                 continue;
             }
             let mut notices = BytesMut::new();
-            self.command(key, command.get(), &mut replies, &mut notices)?;
-            self.side(key).push_reply(&notices);
+            match self.command(key, text, replies, &mut notices) {
+                Ok(Done::Answered) => self.side(key).push_reply(&notices),
+                Ok(Done::Waits) => {
+                    replies.truncate(before);
+                    request.commands.push_front(command);
+                    let bytes: usize = request.commands.iter().map(Bytes::len).sum();
+                    return match self.room_for(bytes + before) {
+                        Ok(room) => self.set_aside(key, Parked::Request(request), room),
+                        Err(problem) => drop(request.answer.send(Err(problem))),
+                    };
+                }
+                Err(problem) => return drop(request.answer.send(Err(problem))),
+            }
         }
-        replies.put_slice(b"]");
-        Ok(replies.freeze())
+        request.replies.put_slice(b"]");
+        // Whoever asked may be gone; what was asked is done all the same.
+        let _ = request.answer.send(Ok(request.replies.freeze()));
     }
 
     /// Answers a command that is not carried out, since its request asked for so much before.

@@ -7,10 +7,13 @@ use everwire_channel::ChannelName;
 
 use super::{
     super::{
-        BEHIND, Behind, Channel, LineKey, Net, Seat, Shard, Subscriber, join::Entries,
-        line::Rights, outlet::Outlet, timers::Timer,
+        BEHIND, Behind, Channel, LineKey, Net, Seat, Shard, Subscriber,
+        join::{Entries, Publishing},
+        line::Rights,
+        outlet::Outlet,
+        timers::Timer,
     },
-    Late, Session, Speech, Subscription, Wish,
+    Asks, Late, Session, Speech, Subscription, Wish,
 };
 use crate::session_id::SessionId;
 
@@ -24,6 +27,10 @@ impl<N: Net> Shard<N> {
         out: BytesMut,
         entries: &Entries,
     ) {
+        let asks = match &entries.publish {
+            Publishing::Asked(evidence) => Some(Box::new(Asks::new((**evidence).clone()))),
+            Publishing::Never | Publishing::Granted => None,
+        };
         let session = Session {
             outlet,
             id: SessionId(0),
@@ -38,11 +45,13 @@ impl<N: Net> Shard<N> {
             is_remote: false,
             memberships: Vec::new(),
             waiting: VecDeque::new(),
+            asks,
+            is_lent: entries.is_lent,
         };
         let line = &mut self.lines[key as usize];
         line.deflate = entries.deflate;
         line.rights = Rights {
-            publish: entries.publish,
+            publish: !matches!(entries.publish, Publishing::Never),
             fail_on_gap: entries.fail_on_gap,
         };
         line.seat = Seat::Session(Box::new(session));
@@ -60,7 +69,7 @@ impl<N: Net> Shard<N> {
         if let Some(lifetime_ms) = entries.lifetime_ms {
             self.arm_line(key, lifetime_ms, Timer::lifetime);
         }
-        self.arm_expiry(key, entries.caller.ends_ms());
+        self.arm_expiry(key, entries.ends_ms());
         self.send_side(key);
     }
 

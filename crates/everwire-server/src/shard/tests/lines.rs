@@ -68,7 +68,7 @@ fn a_line_that_is_refused_and_closes_at_once_is_sent_one_close_frame() {
     let mut bench = Bench::new();
     let (ours, mut peer) = bench.pair();
     let mut entries = bench.entries("c", RAW, 0);
-    entries.publish = false;
+    entries.publish = Publishing::Never;
     bench.join(ours, Wire::Entries(entries), b"").unwrap();
     peer.write_all(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8")
         .unwrap();

@@ -45,12 +45,21 @@ pub struct Life {
 
 impl World {
     pub fn new() -> Self {
-        fastrand::seed(7);
+        Self::of(Live::without_credentials(Self::config()))
+    }
+
+    /// Everybody may do everything, and logs are short.
+    pub fn config() -> Config {
         let mut config = Config::default();
         config.channels.retain_entries = RETAINED;
         config.channels.anonymous = vec![Action::Read, Action::Publish, Action::Presence];
         config.presence.linger_ms = 0;
-        let shared = shared(config);
+        config
+    }
+
+    pub fn of(live: Live) -> Self {
+        fastrand::seed(7);
+        let shared = shared_of(live);
         let now = Now::read();
         let core = |shared: &Shared| {
             let net = Memory::default();

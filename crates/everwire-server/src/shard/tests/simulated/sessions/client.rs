@@ -114,6 +114,7 @@ impl Client {
             deflate: None,
             publisher: Some(PublisherId::new(&publisher).unwrap()),
             own: None,
+            evidence: None,
             secret: (number / 2 == 1).then(|| Secret::random().unwrap()),
             caller: Caller::Anybody,
         };
