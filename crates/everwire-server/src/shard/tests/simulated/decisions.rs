@@ -274,6 +274,7 @@ fn an_answer_that_comes_when_the_line_is_gone_is_for_no_other_line_of_its_number
     let mut keys = shard.lines.iter().map(|(key, _)| key as LineKey);
     let key = keys.find(|key| shard.is_parked(*key)).unwrap();
     shard.close(key);
+    shard.mailbox.wake(); // its number is free at the turn's end
     site.lines[2].is_cut = true;
     site.world.settle();
     // Another line has its number now, and waits for an answer of its own.
@@ -281,6 +282,10 @@ fn an_answer_that_comes_when_the_line_is_gone_is_for_no_other_line_of_its_number
     site.lines[2] = again;
     site.publish(2);
     site.world.settle();
+    assert!(
+        site.world.cores[0].shard.is_parked(key),
+        "the number is used again"
+    );
     let content = br#"{"allow":true}"#;
     errand.close(Ok(
         Answer::parse(Kind::Do(Action::Publish), content, 0, 0).unwrap()
