@@ -120,6 +120,15 @@ mod tests {
         assert_eq!(next.clone().succeed(&running).unwrap().1, [""; 0]);
     }
 
+    /// What is new has to make sense with what stays: here certificates that nothing would show.
+    #[test]
+    fn a_configuration_that_makes_no_sense_with_what_stays_is_refused() {
+        let running = "tls.mode = \"only\"\nacme = { domains = [\"live.example.org\"], storage = \"/var/lib/everwire\" }\n";
+        let running = Config::from_toml(running).unwrap();
+        let error = Config::default().succeed(&running).unwrap_err().to_string();
+        assert!(error.contains("acme"), "{error}");
+    }
+
     #[test]
     fn the_manual_says_which_settings_take_a_restart() {
         let said: Vec<String> = settings()
