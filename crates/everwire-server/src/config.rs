@@ -95,6 +95,14 @@ impl ConfigError {
         self
     }
 
+    /// The setting that makes no sense, as its path, if it is about one.
+    pub fn setting(&self) -> Option<&str> {
+        match self {
+            Self::Syntax { .. } => None,
+            Self::Value { setting, .. } => Some(setting),
+        }
+    }
+
     pub(crate) fn value(setting: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::Value {
             place: None,

@@ -84,6 +84,7 @@ pub fn effective_with(
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
 ) -> anyhow::Result<Config> {
     let mut table = Table::new();
+    let mut in_file = None;
     if let Some(path) = file(matches) {
         let content = read(path)
             .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
@@ -94,11 +95,13 @@ pub fn effective_with(
                 path.display()
             )
         })?;
-        // Read whole first: the errors of this reading tell line and column.
-        Config::from_toml(&text)
+        // The errors of this reading tell line and column.
+        Config::check_syntax(&text)
             .with_context(|| format!("the configuration file {}", path.display()))?;
         table = text.parse()?;
+        in_file = Some((path, text));
     }
+    let mut overridden = Vec::new();
     for setting in settings() {
         let source = match matches.value_source(&setting.path) {
             Some(ValueSource::CommandLine) => format!("--{}", setting.flag()),
@@ -108,9 +111,23 @@ pub fn effective_with(
         let value = value(&setting, &said(matches, &setting))
             .map_err(|problem| anyhow!("{source} {problem}"))?;
         insert(&mut table, &setting.path, value);
+        overridden.push(setting.path);
     }
-    // The parser writes the setting's name on a line of its own.
-    Config::from_table(table).map_err(|error| anyhow!(error.to_string().trim().replace('\n', " ")))
+    Config::from_table(table).map_err(|error| {
+        let is_overridden =
+            (error.setting()).is_some_and(|setting| overridden.iter().any(|path| path == setting));
+        match in_file {
+            Some((path, text)) if !is_overridden => in_file_at(path, &text, error),
+            // The parser writes the setting's name on a line of its own.
+            _ => anyhow!(error.to_string().trim().replace('\n', " ")),
+        }
+    })
+}
+
+/// An error about a setting of a file, which tells where in it that is written.
+fn in_file_at(path: &Path, text: &str, error: ConfigError) -> anyhow::Error {
+    let error = error.in_text(text);
+    anyhow!(error).context(format!("the configuration file {}", path.display()))
 }
 
 /// An error about a setting, which tells where in the configuration file that is written.
@@ -120,8 +137,7 @@ pub fn placed(matches: &ArgMatches, error: ConfigError) -> anyhow::Error {
     else {
         return error.into();
     };
-    let error = error.in_text(&text);
-    anyhow!(error).context(format!("the configuration file {}", path.display()))
+    in_file_at(path, &text, error)
 }
 
 /// The configuration file, if one is given.
@@ -246,6 +262,23 @@ mod tests {
         assert_eq!(config.limits.lines_max, 7);
         assert!(config.dev);
         assert_eq!(config.http.origins, ["a://b", "c://d"]);
+    }
+
+    #[test]
+    fn a_file_is_judged_together_with_the_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("everwire.toml");
+        fs::write(&file, "[tls]\nmode = \"only\"\n\n[limits]\nlines_max = 5\n").unwrap();
+        let file = file.to_str().unwrap();
+        assert!(read(&["--config", file, "--dev"]).unwrap().dev);
+        let error = format!("{:#}", read(&["--config", file]).unwrap_err());
+        assert!(error.contains("tls.certificates"), "{error}");
+        assert!(error.contains(file), "{error}");
+        // What a flag says is not looked for in the file.
+        let flag = ["--config", file, "--dev", "--limits.head-bytes-max", "1"];
+        let error = format!("{:#}", read(&flag).unwrap_err());
+        assert!(error.contains("limits.head_bytes_max"), "{error}");
+        assert!(!error.contains(file), "{error}");
     }
 
     #[test]

@@ -432,6 +432,16 @@ impl Config {
         Self::checked(parsed).map_err(|error| error.in_text(text))
     }
 
+    /// Whether a text is TOML with settings that exist, each of its type; the error tells line and column. What they
+    /// say together is judged when all of them are there, flags and environment too.
+    pub fn check_syntax(text: &str) -> Result<(), ConfigError> {
+        let parsed: Result<Self, _> = toml::from_str(text);
+        parsed.map_or_else(
+            |error| Err(ConfigError::of_parser(&error, text)),
+            |_| Ok(()),
+        )
+    }
+
     /// Reads a configuration from a table, into which file, environment and flags were laid.
     pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
         let parsed = table
