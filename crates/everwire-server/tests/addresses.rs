@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Peer, Site, client_frame, websocket_request};
-use everwire_server::config::{Action, ProxyFields, ProxyProtocol};
+use everwire_server::config::{Action, MetricsAccess, ProxyFields, ProxyProtocol};
 
 const ADA: &str = "203.0.113.7";
 const BOB: &str = "203.0.113.8";
@@ -138,7 +138,10 @@ fn the_own_origin_is_the_one_that_the_proxy_was_asked_for() {
 }
 
 fn behind_proxy_protocol() -> Site {
-    site_with(|config| config.http.proxy_protocol = ProxyProtocol::Required)
+    site_with(|config| {
+        config.http.proxy_protocol = ProxyProtocol::Required;
+        config.metrics.access = MetricsAccess::Open;
+    })
 }
 
 /// A header of version 1.
