@@ -213,7 +213,7 @@ impl Context {
             }
             Target::Presence(name) => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.presence(parts, &content, asker, &name).await
+                self.presence(parts, content, asker, &name).await
             }
             Target::Publish => {
                 let asker = self.asker(parts, origin, client).await?;
@@ -221,7 +221,7 @@ impl Context {
             }
             Target::Connect => {
                 let asker = self.asker(parts, origin, client).await?;
-                self.connect(parts, &content, asker).await
+                self.connect(parts, content, asker).await
             }
             // Who has the session's secret speaks for it, and the session keeps who its caller is.
             Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
@@ -272,7 +272,7 @@ impl Context {
                     self.introduce(&mut asker).await?;
                 }
                 self.permit(&mut asker, Action::Read, &name).await?;
-                check_no_content(&content)?;
+                body::refuse(content, &self.shared.live.config).await?;
                 self.read(parts, dialect, &name, &asker)
             }
             Method::POST => {
@@ -334,6 +334,7 @@ impl Context {
             ));
         }
         if read::wants_websocket(parts) {
+            body::refuse(content, config).await?;
             let account = (self.shared.rate).account(&Caller::Anybody, client.address);
             return read::echo_line(parts, account).map(|line| Reply::Line(Box::new(line)));
         }
@@ -362,17 +363,6 @@ pub(crate) fn refuse_clear_text() -> Bytes {
         "only TLS is spoken on this port; ask by https:// or wss://",
     );
     head::encode_response(problem_response(&problem), false)
-}
-
-/// A read has nothing to say beyond its head.
-fn check_no_content(content: &Incoming) -> Result<(), Problem> {
-    match hyper::body::Body::is_end_stream(content) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            ProblemKind::BadRequest,
-            "a read has no content; send it without Content-Length and Transfer-Encoding",
-        )),
-    }
 }
 
 /// What the fields count for by the rule of HTTP/2 (RFC 9113, section 6.5.2).

@@ -129,6 +129,37 @@ fn a_poll_ends_with_its_time_its_channel_or_its_peer() {
     parked(&site, 0);
 }
 
+/// `nc -N` and some proxies end their side once they have said all.
+#[test]
+fn a_poll_is_answered_though_its_peer_has_ended_its_side() {
+    let site = Site::start();
+    for (n, behind) in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("half{n}");
+        let mut peer = site.connect();
+        peer.send(poll_request("now").replace("/c?", &format!("/{name}?")) + behind);
+        parked(&site, 1);
+        peer.finish();
+        site.say(&name, "after all");
+        assert_eq!(peer.response().text(), "after all");
+        if !behind.is_empty() {
+            assert_eq!(peer.response().text(), "ok\n");
+        }
+        assert_eq!(peer.rest(), b"", "and that is the end");
+        parked(&site, 0);
+    }
+    // It may be gone, so its place is not kept for as long as others may wait.
+    let mut gone = site.connect();
+    poll(&mut gone, "now");
+    parked(&site, 1);
+    gone.finish();
+    let answer = gone.response();
+    assert_eq!((answer.status, gone.rest()), (204, Vec::new()));
+    parked(&site, 0);
+}
+
 /// HTTP/1.0, and a client that says so, close after the answer.
 #[test]
 fn the_last_answer_of_a_connection_ends_it() {

@@ -59,19 +59,58 @@ pub(crate) async fn collect(
             let _ = tokio::time::timeout(limit, discard(content)).await;
             Err(too_large())
         }
-        Some(Err(Cut::BrokenOff)) => Err(Problem::new(
-            ProblemKind::BadRequest,
-            "the content broke off before its end",
-        )),
-        None => Err(Problem::new(
-            ProblemKind::TimedOut,
-            format!(
-                "the content did not arrive within {} ms (http.content_ms)",
-                config.http.content_ms
-            ),
-        )
-        .at_limit("content_ms")),
+        Some(Err(Cut::BrokenOff)) => Err(broken_off()),
+        None => Err(too_slow(config)),
     }
+}
+
+/// Sees that a request has no content, however it is framed: in no chunk, in a DATA frame that is empty, with a length
+/// of 0. Proxies send all of these in the place of a head alone (RFC 9110, section 6.4: content is what the framing
+/// holds). Nothing of real content is kept.
+pub(crate) async fn refuse(mut content: Incoming, config: &Config) -> Result<(), Problem> {
+    if content.is_end_stream() {
+        return Ok(());
+    }
+    let unwanted = || {
+        Problem::new(
+            ProblemKind::BadRequest,
+            "a read has no content; send it without any, or by the method that takes it",
+        )
+    };
+    if content.size_hint().lower() > 0 {
+        return Err(unwanted()); // announced, so there is no need to wait for it
+    }
+    let looking = async {
+        while !content.is_end_stream() {
+            match content.frame().await {
+                None => return Ok(()),
+                Some(Err(_)) => return Err(broken_off()),
+                Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
+                    return Err(unwanted());
+                }
+                Some(Ok(_)) => {} // an empty DATA frame, or trailers
+            }
+        }
+        Ok(())
+    };
+    let limit = Duration::from_millis(config.http.content_ms);
+    match tokio::time::timeout(limit, looking).await {
+        Ok(seen) => seen,
+        Err(_) => Err(too_slow(config)),
+    }
+}
+
+fn broken_off() -> Problem {
+    Problem::new(
+        ProblemKind::BadRequest,
+        "the content broke off before its end",
+    )
+}
+
+fn too_slow(config: &Config) -> Problem {
+    let content_ms = config.http.content_ms;
+    let detail = format!("the content did not arrive within {content_ms} ms (http.content_ms)");
+    Problem::new(ProblemKind::TimedOut, detail).at_limit("content_ms")
 }
 
 /// Content is kept as it comes, and readers are not told of any encoding (RFC 9110, section 8.4).

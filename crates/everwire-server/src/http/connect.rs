@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Asker, Context, Reply, answer, body, check_no_content, fields,
+    Asker, Context, Reply, answer, body, fields,
     query::Query,
     read::{self, Asked, stream_fields},
 };
@@ -45,13 +45,13 @@ impl Context {
     pub(super) async fn connect(
         &self,
         parts: &Parts,
-        content: &Incoming,
+        content: Incoming,
         mut asker: Asker<'_>,
     ) -> Result<Reply, Problem> {
         if !matches!(parts.method, Method::GET | Method::CONNECT) {
             return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
         }
-        check_no_content(content)?;
+        body::refuse(content, &self.shared.live.config).await?;
         let query = Query::parse(parts.uri.query())?;
         if self.stopping.is_stopping() {
             return Err(read::stopping());
@@ -205,7 +205,10 @@ impl Context {
                 remote.shard.post(Mail::Gone(id));
                 Ok(answer::no_content())
             }
-            _ => self.poll(parts, &remote, gone).await,
+            _ => {
+                body::refuse(content, &self.shared.live.config).await?;
+                self.poll(parts, &remote, gone).await
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Asker, Context, Reply, answer, check_no_content,
+    Asker, Context, Reply, answer, body,
     query::Query,
     read::{Asked, asked},
 };
@@ -20,7 +20,7 @@ impl Context {
     pub(super) async fn presence(
         &self,
         parts: &Parts,
-        content: &Incoming,
+        content: Incoming,
         mut asker: Asker<'_>,
         name: &ChannelName,
     ) -> Result<Reply, Problem> {
@@ -33,7 +33,7 @@ impl Context {
             (method, _) => return Err(answer::method_not_allowed(method, METHODS)),
         };
         self.permit(&mut asker, Action::Presence, name).await?;
-        check_no_content(content)?;
+        body::refuse(content, &self.shared.live.config).await?;
         self.publisher(asker.account).admit_to_presence(name)?;
         if looks {
             return self.members(name, now).map(Reply::Response);

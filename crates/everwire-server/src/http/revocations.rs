@@ -12,7 +12,7 @@ use http::{Method, Response, request::Parts};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Asker, Context, answer, body, check_no_content};
+use super::{Asker, Context, answer, body};
 use crate::{
     auth, clock,
     config::{Duty, Revoked, RevokedSaid},
@@ -30,7 +30,7 @@ impl Context {
         auth::permit_duty(&asker.caller, Duty::Revoke, self.shared.live.config.dev)?;
         match parts.method {
             Method::GET | Method::HEAD => {
-                check_no_content(&content)?;
+                body::refuse(content, &self.shared.live.config).await?;
                 Ok(self.revoked())
             }
             Method::POST => {

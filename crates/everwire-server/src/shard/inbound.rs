@@ -10,7 +10,7 @@ use everwire_websocket::{
 
 use super::{
     LineKey, Net, Role, Seat, Shard, Then, poll::Poll, room::NoRoom, secured::Heard,
-    session::Speech,
+    session::Speech, timers::Timer,
 };
 use crate::publish;
 
@@ -19,6 +19,10 @@ const READS: usize = 4;
 
 /// Once so much is known of what a client sends behind a parked long poll, the rest waits in its socket.
 const UNREAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a poll waits on whose client has ended its side: long enough for what is about to come, and so long that a
+/// client that always does so does not ask in a circle; and no longer, since it may be gone and holds a line's place.
+const HALF_CLOSED_MS: u64 = 2_000;
 
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +87,7 @@ impl<N: Net> Shard<N> {
             };
             match read {
                 Ok(Heard { bytes: 0, .. }) => {
-                    self.close(key);
+                    self.on_end_of_input(key);
                     break;
                 }
                 Ok(Heard { bytes, is_all }) => {
@@ -101,6 +105,21 @@ impl<N: Net> Shard<N> {
         }
         self.read_buffer = buffer;
         self.hear_waiting(key);
+    }
+
+    /// The peer says nothing more. Who polls may have said all that it had to say, and still read; or it is gone, which
+    /// looks the same until something is sent. So it is given some time, and then an answer.
+    fn on_end_of_input(&mut self, key: LineKey) {
+        let role = match self.lines.get(key as usize).map(|line| &line.seat) {
+            Some(Seat::Alone(alone)) => Some(&alone.role),
+            Some(Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant) | None => None,
+        };
+        match role {
+            Some(Role::Poll(_)) => self.arm_line(key, HALF_CLOSED_MS, Timer::poll),
+            // Its answer is on the way, and whatever follows is HTTP's to decide.
+            Some(Role::Answering { .. }) => {}
+            Some(Role::Echo | Role::Lingering) | None => self.close(key),
+        }
     }
 
     /// Whether enough is known of what follows a long poll. What is left is met when the socket is back in HTTP.
