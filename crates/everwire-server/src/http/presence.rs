@@ -25,7 +25,7 @@ impl Context {
         name: &ChannelName,
     ) -> Result<Reply, Problem> {
         let now = Now::read();
-        let query = Query::parse(parts.uri.query())?;
+        let mut query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
         let looks = match (&parts.method, asked) {
             (&Method::HEAD, _) | (&Method::GET, Asked::CatchUp) => true,
@@ -39,7 +39,7 @@ impl Context {
             return self.members(name, now).map(Reply::Response);
         }
         let log = self.shared.presences.log(name, now)?;
-        self.read_by(asked, parts, &query, &log, &asker)
+        self.read_by(asked, parts, &mut query, &log, &asker)
     }
 
     fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {

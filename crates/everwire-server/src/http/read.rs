@@ -30,12 +30,8 @@ use content::{content, entity_tag, kind_of, matches_tag};
 pub(crate) use content::{gap_problem, live_answer};
 
 use super::{
-    Asker, Context, Leave, Reply, answer,
-    append::offset_value,
-    create::describe,
-    fields,
-    query::{self, Query},
-    target::Dialect,
+    Asker, Context, Leave, Reply, answer, append::offset_value, create::describe, fields,
+    query::Query, target::Dialect,
 };
 use crate::{
     clock,
@@ -65,7 +61,7 @@ impl Context {
         name: &ChannelName,
         asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
-        let query = Query::parse(parts.uri.query())?;
+        let mut query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
         if parts.method == Method::CONNECT && asked != Asked::WebSocket {
             // Any other answer of success would open a tunnel (RFC 9110, section 9.3.6).
@@ -83,7 +79,7 @@ impl Context {
         };
         let publisher = self.publisher(asker.account);
         let channel = publisher.open_to_read(name, occasion)?;
-        self.read_by(asked, parts, &query, &channel, asker)
+        self.read_by(asked, parts, &mut query, &channel, asker)
     }
 
     /// Reads a channel over the wire that was asked for.
@@ -91,12 +87,16 @@ impl Context {
         &self,
         asked: Asked,
         parts: &Parts,
-        query: &Query,
+        query: &mut Query,
         channel: &Arc<Channel>,
         asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
-        if asked != Asked::CatchUp && self.stopping.is_stopping() {
-            return Err(stopping());
+        if asked != Asked::CatchUp {
+            if self.stopping.is_stopping() {
+                return Err(stopping());
+            }
+            // A page of history is the same for all who ask by its address, so that caches can have it.
+            query.resume(&parts.headers)?;
         }
         let now_ms = clock::unix_ms();
         let mut state = channel.lock();
@@ -252,24 +252,15 @@ impl Context {
             Asked::DurableEventStream => Framing::DurableEventStream(transfer),
             _ => Framing::Ndjson(transfer),
         };
-        // A reconnecting EventSource knows better than its URL, which is from its first connection.
-        let last_event_id = match asked {
-            Asked::EventStream => fields::one(
-                &parts.headers,
-                &header::HeaderName::from_static("last-event-id"),
-            )?,
-            _ => None,
-        };
-        let start = match (last_event_id.filter(|id| !id.is_empty()), query.start) {
-            (Some(id), _) => query::start(id)?,
-            (None, Some(start)) => start,
-            (None, None) if asked == Asked::DurableEventStream => {
+        let start = match query.start {
+            Some(start) => start,
+            None if asked == Asked::DurableEventStream => {
                 return Err(Problem::new(
                     ProblemKind::BadOffset,
                     "?live=sse needs to know where to read from; send ?offset=, with -1 for the beginning or now",
                 ));
             }
-            (None, None) => Start::Now,
+            None => Start::Now,
         };
         let mut opening = BytesMut::new();
         framing.encode_preamble(self.shared.live.config.http.retry_ms, &mut opening);
