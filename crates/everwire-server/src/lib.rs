@@ -14,6 +14,9 @@
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
 //! `simulation`, a feature, is a shard without an operating system.
 
+// They panic where nobody reads any more, and wait where nobody reads yet.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod acme;
 pub mod auth;
 mod census;
@@ -25,6 +28,7 @@ mod hub;
 mod key_servers;
 mod lifecycle;
 mod live;
+mod lost_lines;
 mod metrics;
 #[allow(dead_code, reason = "webhooks come next")]
 mod outbound;
@@ -45,6 +49,7 @@ mod tls;
 pub mod webhook;
 
 pub use config::{Config, ConfigError};
+pub use lost_lines::{Loss, LostLines};
 pub use reload::{Reloaded, Reloader};
 pub use server::{Server, StartError};
 

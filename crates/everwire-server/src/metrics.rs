@@ -1,6 +1,9 @@
 //! What the server counts.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock, atomic::Ordering},
+    time::Duration,
+};
 
 use everwire_websocket::CloseCode;
 use http::StatusCode;
@@ -17,7 +20,13 @@ use prometheus_client::{
 
 use rustls::HandshakeKind;
 
-use crate::{acme::Setback, census::Census, hub::Hub, tls::HandshakeFailure};
+use crate::{
+    acme::Setback,
+    census::Census,
+    hub::Hub,
+    lost_lines::{Loss, LostLines},
+    tls::HandshakeFailure,
+};
 
 /// The counters. Hot ones are plain atomics, added to once a batch.
 pub struct Metrics {
@@ -59,6 +68,9 @@ pub struct Metrics {
     sessions: Gauge,
     channels: Gauge,
     log_bytes: Gauge,
+    log_lines_lost: Family<Reason, Counter>,
+    /// Where lost lines are counted, if anybody writes a log.
+    lost_lines: OnceLock<Arc<LostLines>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -79,6 +91,11 @@ struct Limit {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -264,6 +281,12 @@ impl Metrics {
                 "log_bytes",
                 "Bytes that the logs of all channels take",
             ),
+            log_lines_lost: register(
+                &mut registry,
+                "log_lines_lost",
+                "Lines of the server's own log that were not written, by reason",
+            ),
+            lost_lines: OnceLock::new(),
             registry,
         }
     }
@@ -484,11 +507,25 @@ impl Metrics {
         self.breaker_open.set(is_open.into());
     }
 
+    /// Lines of the log that are not written are counted here.
+    pub(crate) fn count_lost_lines(&self, lost: Arc<LostLines>) {
+        // Of a second writer nothing would be known; there is one in a process.
+        let _ = self.lost_lines.set(lost);
+    }
+
     /// The OpenMetrics text.
     pub(crate) fn encode(&self, hub: &Hub, census: &Census) -> String {
         self.lines.set(census.lines() as i64);
         self.channels.set(hub.count() as i64);
         self.log_bytes.set(hub.log_bytes() as i64);
+        for (loss, lost) in Loss::ALL
+            .into_iter()
+            .flat_map(|loss| Some((loss, self.lost_lines.get()?)))
+        {
+            let reason = loss.name();
+            let counter = self.log_lines_lost.get_or_create(&Reason { reason });
+            counter.inner().store(lost.count(loss), Ordering::Relaxed);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("metrics are written to memory");
         text

@@ -26,6 +26,7 @@ use crate::{
     hub::{self, Hub, Mail, Mailbox},
     key_servers, lifecycle,
     live::Live,
+    lost_lines::LostLines,
     outbound::Outbound,
     presence,
     reload::Reloader,
@@ -204,6 +205,11 @@ impl Server {
     /// Where it listens; the port is the real one where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells in its metrics which lines of the log were not written.
+    pub fn count_lost_lines(&self, lost: Arc<LostLines>) {
+        self.reloader.metrics.count_lost_lines(lost);
     }
 
     /// What gives it another configuration while it runs.

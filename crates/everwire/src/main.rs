@@ -1,5 +1,8 @@
 //! The `everwire` command: reads the configuration, wires the rest, owns the process.
 
+// They panic where nobody reads any more.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod address;
 mod config;
 mod files;
@@ -7,6 +10,7 @@ mod grant;
 mod health;
 mod key;
 mod local;
+mod log;
 mod publish;
 mod serve;
 mod subscribe;
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Some messages of the configuration's parser end with a line break.
-            eprintln!("everwire: {}", format!("{error:#}").trim_end());
+            log::last_words(&format!("everwire: {}", format!("{error:#}").trim_end()));
             ExitCode::FAILURE
         }
     }

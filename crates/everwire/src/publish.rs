@@ -103,7 +103,7 @@ fn publish(
         ..Message::default()
     };
     if args.data.is_none() && io::stdin().is_terminal() {
-        eprintln!("type what to publish, and end it with Ctrl-D");
+        let _ = writeln!(io::stderr(), "type what to publish, and end it with Ctrl-D");
     }
     match args.data {
         Some(data) => outlet.publish(

@@ -1,22 +1,21 @@
 //! `everwire serve`
 
 use std::{
-    io::{self, IsTerminal, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{ArgMatches, Command};
 use everwire_server::{Config, Reloader, Server, config::TlsMode};
 use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{effective_with, placed, with_settings},
     files::{Files, Reading},
     local,
+    log::Log,
     supervisor::Supervisor,
 };
 
@@ -34,7 +33,7 @@ pub fn command() -> Command {
 
 /// Runs the server until it is told to stop.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    start_logging()?;
+    let log = Log::start()?;
     // Before there are threads: what it finds, it removes from the environment.
     let sockets = inherited()?;
     let mut reading = Reading::default();
@@ -53,7 +52,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let mut server = Server::start_on(sockets, config.clone(), &mut |path| reading.read(path))?;
         let reloader = server.reloader();
         files.holds(reading);
-        tell(&greeting(server.address(), &config));
+        server.count_lost_lines(log.lost());
+        log.tell(&greeting(server.address(), &config));
         supervisor.ready(&format!("serving on {}", server.address()));
         loop {
             let cause = tokio::select! {
@@ -76,12 +76,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         }
         supervisor.stopping();
         let drain_ms = reloader.drain_ms();
-        tell(&format!(
+        log.tell(&format!(
             "\n  stopping: readers are told to come back, requests are finished (at most {} s)\n",
             drain_ms.div_ceil(1000)
         ));
         tokio::task::spawn_blocking(move || server.stop()).await??;
-        tell("  stopped\n");
+        log.tell("  stopped\n");
         Ok(())
     })
 }
@@ -203,30 +203,4 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
         };
     }
     text
-}
-
-/// Says something to who started the server. That nobody listens any more is no reason to stop serving.
-fn tell(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn start_logging() -> anyhow::Result<()> {
-    let filter = match std::env::var("EVERWIRE_LOG") {
-        Ok(said) => EnvFilter::try_new(&said).map_err(|_| {
-            anyhow!(
-                "EVERWIRE_LOG is {said:?}; write error, warn, info, debug or trace, or target=level"
-            )
-        })?,
-        Err(_) => EnvFilter::new("info"),
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    if io::stderr().is_terminal() {
-        builder.compact().init();
-    } else {
-        builder.json().init();
-    }
-    Ok(())
 }

@@ -54,22 +54,20 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let now_ms = now_ms()?;
     let token = token.trim();
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
-    io::stdout()
-        .write_all(told(token, now_ms / 1000)?.as_bytes())
-        .context("the explanation cannot be printed")?;
-    match args.config {
-        None => println!(
-            "\nWhether its signature is right was not looked at: name a server's --config for that."
-        ),
-        Some(path) => {
-            let config = configuration(&path)?;
-            match authority(&config)?.judge(token, now_ms) {
-                Ok(_) => println!("\nA server with {} takes it.", path.display()),
-                Err(error) => bail!("a server with {} does not take it: {error}", path.display()),
-            }
-        }
+    let print = |text: &str| {
+        (io::stdout().write_all(text.as_bytes())).context("the explanation cannot be printed")
+    };
+    print(&told(token, now_ms / 1000)?)?;
+    let Some(path) = args.config else {
+        return print(
+            "\nWhether its signature is right was not looked at: name a server's --config for that.\n",
+        );
+    };
+    let config = configuration(&path)?;
+    match authority(&config)?.judge(token, now_ms) {
+        Ok(_) => print(&format!("\nA server with {} takes it.\n", path.display())),
+        Err(error) => bail!("a server with {} does not take it: {error}", path.display()),
     }
-    Ok(())
 }
 
 /// What a token says, whether or not it is true.

@@ -1,5 +1,6 @@
 //! Operating the real binary: reloads, signals, and what a service manager sees of it.
 
+mod logs;
 mod process;
 mod reload;
 mod requests;

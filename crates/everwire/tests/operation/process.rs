@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -65,12 +65,15 @@ impl Process {
             })
             .expect("it tells where it listens");
         let (told, log) = mpsc::channel();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .try_for_each(|line| told.send(line))
-        });
+        // There is none where a test has put something else in its place.
+        if let Some(stderr) = child.stderr.take() {
+            let lines = BufReader::new(stderr).lines();
+            thread::spawn(move || {
+                lines
+                    .map_while(Result::ok)
+                    .try_for_each(|line| told.send(line))
+            });
+        }
         // What it says later is taken from it, so that it never waits for us.
         thread::spawn(move || greeting.for_each(drop));
         Self {
@@ -89,6 +92,11 @@ impl Process {
     /// Writes the configuration file anew, in its place, as an editor does.
     pub fn write_config(&self, text: &str) {
         replace(&self.file("everwire.toml"), text);
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name.
@@ -122,10 +130,52 @@ impl Process {
         ask_on(TcpStream::connect(self.address).unwrap(), request, fields)
     }
 
+    /// What it has counted, by the name and the labels of a metric; 0 if it has not.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.ask("GET /metrics");
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0)
+    }
+
+    /// Asks for a metric until it is at least this.
+    #[track_caller]
+    pub fn counts(&self, name: &str, at_least: u64) {
+        let began = Instant::now();
+        while self.metric(name) < at_least {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{name} is {}",
+                self.metric(name)
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All lines of its log that were not looked at, up to its end.
+    pub fn log_to_end(&mut self) -> Vec<String> {
+        self.log.iter().collect()
+    }
+
     /// Waits for its end: whether it ended well.
     pub fn ended(&mut self) -> bool {
         self.child.wait().unwrap().success()
     }
+}
+
+/// Has a command run by a shell that does this before.
+pub fn after(command: &mut Command, shell: &str) {
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let program = command.get_program().to_owned();
+    *command = Command::new("sh");
+    command
+        // The process that is asked for has the number of the shell that it replaces.
+        .args(["-c", &format!("{shell} exec \"$0\" \"$@\"")])
+        .arg(program)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
 }
 
 impl Drop for Process {

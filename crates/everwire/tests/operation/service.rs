@@ -6,10 +6,10 @@ use std::{
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use super::process::{PATIENCE, Process, ask, ask_on};
+use super::process::{PATIENCE, Process, after, ask, ask_on};
 
 const ALL: &str = "[channels]\nanonymous = [\"read\", \"publish\"]\n";
 
@@ -81,20 +81,11 @@ fn it_shows_that_it_is_alive_where_that_is_asked_for() {
 
 /// Has a command get this socket as the first that is passed to it.
 fn pass(command: &mut Command, socket: &TcpListener) {
-    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let program = command.get_program().to_owned();
-    *command = Command::new("sh");
-    command
-        // The process that is asked for has the number of the shell that it replaces.
-        .args([
-            "-c",
-            "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 0</dev/null",
-        ])
-        .arg(program)
-        .args(arguments)
-        .stdin(OwnedFd::from(socket.try_clone().unwrap()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    after(
+        command,
+        "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 0</dev/null;",
+    );
+    command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
 }
 
 #[test]
