@@ -23,6 +23,7 @@ mod key_servers;
 mod refusal;
 mod remembered;
 mod revocation;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -42,6 +43,7 @@ pub(crate) use self::{
     key_servers::{Asked, Fetching, KeyServers, Taken},
     refusal::{has_ended, not_taken, permit_duty, publishes_nowhere, was_revoked},
     revocation::Revocations,
+    shown::Shown,
 };
 use crate::{
     clock::{self, Now},
@@ -190,10 +192,11 @@ impl Authority {
     ///
     /// It is not one that this server takes, or not now.
     pub fn judge(&self, shown: &str, now_ms: u64) -> Result<Caller, CredentialError> {
-        if api_key::is_one(shown) {
-            return self.keys.judge(shown).map(Caller::known);
+        match self.kind_of(shown) {
+            Shown::ApiKey => return self.keys.judge(shown).map(Caller::known),
+            // A foreign one that is not passed on is refused, with what is wrong with it.
+            Shown::Token | Shown::Foreign => self.tokens.check_length(shown)?,
         }
-        self.tokens.check_length(shown)?;
         // What was signed with a key that is good no more is checked once more.
         let generation = self.tokens.servers().generation();
         let known = match self.remembered.find(shown, generation, now_ms) {
@@ -293,8 +296,8 @@ impl Authority {
         self.tokens.servers()
     }
 
-    /// Whether this is for certain none of this server's credentials, so that somebody else may know it.
-    pub(crate) fn is_foreign(&self, shown: &str) -> bool {
-        !api_key::is_one(shown) && (self.tokens.takes_none() || shown.split('.').count() != 3)
+    /// The kind of a credential, which decides by whom it is judged.
+    pub(crate) fn kind_of(&self, shown: &str) -> Shown {
+        Shown::of(shown, self.tokens.has_source_of_keys())
     }
 }

@@ -75,9 +75,10 @@ impl TokenKeys {
         })
     }
 
-    /// Whether there is no key, so that no token is taken.
-    pub fn takes_none(&self) -> bool {
-        self.keys.is_empty()
+    /// Tells whether tokens are checked here: by keys of the configuration, or by those of key servers, even of one that
+    /// has given none yet.
+    pub fn has_source_of_keys(&self) -> bool {
+        !self.keys.is_empty() || !self.servers.is_empty()
     }
 
     /// Refuses what is not even read.

@@ -64,11 +64,8 @@ impl Context {
         let cookie = (!cookie.is_empty() && vouches).then_some(cookie);
         let shown = Credential::of(&parts.headers, parts.uri.query(), cookie)?;
         let shown = shown.as_ref().map(Credential::reveal);
-        let is_passed_on = |shown: &&str| {
-            let settings = desk.map(|desk| desk.settings());
-            settings.is_some_and(|settings| settings.passes_on(&http::header::AUTHORIZATION))
-                && authority.is_foreign(shown)
-        };
+        let webhooks = desk.map(|desk| desk.settings());
+        let is_passed_on = |shown: &&str| authority.kind_of(shown).is_passed_on(webhooks);
         let foreign = shown.filter(is_passed_on);
         let caller = match shown {
             Some(shown) if foreign.is_none() => authority.caller(shown).await?,

@@ -199,8 +199,8 @@ impl<N: Net> Shard<N> {
         let (Some(desk), Some(asks)) = (self.shared.live.desk.clone(), self.asks(key)) else {
             return Ok(Done::Answered);
         };
-        let passes_on = desk.settings().passes_on(&http::header::AUTHORIZATION);
-        if !desk.settings().connect || !passes_on || !self.shared.live.authority.is_foreign(token) {
+        let kind = self.shared.live.authority.kind_of(token);
+        if !desk.settings().connect || !kind.is_passed_on(Some(desk.settings())) {
             return Ok(Done::Answered);
         }
         let mut evidence = asks.evidence.clone();
