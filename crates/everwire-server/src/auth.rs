@@ -176,7 +176,7 @@ impl Authority {
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
         let known = self.tokens.servers();
-        let servers = KeyServers::new(&config.tokens, known, Instant::now());
+        let servers = KeyServers::new(config, known, Instant::now())?;
         Ok(Self {
             tokens: TokenKeys::new(&config.tokens, servers, read)?,
             keys: ApiKeys::new(&config.keys)?,

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use self::place::{place_at, place_of};
 
 mod acme;
+mod address;
 mod credential;
 mod document;
 mod fixed;
@@ -27,6 +28,7 @@ mod url;
 mod webhooks;
 
 pub use acme::{Acme, Challenge, Domain};
+pub(crate) use address::{Address, ClearText};
 pub use credential::{Algorithm, ApiKey, Duty, Grant, Jwks, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
 pub use metrics_access::MetricsAccess;

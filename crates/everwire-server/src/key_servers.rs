@@ -104,11 +104,11 @@ impl Keeper {
         asked: &Asked,
         limits: Limits,
     ) -> Result<(Bytes, Option<Duration>), String> {
-        let request = Request::get(asked.url().as_uri())
+        let request = Request::builder()
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Bytes::new())
             .map_err(|error| error.to_string())?;
-        let sent = self.outbound.send(request, limits).await;
+        let sent = self.outbound.send(asked.address(), request, limits).await;
         let answer = sent.map_err(|error| error.to_string())?;
         match answer.status() {
             StatusCode::OK => {

@@ -36,7 +36,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::timeout};
 pub(crate) use self::error::OutboundError;
 use self::trust::Trust;
 use crate::{
-    config::{self, ConfigError},
+    config::{self, Address, ConfigError},
     metrics::Metrics,
 };
 
@@ -99,18 +99,20 @@ impl Outbound {
         &self.0.workers
     }
 
-    /// Sends a request with an absolute address, and gives back the whole answer, whatever its status is. Goes on to its
-    /// end, or its deadline, when nobody waits for it any more.
+    /// Sends a request to an address that may be asked, and gives back the whole answer, whatever its status is. Goes on
+    /// to its end, or its deadline, when nobody waits for it any more.
     ///
     /// # Errors
     ///
     /// No whole answer came.
     pub async fn send(
         &self,
-        request: Request<Bytes>,
+        to: &Address,
+        mut request: Request<Bytes>,
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
-        let host = host_of(&request)?;
+        *request.uri_mut() = to.as_uri().clone();
+        let host = to.authority().clone();
         let shared = self.0.clone();
         let exchange = async move { shared.exchange(request, host, limits).await };
         let exchange: JoinHandle<_> = self.0.workers.spawn(exchange);
@@ -209,11 +211,6 @@ impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound").finish_non_exhaustive()
     }
-}
-
-fn host_of(request: &Request<Bytes>) -> Result<Authority, OutboundError> {
-    let host = request.uri().authority();
-    host.cloned().ok_or(OutboundError::NoHost)
 }
 
 const USER_AGENT: HeaderValue =

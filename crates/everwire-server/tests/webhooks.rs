@@ -269,7 +269,7 @@ fn what_anybody_may_and_what_a_credential_grants_is_not_asked() {
     let (site, application) = decided_with(no, |config| {
         config.webhooks.connect = true;
         config.tokens.keys = vec![Issuer::shared().key()];
-        let open = "webhooks.url = \"http://x/\"\nrules = [{ match = \"open\", decide = [], anonymous = [\"read\", \"publish\"] }]";
+        let open = "webhooks.url = \"https://x/\"\nrules = [{ match = \"open\", decide = [], anonymous = [\"read\", \"publish\"] }]";
         config.rules = Config::from_toml(open).unwrap().rules;
     });
     let grants = json!([{"match": "c", "can": ["read", "publish"]}]);
@@ -506,7 +506,7 @@ fn censored(question: &Value) -> Value {
 #[test]
 fn what_is_published_may_be_replaced_whichever_way_it_comes() {
     let (site, application) = decided_with(censored, |config| {
-        let read = "webhooks.url = \"http://x/\"\nchannels = { decide = [\"publish\"], anonymous = [\"read\"] }";
+        let read = "webhooks.url = \"https://x/\"\nchannels = { decide = [\"publish\"], anonymous = [\"read\"] }";
         config.channels = Config::from_toml(read).unwrap().channels;
     });
     assert_eq!(
@@ -730,7 +730,7 @@ fn a_reload_keeps_what_was_let_in_and_ends_what_was_never_asked_about() {
     let mut config = Config::default();
     let site = Site::with(|started| {
         application.decides(started);
-        let open = "webhooks.url = \"http://x/\"\nrules = [{ match = \"open\", decide = [], anonymous = [\"read\"] }]";
+        let open = "webhooks.url = \"https://x/\"\nrules = [{ match = \"open\", decide = [], anonymous = [\"read\"] }]";
         started.rules = Config::from_toml(open).unwrap().rules;
         config = started.clone();
     });

@@ -12,7 +12,10 @@ use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
-use crate::outbound::{Limits, Outbound};
+use crate::{
+    config::{Address, ClearText, Url},
+    outbound::{Limits, Outbound},
+};
 
 /// What the last answer said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +58,12 @@ impl Listener {
             Ok(content) => content.to_bytes(),
             Err(never) => match never {},
         };
+        // Every address that the authority names is asked by `https`, as the first (RFC 8555, section 6.1).
+        let address = Url::parse(&parts.uri.to_string()).map_err(no_address)?;
+        let address = Address::of(&address, ClearText::Nowhere);
+        let address = address.map_err(|exposed| no_address(&exposed.to_string()))?;
         let request = Request::from_parts(parts, content);
-        let answer = self.outbound.send(request, LIMITS).await;
+        let answer = self.outbound.send(&address, request, LIMITS).await;
         let answer = answer.map_err(|error| Error::Other(Box::new(error)))?;
         let status = answer.status();
         let is_refusal = status.is_client_error() || status.is_server_error();
@@ -69,6 +76,11 @@ impl Listener {
         });
         Ok(answer)
     }
+}
+
+/// The authority has named an address that is not asked.
+fn no_address(problem: &str) -> Error {
+    Error::Other(format!("the authority names an address that cannot be asked: {problem}").into())
 }
 
 impl HttpClient for Listener {
@@ -108,6 +120,41 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    /// RFC 8555, section 6.1. An authority that is not what it should be could else have us ask whom it likes.
+    #[tokio::test]
+    async fn an_address_that_the_authority_names_is_asked_by_https_only() {
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = nobody.local_addr().unwrap();
+        let outbound = Outbound::new(
+            &crate::config::Outbound {
+                insecure_clear_text: true,
+                ..crate::config::Outbound::default()
+            },
+            tokio::runtime::Handle::current(),
+            Arc::default(),
+            &mut |_| Ok(Vec::new()),
+        );
+        let listener = Listener::new(outbound.unwrap());
+        for (url, part) in [
+            (format!("http://{address}/order/1"), "has to be https"),
+            (format!("ftp://{address}/order/1"), "not an address"),
+            (format!("https://ada:b@{address}/order/1"), "user name"),
+            ("/order/1".to_owned(), "not an address"),
+        ] {
+            let mut request = Request::new(BodyWrapper::default());
+            *request.uri_mut() = url.parse().unwrap();
+            let Err(error) = listener.send(request).await else {
+                panic!("{url} was asked");
+            };
+            let Error::Other(error) = error else {
+                panic!("{url}: {error}");
+            };
+            assert!(error.to_string().contains(part), "{url}: {error}");
+        }
+        let asked = tokio::time::timeout(Duration::ZERO, nobody.accept()).await;
+        assert!(asked.is_err(), "somebody connected");
+    }
 
     #[test]
     fn the_time_to_come_back_is_read_as_seconds_or_as_a_date() {

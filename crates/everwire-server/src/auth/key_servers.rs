@@ -17,7 +17,7 @@ use super::{
     jwks::{DocumentError, KeySet},
     key_server::{KeyServer, Prospect, Terms},
 };
-use crate::config::{Tokens, Url};
+use crate::config::{Address, Config, ConfigError, Url};
 
 /// All key servers, in the order of the configuration.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ struct Trusted {
 /// A key server that is asked for its keys by somebody.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    url: Url,
+    address: Address,
     state: Mutex<State>,
     /// An unknown key was seen: keys are to be fetched earlier than planned.
     hastened: Arc<Notify>,
@@ -81,7 +81,12 @@ pub(crate) struct Fetching {
 
 impl KeyServers {
     /// The key servers of these settings. Those that are known already go on with their keys.
-    pub fn new(settings: &Tokens, known: &Self, now: Instant) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// One of them may not be asked.
+    pub fn new(config: &Config, known: &Self, now: Instant) -> Result<Self, ConfigError> {
+        let settings = &config.tokens;
         let s = Duration::from_secs;
         let terms = Terms {
             fresh: s(settings.jwks_refresh_s),
@@ -93,19 +98,23 @@ impl KeyServers {
             bytes_max: settings.jwks_bytes_max,
             keys_max: settings.jwks_keys_max,
         };
-        let trusted = settings.jwks.iter().map(|said| {
-            let is_it = |known: &&Trusted| known.asked.url == said.url;
+        let trusted = settings.jwks.iter().enumerate().map(|(index, said)| {
+            let address =
+                Address::of(&said.url, config.outbound.clear_text()).map_err(|exposed| {
+                    ConfigError::value(format!("tokens.jwks[{index}].url"), exposed.to_string())
+                })?;
+            let is_it = |known: &&Trusted| known.asked.address == address;
             let asked = match known.0.iter().find(is_it) {
                 Some(known) => known.asked.clone(),
-                None => Arc::new(Asked::new(said.url.clone(), terms, limits, now)),
+                None => Arc::new(Asked::new(address, terms, limits, now)),
             };
             asked.set_terms(terms, limits);
-            Trusted {
+            Ok(Trusted {
                 issuer: said.issuer.clone(),
                 asked,
-            }
+            })
         });
-        Self(trusted.collect())
+        trusted.collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether there are none.
@@ -152,9 +161,9 @@ impl KeyServers {
 }
 
 impl Asked {
-    fn new(url: Url, terms: Terms, limits: FetchLimits, now: Instant) -> Self {
+    fn new(address: Address, terms: Terms, limits: FetchLimits, now: Instant) -> Self {
         Self {
-            url,
+            address,
             state: Mutex::new(State {
                 core: KeyServer::new(terms, now),
                 limits,
@@ -167,8 +176,12 @@ impl Asked {
         }
     }
 
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     pub fn url(&self) -> &Url {
-        &self.url
+        self.address.url()
     }
 
     pub fn limits(&self) -> FetchLimits {

@@ -7,14 +7,15 @@ use std::{
     str::FromStr,
 };
 
-use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
+    address::{Address, ClearText},
     document::{Documented, SettingDoc},
     tls::{ClientAuth, TlsMode},
     tree::{Tls, settings},
+    url::Url,
 };
 
 settings! {
@@ -188,10 +189,8 @@ impl Acme {
                 ),
             );
         }
-        let directory = self.directory.parse::<Uri>().ok();
-        let is_https = directory.is_some_and(|uri| {
-            uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty())
-        });
+        let directory = Url::parse(&self.directory).ok();
+        let is_https = directory.is_some_and(|url| Address::of(&url, ClearText::Nowhere).is_ok());
         if !is_https {
             return value(
                 "acme.directory",

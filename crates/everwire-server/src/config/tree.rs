@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ConfigError,
     acme::Acme,
+    address::{Address, ClearText, Exposed},
     credential::{ApiKey, Jwks, TokenKey},
     document::{Documented, SettingDoc},
     metrics_access::MetricsAccess,
@@ -420,7 +421,8 @@ pub struct Outbound {
     /// then. Takes a restart.
     pub connections_per_host_max: usize = 16,
     /// Whether others are asked by `http` beyond this machine: whoever is on the way may read and change all of it,
-    /// keys and decisions too. `https`, and `http` on loopback, are always taken.
+    /// keys and decisions too. `https`, and `http` on loopback, are always taken. A certificate authority is asked by
+    /// `https` whatever stands here.
     pub insecure_clear_text: bool = false,
 }
 }
@@ -588,12 +590,8 @@ impl Config {
                     format!("is {url}; {problem}"),
                 ))
             };
-            if url.is_exposed() && !self.outbound.insecure_clear_text {
-                return wrong(
-                    "who is on the way could put keys of his own there, so it has to be https; set \
-                     outbound.insecure_clear_text if you know that nobody is"
-                        .to_owned(),
-                );
+            if let Err(exposed) = Address::of(url, self.outbound.clear_text()) {
+                return wrong(self.outbound.told(exposed));
             }
             if tokens.jwks[..index].iter().any(|other| other.url == *url) {
                 return wrong("it is listed before; list it once".to_owned());
@@ -623,6 +621,23 @@ impl Tls {
                  sign them",
             )),
         }
+    }
+}
+
+impl Outbound {
+    /// Where webhooks and key servers may be asked in clear text.
+    pub(crate) fn clear_text(&self) -> ClearText {
+        match self.insecure_clear_text {
+            true => ClearText::Anywhere,
+            false => ClearText::OnLoopback,
+        }
+    }
+
+    /// What is told of an address that may not be asked, with what to do.
+    pub(super) fn told(&self, exposed: Exposed) -> String {
+        format!(
+            "{exposed}, or set outbound.insecure_clear_text if you know that nobody is on the way"
+        )
     }
 }
 

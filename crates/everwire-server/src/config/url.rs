@@ -1,6 +1,6 @@
 //! Addresses that the server itself asks for something.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -36,19 +36,9 @@ impl Url {
         }
     }
 
-    /// For a request.
-    pub fn as_uri(&self) -> &Uri {
+    /// The address as it is.
+    pub(super) fn as_uri(&self) -> &Uri {
         &self.0
-    }
-
-    /// Whether what goes there can be read and changed on its way: by `http`, and further than this machine.
-    pub fn is_exposed(&self) -> bool {
-        let host = self.0.host().unwrap_or_default();
-        let is_local = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => host == "localhost",
-        };
-        self.0.scheme_str() == Some("http") && !is_local
     }
 }
 
@@ -106,21 +96,6 @@ mod tests {
                 (Err(problem), Err(part)) => assert!(problem.contains(part), "{text}: {problem}"),
                 (read, _) => panic!("{text} gave {read:?}"),
             }
-        }
-    }
-
-    #[test]
-    fn clear_text_is_exposed_beyond_this_machine() {
-        for (text, exposed) in [
-            ("https://example.org/", false),
-            ("http://127.0.0.1:81/", false),
-            ("http://[::1]/", false),
-            ("http://localhost:81/", false),
-            ("http://localhost.example.org/", true),
-            ("http://10.0.0.1/", true),
-            ("http://example.org/", true),
-        ] {
-            assert_eq!(Url::parse(text).unwrap().is_exposed(), exposed, "{text}");
         }
     }
 

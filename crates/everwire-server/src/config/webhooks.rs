@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
+    address::Address,
     credential::Secret,
     document::{Documented, SettingDoc},
     rule::Rule,
-    tree::{Config, settings},
+    tree::{Config, Outbound, settings},
     url::Url,
 };
 
@@ -82,11 +83,8 @@ impl Webhooks {
                 return Err(ConfigError::value(setting, "must be at least 1"));
             }
         }
-        if !self.url.is_empty() {
-            let url = Url::parse(&self.url);
-            return url
-                .map(drop)
-                .map_err(|problem| ConfigError::value("webhooks.url", problem));
+        if self.address(&config.outbound)?.is_some() {
+            return Ok(());
         }
         let decides = |rule: &Rule| {
             rule.decide
@@ -102,6 +100,22 @@ impl Webhooks {
         let problem =
             "has your application decide, and there is no address to ask it at; set webhooks.url";
         Err(ConfigError::value(setting, problem))
+    }
+
+    /// The address of the application, if it is asked.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or may not be asked in clear text.
+    pub(crate) fn address(&self, outbound: &Outbound) -> Result<Option<Address>, ConfigError> {
+        if self.url.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |problem: String| ConfigError::value("webhooks.url", problem);
+        let url = Url::parse(&self.url).map_err(|problem| wrong(problem.to_owned()))?;
+        Address::of(&url, outbound.clear_text())
+            .map(Some)
+            .map_err(|exposed| wrong(format!("is {url}; {}", outbound.told(exposed))))
     }
 
     /// Whether this field of a request is passed on.

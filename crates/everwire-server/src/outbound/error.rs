@@ -8,9 +8,6 @@ use hyper_util::client::legacy;
 /// may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutboundError {
-    /// The request's address is not absolute: our own fault.
-    #[error("the address to ask has no host")]
-    NoHost,
     /// No connection: the name, the network, the port, or TLS.
     #[error(
         "no connection to {host}: {cause}; see that it runs, that its name is right, and that its certificate is from \
@@ -86,7 +83,7 @@ impl OutboundError {
             Self::Connect { .. } | Self::Busy { .. } | Self::TimeOut { .. } | Self::Cut { .. } => {
                 true
             }
-            Self::NoHost | Self::TooLarge { .. } | Self::Stopping => false,
+            Self::TooLarge { .. } | Self::Stopping => false,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::config::{ClearText, Url};
 
 const LIMITS: Limits = Limits {
     time_max: Duration::from_secs(20),
@@ -99,15 +100,26 @@ fn plain() -> Outbound {
     outbound(&config::Outbound::default(), "")
 }
 
+/// Sends a request to the address that it was made for.
+async fn sent(
+    outbound: &Outbound,
+    request: Request<Bytes>,
+    limits: Limits,
+) -> Result<Response<Bytes>, OutboundError> {
+    let url = Url::parse(&request.uri().to_string()).unwrap();
+    let to = Address::of(&url, ClearText::OnLoopback).unwrap();
+    outbound.send(&to, request, limits).await
+}
+
 async fn text_of(outbound: &Outbound, request: Request<Bytes>) -> String {
-    let answer = outbound.send(request, LIMITS).await.unwrap();
+    let answer = sent(outbound, request, LIMITS).await.unwrap();
     String::from_utf8(answer.body().to_vec()).unwrap()
 }
 
 async fn error_of(answer: &'static str, time_max: Duration) -> OutboundError {
     let server = Server::start(answer, None).await;
     let limits = Limits { time_max, ..LIMITS };
-    plain().send(server.get(), limits).await.unwrap_err()
+    sent(&plain(), server.get(), limits).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -117,7 +129,7 @@ async fn a_request_is_sent_as_it_was_made_and_the_whole_answer_comes_back() {
         .header("x-own", "1")
         .body(Bytes::from_static(b"content"))
         .unwrap();
-    let answer = plain().send(request, LIMITS).await.unwrap();
+    let answer = sent(&plain(), request, LIMITS).await.unwrap();
     assert_eq!(answer.status(), 418);
     assert_eq!(answer.headers()["etag"], "\"1\"");
     let asked = String::from_utf8(answer.body().to_vec()).unwrap();
@@ -173,7 +185,7 @@ async fn who_finds_all_connections_in_use_waits_no_longer_than_for_an_answer() {
     };
     let outbound = outbound(&settings, "");
     let (first, request) = (outbound.clone(), server.get());
-    let first = tokio::spawn(async move { first.send(request, LIMITS).await });
+    let first = tokio::spawn(async move { sent(&first, request, LIMITS).await });
     while server.connections() == 0 {
         tokio::task::yield_now().await;
     }
@@ -181,7 +193,7 @@ async fn who_finds_all_connections_in_use_waits_no_longer_than_for_an_answer() {
         time_max: Duration::from_millis(1),
         ..LIMITS
     };
-    let error = outbound.send(server.get(), limits).await.unwrap_err();
+    let error = sent(&outbound, server.get(), limits).await.unwrap_err();
     assert!(matches!(error, OutboundError::Busy { .. }), "{error}");
     first.abort();
 }
@@ -194,7 +206,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
         target.address
     );
     let server = Server::start(moved.leak(), None).await;
-    let answer = plain().send(server.get(), LIMITS).await.unwrap();
+    let answer = sent(&plain(), server.get(), LIMITS).await.unwrap();
     assert_eq!(answer.status(), 302);
     assert_eq!(target.connections(), 0);
 }
@@ -252,7 +264,10 @@ async fn who_does_not_listen_is_named_with_the_reason() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let request = get(&format!("http://{address}/keys?code=secret"));
-    let text = plain().send(request, LIMITS).await.unwrap_err().to_string();
+    let text = sent(&plain(), request, LIMITS)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         text.contains(&format!("no connection to {address}: ")),
         "{text}"
@@ -296,8 +311,7 @@ async fn https_is_spoken_with_who_has_a_certificate_of_a_known_authority() {
     let by_address = get(&format!("https://127.0.0.1:{port}/"));
     let by_name = get(&format!("https://localhost:{port}/"));
     for (outbound, request) in [(known, by_address), (plain(), by_name)] {
-        let text = outbound
-            .send(request, LIMITS)
+        let text = sent(&outbound, request, LIMITS)
             .await
             .unwrap_err()
             .to_string();

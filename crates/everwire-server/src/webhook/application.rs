@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{Config, ConfigError, Url},
+    config::{Address, Config, ConfigError},
     outbound::{Limits, OutboundError},
 };
 
@@ -37,7 +37,7 @@ const PAUSE_MS: u64 = 100;
 pub(crate) struct Application(Arc<Shared>);
 
 struct Shared {
-    url: Url,
+    address: Address,
     time_max: Duration,
     attempts_max: u32,
     answer_bytes_max: usize,
@@ -71,11 +71,9 @@ impl Application {
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Option<Desk>, ConfigError> {
         let settings = &config.webhooks;
-        if settings.url.is_empty() {
+        let Some(address) = settings.address(&config.outbound)? else {
             return Ok(None);
-        }
-        let url = Url::parse(&settings.url)
-            .map_err(|problem| ConfigError::value("webhooks.url", problem))?;
+        };
         let time_max = Duration::from_millis(settings.time_ms_max);
         let breaker = Breaker::new(Terms {
             failures: settings.breaker_failures,
@@ -83,7 +81,7 @@ impl Application {
             probe: time_max,
         });
         let application = Self(Arc::new(Shared {
-            url,
+            address,
             time_max,
             attempts_max: settings.attempts_max,
             answer_bytes_max: settings.answer_bytes_max,
@@ -164,7 +162,6 @@ impl Shared {
         let signature = self.signer.sign(content.as_bytes(), unix_s);
         let mut request = Request::new(Bytes::from(content));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.as_uri().clone();
         let headers = request.headers_mut();
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json.clone());
@@ -175,7 +172,10 @@ impl Shared {
             time_max: deadline.saturating_duration_since(Instant::now()),
             content_bytes_max: self.answer_bytes_max,
         };
-        let response = connection.outbound.send(request, limits).await?;
+        let response = connection
+            .outbound
+            .send(&self.address, request, limits)
+            .await?;
         match response.status() {
             StatusCode::OK => {}
             status => return Err(Failure::Status(status)),

@@ -67,7 +67,7 @@ impl Application {
         config.dev = false;
         config.webhooks.url = format!("http://{}/everwire", self.address);
         config.webhooks.secret = SECRET.into();
-        let decided = "channels.decide = [\"read\", \"publish\", \"manage\", \"presence\"]\nwebhooks.url = \"http://x/\"";
+        let decided = "channels.decide = [\"read\", \"publish\", \"manage\", \"presence\"]\nwebhooks.url = \"https://x/\"";
         config.channels.decide = Config::from_toml(decided).unwrap().channels.decide;
     }
 
