@@ -25,10 +25,11 @@ pub(crate) use self::{
     answer::{Allowed, Decision, Replacement},
     application::Application,
     desk::{Desk, ReplyTo},
-    question::{Evidence, Kind, Proposal, Question},
+    question::{Evidence, Proposal, Question},
 };
 #[cfg(test)]
 pub(crate) use self::{
     answer::{Answer, NoDecision},
     desk::{Answers, Connection, Errand},
+    question::Kind,
 };

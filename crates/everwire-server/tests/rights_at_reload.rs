@@ -3,7 +3,9 @@
 mod common;
 
 use common::{
-    CARRIERS, Carrier, Frame, Peer, Session, Site, client_frame,
+    CARRIERS, Carrier, Frame, Peer, Session, Site,
+    application::{Application, Door},
+    client_frame,
     issuer::{ISSUERS, Issuer},
 };
 use everwire_server::{
@@ -220,4 +222,55 @@ fn who_is_let_in_as_before_notices_nothing() {
     let _ = site.server.reloader().reload(config).unwrap();
     publish(&site, "1");
     assert_eq!(session.entry(), ("c".to_owned(), json!(1)));
+}
+
+/// An answer of the application is for one command about one channel: a session for which another command waits loses
+/// what it may not read any more at once, and for good.
+#[test]
+fn a_right_is_taken_also_from_a_session_whose_command_waits_for_the_application() {
+    let door = Door::default();
+    let shut = door.clone();
+    let application = Application::start(move |question| {
+        if question["question"] == "presence" {
+            shut.pass();
+        }
+        json!({"allow": true})
+    });
+    let rules = |plain: &str| {
+        let decided =
+            r#"{ match = "d/**", decide = ["read", "presence"], anonymous = ["publish"] }"#;
+        let plain = format!("{{ match = \"plain\", anonymous = [{plain}] }}");
+        let rules = format!("webhooks.url = \"http://x/\"\nrules = [{decided}, {plain}]");
+        Config::from_toml(&rules).unwrap().rules
+    };
+    let mut running = Config::default();
+    let site = Site::with(|config| {
+        application.decides(config);
+        config.channels.decide.clear();
+        config.rules = rules("\"read\", \"publish\"");
+        running = config.clone();
+    });
+    let mut session = Session::open(&site, Carrier::WebSocket, "");
+    session.ok(json!({"op": "subscribe", "channel": "plain"}));
+    let waits = json!({"op": "subscribe", "channel": "d/a", "presence": {"user": "ada"}});
+    let waits = client_frame(0x81, waits.to_string().as_bytes());
+    session.peer.send(waits);
+    application.until_asked(2);
+    running.rules = rules("");
+    let _ = site.server.reloader().reload(running.clone()).unwrap();
+    let event = session.event();
+    assert_eq!(event["ev"], "revoked", "{event}");
+    assert_eq!(event["channel"], "plain", "{event}");
+    door.open(1);
+    // What it waited for is there, and it hears of that alone, also when the others may read again.
+    running.rules = rules("\"read\", \"publish\"");
+    let _ = site.server.reloader().reload(running).unwrap();
+    site.say("plain", "unheard");
+    site.until("the command is carried out", |site| {
+        site.metric("everwire_webhook_waiting") == 0
+    });
+    let mut other = site.connect();
+    session.ok(json!({"op": "subscribe", "channel": "d/b"}));
+    assert_eq!(other.append("d/a", "text/plain", b"heard").status, 204);
+    assert_eq!(session.entry(), ("d/a".to_owned(), json!("heard")));
 }

@@ -7,11 +7,11 @@ use everwire_wire::{Carrier, Problem, ProblemKind, encode_revoked};
 use super::{
     super::{LineKey, Net, Shard},
     Speech,
+    decide::Answers,
 };
 use crate::{
     auth::{Caller, right_to_read},
     clock::Now,
-    webhook::Kind,
 };
 
 impl<N: Net> Shard<N> {
@@ -20,14 +20,15 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         shown: &str,
+        answers: &Answers,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
         let now = Now {
             instant: self.now,
             unix_ms: self.now_ms,
         };
-        let introduced = self.answer_to(key, Kind::Connect);
-        let caller = match &introduced {
+        let introduced = answers.introduced();
+        let caller = match introduced {
             Some(allowed) => allowed.caller.clone(),
             None => (self.shared.live.authority).caller_at_once(shown, now)?,
         };
@@ -105,7 +106,7 @@ impl<N: Net> Shard<N> {
             let (action, name) = right_to_read(&read);
             // What it has left by itself, or lost a moment ago, it is not told of. What the application let it have, it
             // keeps until the time that the application said.
-            if let Err(problem) = self.permit(key, action, &name)
+            if let Err(problem) = self.permit(key, action, &name, &Answers::NONE)
                 && !self.is_lent(key, action, &name)
                 && self.feed_of_session(key, &read).is_some()
             {

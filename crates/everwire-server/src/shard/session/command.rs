@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{Channel, LineKey, Net, Shard, feed::source},
     Speech, Wish,
-    decide::Done,
+    decide::{Answers, Done},
 };
 use crate::{
     auth::{Caller, has_ended, not_taken},
@@ -25,17 +25,17 @@ use crate::{
     hub::Occasion,
     publish::{Publisher, append_label, bad, event_name, json_payload, no_channel, replaced},
     rate::Account,
-    webhook::Kind,
 };
 
 impl<N: Net> Shard<N> {
     /// Carries out one command, unless the application has to be asked first: then nothing is done, and the command is
-    /// to be given again once the answer is there. `reply` gets the answer's text, `notices` the messages that belong
+    /// to be given again with the answer once that is there. `reply` gets the answer's text, `notices` the messages that belong
     /// right after it. An error means that this is no session's message at all.
     pub(super) fn command(
         &mut self,
         key: LineKey,
         text: &str,
+        answers: &mut Answers,
         reply: &mut BytesMut,
         notices: &mut BytesMut,
     ) -> Result<Done, Problem> {
@@ -46,15 +46,16 @@ impl<N: Net> Shard<N> {
                 let id = id.map(|id| id.get().to_owned());
                 let mut members = BytesMut::new();
                 let before = notices.len();
-                let done = match self.ask_for(key, &operation) {
-                    Ok(Done::Waits) => return Ok(Done::Waits),
-                    Ok(Done::Answered) => self.carry_out(key, operation, &mut members, notices),
+                let done = match self.ask_for(key, &operation, answers) {
+                    Ok(Done::Waits(subject)) => return Ok(Done::Waits(subject)),
+                    Ok(Done::Answered) => {
+                        self.carry_out(key, operation, answers, &mut members, notices)
+                    }
                     Err(problem) => Err(problem),
                 };
                 if done.is_err() {
                     notices.truncate(before);
                 }
-                self.forget_answers(key);
                 (id, done.map(|()| members))
             }
         };
@@ -72,17 +73,20 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         operation: Operation<'_>,
+        answers: &Answers,
         members: &mut BytesMut,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
         match operation {
-            Operation::Subscribe(subscribe) => self.subscribe(key, subscribe, members, notices),
+            Operation::Subscribe(subscribe) => {
+                self.subscribe(key, subscribe, answers, members, notices)
+            }
             Operation::Unsubscribe { channel } => {
                 let name = self.channel_name(key, channel)?;
                 self.unsubscribe(key, &name)
             }
             Operation::Publish(publish) => {
-                let offset = self.publish(key, publish)?;
+                let offset = self.publish(key, publish, answers)?;
                 offset_of_reply(&offset, members);
                 Ok(())
             }
@@ -92,13 +96,15 @@ impl<N: Net> Shard<N> {
                 limit,
             } => {
                 let name = self.channel_name(key, channel)?;
-                self.history(key, &name, &from, limit, members)
+                self.permit(key, Action::Read, &name, answers)?;
+                self.history(&name, &from, limit, members)
             }
             Operation::Presence { channel } => {
                 let name = self.channel_name(key, channel)?;
+                self.permit(key, Action::Presence, &name, answers)?;
                 self.presence(key, &name, members)
             }
-            Operation::Authenticate { token } => self.authenticate(key, &token, notices),
+            Operation::Authenticate { token } => self.authenticate(key, &token, answers, notices),
             Operation::Ping => Ok(()),
         }
     }
@@ -107,6 +113,7 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         subscribe: Subscribe<'_>,
+        answers: &Answers,
         members: &mut BytesMut,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
@@ -117,7 +124,7 @@ impl<N: Net> Shard<N> {
             presence,
         } = subscribe;
         let name = &self.channel_name(key, channel)?;
-        self.permit(key, Action::Read, name)?;
+        self.permit(key, Action::Read, name, answers)?;
         let start = start_of(&from)?.unwrap_or(Start::Now);
         let channels_max = self.shared.live.config.sessions.channels_max;
         let read = [name, &name.presence_log()].map(|name| self.feed_of_session(key, name));
@@ -167,10 +174,10 @@ impl<N: Net> Shard<N> {
         }
         drop(state);
         match &presence {
-            Some(wish) => self.attend(key, name, wish, members)?,
+            Some(wish) => self.attend(key, name, wish, answers, members)?,
             None => self.leave_presence(key, name),
         }
-        self.lend(key, name);
+        self.lend(key, name, answers);
         // A browser sends a request again whose connection was lost, also when it was carried out. So to ask for a
         // channel again is no fault: it begins anew. What is refused leaves the earlier reading as it is.
         if let Some(feed) = self.feed_of_session(key, name) {
@@ -190,11 +197,16 @@ impl<N: Net> Shard<N> {
         Ok(())
     }
 
-    fn publish(&mut self, key: LineKey, publish: Publish<'_>) -> Result<Offset, Problem> {
+    fn publish(
+        &mut self,
+        key: LineKey,
+        publish: Publish<'_>,
+        answers: &Answers,
+    ) -> Result<Offset, Problem> {
         let name = &self.channel_name(key, publish.channel)?;
-        self.permit(key, Action::Publish, name)?;
+        self.permit(key, Action::Publish, name, answers)?;
         let publisher = self.publisher(key)?;
-        let allowed = self.answer_to(key, Kind::Do(Action::Publish));
+        let allowed = answers.allowed(Action::Publish, name);
         if allowed.is_none() {
             // Else it was, before the application was asked.
             publisher.admit()?;
@@ -204,7 +216,7 @@ impl<N: Net> Shard<N> {
         let known = channel.lock().core().content_type().cloned();
         let (mut payload, content_type) = payload_of(publish.data, known)?;
         if let Some(allowed) = allowed
-            && let Some(payloads) = replaced(&allowed, Some(&content_type), 1)?
+            && let Some(payloads) = replaced(allowed, Some(&content_type), 1)?
         {
             payload = payloads.into_iter().next().unwrap_or(payload);
         }
@@ -232,13 +244,11 @@ impl<N: Net> Shard<N> {
 
     fn history(
         &mut self,
-        key: LineKey,
         name: &ChannelName,
         from: &From,
         limit: Option<u64>,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(key, Action::Read, name)?;
         let start = start_of(from)?.unwrap_or(Start::Beginning);
         let channel = self.open_channel(name, Occasion::Read)?;
         let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
@@ -306,11 +316,14 @@ impl<N: Net> Shard<N> {
         seat.map(|seat| seat.account).ok_or_else(has_ended)
     }
 
+    /// Whether a session may do this: by what it has shown, or by what the application answered about the command that
+    /// is being carried out. An answer holds only as long as the application is to decide this.
     pub(super) fn permit(
         &self,
         key: LineKey,
         action: Action,
         name: &ChannelName,
+        answers: &Answers,
     ) -> Result<(), Problem> {
         let caller = self.session(key).map(|session| &session.caller);
         let caller = caller.unwrap_or(&Caller::Anybody);
@@ -319,10 +332,12 @@ impl<N: Net> Shard<N> {
             let good = self.shared.live.authority.check(caller);
             good.map_err(|error| not_taken(&error))?;
         }
+        let rules = &self.shared.live.rules;
+        let is_allowed = answers.allowed(action, name).is_some() && rules.is_decided(action, name);
         match caller.has_ended(self.now_ms) {
             true => Err(has_ended()),
-            false if self.answer_to(key, Kind::Do(action)).is_some() => Ok(()),
-            false => caller.permit(&self.shared.live.rules, action, name),
+            false if is_allowed => Ok(()),
+            false => caller.permit(rules, action, name),
         }
     }
 

@@ -3,8 +3,12 @@
 //!
 //! ```text
 //!  command ─▶ ask_for ─┬─ nothing to ask, or all is answered ─▶ carried out
-//!                      └─ asked ─▶ parked ─ ─ mail: decided ─ ─▶ the same command again
+//!                      └─ asked ─▶ parked ─ ─ mail: decided ─ ─▶ the same command again, with the answer
 //! ```
+//!
+//! An answer is about one thing on one channel, and belongs to the command that was asked about: it travels with that
+//! command, and is an argument of all that carries it out. A session keeps none, so that a timer, a reload or a
+//! revocation that comes meanwhile judges it by its own rights alone.
 //!
 //! So what one line publishes keeps its order, however long each decision takes, and no other line waits: the shard goes
 //! on. One command of a session waits at a time. Behind it a WebSocket is not read, and requests stand in a queue that
@@ -29,26 +33,44 @@ use super::{
     remote::{Commands, Request},
 };
 use crate::{
-    auth::{Caller, has_ended},
+    auth::Caller,
     config::Action,
     publish::{RawMessage, event_name, may_not},
-    webhook::{Allowed, Decision, Desk, Evidence, Kind, Proposal, Question, ReplyTo},
+    webhook::{Allowed, Decision, Desk, Evidence, Proposal, Question, ReplyTo},
 };
 
 /// What the application has to do with a session.
 pub(crate) struct Asks {
     evidence: Evidence,
-    /// What it answered about the command that is being carried out.
-    answers: Vec<(Kind, Result<Arc<Allowed>, Problem>)>,
     /// What waits for the next answer.
-    parked: Option<(Kind, Parked, Option<Share>)>,
-    /// What it was asked last, until that is parked.
-    asked: Option<Kind>,
+    parked: Option<Waiting>,
     /// Requests behind the one that waits.
     queue: VecDeque<(Commands, Option<Share>)>,
     /// What the session has because the application said so.
     lent: Vec<Lent>,
 }
+
+/// A command that waits, and for what.
+struct Waiting {
+    subject: Subject,
+    /// What was answered about it before.
+    answers: Answers,
+    parked: Parked,
+    _room: Option<Share>,
+}
+
+/// What one answer is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Who the caller is.
+    Connect,
+    /// Whether this may be done on this channel.
+    Do(Action, ChannelName),
+}
+
+/// What the application answered about one command.
+#[derive(Debug, Default)]
+pub(crate) struct Answers(Vec<(Subject, Result<Arc<Allowed>, Problem>)>);
 
 /// What waits for an answer.
 pub(crate) enum Parked {
@@ -67,12 +89,39 @@ struct Lent {
 }
 
 /// What became of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Done {
     /// It was carried out or refused.
     Answered,
-    /// Nothing: the application was asked first.
-    Waits,
+    /// Nothing: the application was asked this first.
+    Waits(Subject),
+}
+
+impl Answers {
+    /// Nothing was asked.
+    pub const NONE: Self = Self(Vec::new());
+
+    /// What goes with the permission to do this on this channel.
+    pub(super) fn allowed(&self, action: Action, name: &ChannelName) -> Option<&Arc<Allowed>> {
+        let (_, answer) = self.0.iter().find(|(subject, _)| match subject {
+            Subject::Do(asked, channel) => *asked == action && channel == name,
+            Subject::Connect => false,
+        })?;
+        answer.as_ref().ok()
+    }
+
+    /// What was said of who shows the credential that the command brings.
+    pub(super) fn introduced(&self) -> Option<&Arc<Allowed>> {
+        let mut answers = self.0.iter();
+        let (_, answer) = answers.find(|(subject, _)| *subject == Subject::Connect)?;
+        answer.as_ref().ok()
+    }
+
+    /// What was answered to this, if it was asked.
+    fn answered(&self, subject: &Subject) -> Option<Result<Done, Problem>> {
+        let (_, answer) = self.0.iter().find(|(asked, _)| asked == subject)?;
+        Some(answer.clone().map(|_| Done::Answered))
+    }
 }
 
 impl Asks {
@@ -80,9 +129,7 @@ impl Asks {
     pub fn new(evidence: Evidence) -> Self {
         Self {
             evidence,
-            answers: Vec::new(),
             parked: None,
-            asked: None,
             queue: VecDeque::new(),
             lent: Vec::new(),
         }
@@ -100,6 +147,7 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         operation: &Operation<'_>,
+        answers: &mut Answers,
     ) -> Result<Done, Problem> {
         if self.asks(key).is_none() {
             return Ok(Done::Answered);
@@ -107,37 +155,25 @@ impl<N: Net> Shard<N> {
         match operation {
             Operation::Subscribe(subscribe) => {
                 let name = self.channel_name(key, subscribe.channel.clone())?;
-                let done = self.ask_to(key, Action::Read, &name)?;
+                let done = self.ask_to(key, Action::Read, &name, answers)?;
                 match &subscribe.presence {
-                    Some(_) if done == Done::Answered => self.ask_to(key, Action::Presence, &name),
+                    Some(_) if done == Done::Answered => {
+                        self.ask_to(key, Action::Presence, &name, answers)
+                    }
                     Some(_) | None => Ok(done),
                 }
             }
             Operation::History { channel, .. } => {
                 let name = self.channel_name(key, channel.clone())?;
-                self.ask_to(key, Action::Read, &name)
+                self.ask_to(key, Action::Read, &name, answers)
             }
             Operation::Presence { channel } => {
                 let name = self.channel_name(key, channel.clone())?;
-                self.ask_to(key, Action::Presence, &name)
+                self.ask_to(key, Action::Presence, &name, answers)
             }
-            Operation::Publish(publish) => self.ask_to_publish(key, publish),
-            Operation::Authenticate { token } => self.ask_who(key, token),
+            Operation::Publish(publish) => self.ask_to_publish(key, publish, answers),
+            Operation::Authenticate { token } => self.ask_who(key, token, answers),
             Operation::Unsubscribe { .. } | Operation::Ping => Ok(Done::Answered),
-        }
-    }
-
-    /// What the application allowed for the command that is being carried out.
-    pub(super) fn answer_to(&self, key: LineKey, kind: Kind) -> Option<Arc<Allowed>> {
-        let mut answers = self.asks(key)?.answers.iter();
-        let (_, answer) = answers.find(|(answered, _)| *answered == kind)?;
-        answer.as_ref().ok().cloned()
-    }
-
-    /// The command was carried out, or will not be.
-    pub(super) fn forget_answers(&mut self, key: LineKey) {
-        if let Some(asks) = self.asks_mut(key) {
-            asks.answers.clear();
         }
     }
 
@@ -146,26 +182,32 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         action: Action,
         name: &ChannelName,
+        answers: &mut Answers,
     ) -> Result<Done, Problem> {
-        let kind = Kind::Do(action);
-        if let Some(answered) = self.answered(key, kind) {
+        let subject = Subject::Do(action, name.clone());
+        if let Some(answered) = answers.answered(&subject) {
             return answered;
         }
         match self.has_to_ask(key, action, name) {
-            Some((desk, evidence, caller)) => self.ask(
-                key,
-                &desk,
-                Question::permit(action, &evidence, &caller, name),
-            ),
+            Some((desk, evidence, caller)) => {
+                let question = Question::permit(action, &evidence, &caller, name);
+                self.ask(key, &desk, question, subject, answers)
+            }
             None => Ok(Done::Answered),
         }
     }
 
-    fn ask_to_publish(&mut self, key: LineKey, publish: &Publish<'_>) -> Result<Done, Problem> {
-        if let Some(answered) = self.answered(key, Kind::Do(Action::Publish)) {
+    fn ask_to_publish(
+        &mut self,
+        key: LineKey,
+        publish: &Publish<'_>,
+        answers: &mut Answers,
+    ) -> Result<Done, Problem> {
+        let name = &self.channel_name(key, publish.channel.clone())?;
+        let subject = Subject::Do(Action::Publish, name.clone());
+        if let Some(answered) = answers.answered(&subject) {
             return answered;
         }
-        let name = &self.channel_name(key, publish.channel.clone())?;
         let Some((desk, evidence, caller)) = self.has_to_ask(key, Action::Publish, name) else {
             return Ok(Done::Answered);
         };
@@ -188,12 +230,17 @@ impl<N: Net> Shard<N> {
             close: false,
         };
         let question = Question::publish(desk.settings(), &evidence, &caller, name, proposal)?;
-        self.ask(key, &desk, question)
+        self.ask(key, &desk, question, subject, answers)
     }
 
     /// Asks who shows a credential that this server does not know.
-    fn ask_who(&mut self, key: LineKey, token: &str) -> Result<Done, Problem> {
-        if let Some(answered) = self.answered(key, Kind::Connect) {
+    fn ask_who(
+        &mut self,
+        key: LineKey,
+        token: &str,
+        answers: &mut Answers,
+    ) -> Result<Done, Problem> {
+        if let Some(answered) = answers.answered(&Subject::Connect) {
             return answered;
         }
         let (Some(desk), Some(asks)) = (self.shared.live.desk.clone(), self.asks(key)) else {
@@ -205,7 +252,8 @@ impl<N: Net> Shard<N> {
         }
         let mut evidence = asks.evidence.clone();
         evidence.show_token(token);
-        self.ask(key, &desk, Question::connect(&evidence))
+        let question = Question::connect(&evidence);
+        self.ask(key, &desk, question, Subject::Connect, answers)
     }
 
     /// Publishes a message of a raw WebSocket, or asks whether it may be.
@@ -214,6 +262,7 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         kind: MessageKind,
         payload: &[u8],
+        answers: &mut Answers,
     ) -> Result<Done, Problem> {
         let Some(session) = self.session(key) else {
             return Ok(Done::Answered);
@@ -229,44 +278,29 @@ impl<N: Net> Shard<N> {
         let publisher = shared.publisher(self.account(key)?, self.now_ms);
         let payload = Bytes::copy_from_slice(payload);
         let message = RawMessage::of(&channel, session.publisher.as_ref(), kind, payload)?;
-        let publish = Kind::Do(Action::Publish);
-        if self.answered(key, publish).is_none()
+        let subject = Subject::Do(Action::Publish, channel.name().clone());
+        if answers.answered(&subject).is_none()
             && let Some((desk, evidence, caller)) =
                 self.has_to_ask(key, Action::Publish, channel.name())
         {
             publisher.admit()?;
             publisher.admit_to(channel.name())?;
             let question = message.question(desk.settings(), (&evidence, &caller), &channel)?;
-            if self.ask(key, &desk, question)? == Done::Waits {
-                return Ok(Done::Waits);
+            let done = self.ask(key, &desk, question, subject.clone(), answers)?;
+            if let Done::Waits(_) = done {
+                return Ok(done);
             }
         }
-        let answered = self.answered(key, publish);
-        let allowed = self.answer_to(key, publish);
-        self.forget_answers(key);
-        answered.transpose()?;
+        answers.answered(&subject).transpose()?;
+        let allowed = answers.allowed(Action::Publish, channel.name());
         let message = match allowed {
-            Some(allowed) => message.replaced_by(&allowed)?,
-            // The rules are others now.
-            None => {
-                let session = self.session(key).ok_or_else(has_ended)?;
-                let rules = &self.shared.live.rules;
-                session
-                    .caller
-                    .permit(rules, Action::Publish, channel.name())?;
-                message
-            }
+            Some(allowed) => message.replaced_by(allowed)?,
+            None => message,
         };
+        self.permit(key, Action::Publish, channel.name(), answers)?;
         publisher
             .raw_message(&channel, message)
             .map(|()| Done::Answered)
-    }
-
-    /// What was answered to this about the command that is being carried out, if it was asked.
-    fn answered(&self, key: LineKey, kind: Kind) -> Option<Result<Done, Problem>> {
-        let mut answers = self.asks(key)?.answers.iter();
-        let (_, answer) = answers.find(|(answered, _)| *answered == kind)?;
-        Some(answer.clone().map(|_| Done::Answered))
     }
 
     /// What is needed to ask about this, if the application decides it for this session.
@@ -286,33 +320,40 @@ impl<N: Net> Shard<N> {
         has_to.then(|| (desk.clone(), evidence.clone(), caller.clone()))
     }
 
-    fn ask(&mut self, key: LineKey, desk: &Arc<Desk>, question: Question) -> Result<Done, Problem> {
-        let kind = question.kind;
+    fn ask(
+        &mut self,
+        key: LineKey,
+        desk: &Arc<Desk>,
+        question: Question,
+        subject: Subject,
+        answers: &mut Answers,
+    ) -> Result<Done, Problem> {
         let reply_to = ReplyTo::Line(self.mailbox.clone(), self.line_ref(key));
-        let decided = desk.ask(question, reply_to);
-        let now_ms = self.now_ms;
-        let Some(asks) = self.asks_mut(key) else {
-            return Ok(Done::Answered);
-        };
-        match decided {
+        match desk.ask(question, reply_to) {
             Some(decision) => {
-                let answer = decision.permission(now_ms);
-                asks.answers.push((kind, answer.clone()));
+                let answer = decision.permission(self.now_ms);
+                answers.0.push((subject, answer.clone()));
                 answer.map(|_| Done::Answered)
             }
-            None => {
-                asks.asked = Some(kind);
-                Ok(Done::Waits)
-            }
+            None => Ok(Done::Waits(subject)),
         }
     }
 
-    /// Has a command wait that was asked about.
-    pub(super) fn set_aside(&mut self, key: LineKey, parked: Parked, room: Option<Share>) {
-        if let Some(asks) = self.asks_mut(key)
-            && let Some(kind) = asks.asked.take()
-        {
-            asks.parked = Some((kind, parked, room));
+    /// Has a command wait for what was asked about it.
+    pub(super) fn set_aside(
+        &mut self,
+        key: LineKey,
+        (subject, answers): (Subject, Answers),
+        parked: Parked,
+        room: Option<Share>,
+    ) {
+        if let Some(asks) = self.asks_mut(key) {
+            asks.parked = Some(Waiting {
+                subject,
+                answers,
+                parked,
+                _room: room,
+            });
         }
     }
 
@@ -367,21 +408,27 @@ impl<N: Net> Shard<N> {
         let Some(asks) = self.asks_mut(key) else {
             return;
         };
-        let Some((kind, parked, _room)) = asks.parked.take() else {
+        let Some(waiting) = asks.parked.take() else {
             return;
         };
-        asks.answers.push((kind, decision.permission(now_ms)));
+        let Waiting {
+            subject,
+            mut answers,
+            parked,
+            _room,
+        } = waiting;
+        answers.0.push((subject, decision.permission(now_ms)));
         match parked {
-            Parked::Messages(heard) => self.hear_parked(key, heard),
-            Parked::Request(request) => self.request_parked(key, request),
+            Parked::Messages(heard) => self.hear_parked(key, heard, answers),
+            Parked::Request(request) => self.request_parked(key, request, answers),
         }
     }
 
     /// Remembers until when a session has what it has just begun to read.
-    pub(super) fn lend(&mut self, key: LineKey, name: &ChannelName) {
+    pub(super) fn lend(&mut self, key: LineKey, name: &ChannelName, answers: &Answers) {
         self.give_back_lent(key, name);
         for action in [Action::Read, Action::Presence] {
-            if let Some(allowed) = self.answer_to(key, Kind::Do(action)) {
+            if let Some(allowed) = answers.allowed(action, name) {
                 self.remember_lent(key, name, action, allowed.until_ms);
             }
         }
@@ -426,11 +473,12 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Whether a session has this because the application said so.
+    /// Whether a session has this because the application said so, and that is still to decide it.
     pub(super) fn is_lent(&self, key: LineKey, action: Action, name: &ChannelName) -> bool {
         let is_it = |lent: &Lent| lent.action == action && lent.name == *name;
-        self.asks(key)
-            .is_some_and(|asks| asks.lent.iter().any(is_it))
+        let asks = self.asks(key);
+        asks.is_some_and(|asks| asks.lent.iter().any(is_it))
+            && self.shared.live.rules.is_decided(action, name)
     }
 
     /// Something that was lent may be over.
@@ -450,9 +498,11 @@ impl<N: Net> Shard<N> {
         let mut notices = BytesMut::new();
         for name in over {
             // Who had both has lost both with the first.
-            if self.is_lent(key, Action::Read, &name) || self.is_lent(key, Action::Presence, &name)
-            {
-                self.give_back_lent(key, &name);
+            let has_it = [Action::Read, Action::Presence]
+                .into_iter()
+                .any(|action| self.is_lent(key, action, &name));
+            self.give_back_lent(key, &name);
+            if has_it {
                 self.take_away(key, &name, (carrier, LENT_IS_OVER), &mut notices);
             }
         }

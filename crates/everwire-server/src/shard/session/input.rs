@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     super::{LineKey, Net, Shard, Then, inbound::Breach},
     Speech,
-    decide::{Done, Parked},
+    decide::{Answers, Done, Parked},
 };
 
 /// What came in beside a pipe. Only so much may be on its way as there are permits.
@@ -81,7 +81,7 @@ impl<N: Net> Shard<N> {
             let mut controls = BytesMut::new();
             heard.outcome = self.decode(key, &rules, piece, &mut controls, on_message);
             heard.controls = controls;
-            if !self.hear(key, heard, &mut replies) {
+            if !self.hear(key, heard, Answers::NONE, &mut replies) {
                 return;
             }
         }
@@ -90,16 +90,23 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
-    /// Takes messages in their order. One that the application has to judge waits, and what came after it waits with
-    /// it. False if the line has ended.
-    fn hear(&mut self, key: LineKey, mut heard: Heard, replies: &mut BytesMut) -> bool {
+    /// Takes messages in their order, the first with what was answered about it. One that the application has to judge
+    /// waits, and what came after it waits with it. False if the line has ended.
+    fn hear(
+        &mut self,
+        key: LineKey,
+        mut heard: Heard,
+        mut answers: Answers,
+        replies: &mut BytesMut,
+    ) -> bool {
         while let Some((kind, text)) = heard.next() {
-            let heard_out = match self.on_session_message(key, kind, &text, replies) {
+            let mut answers = std::mem::take(&mut answers);
+            let heard_out = match self.on_session_message(key, kind, &text, &mut answers, replies) {
                 Ok(Done::Answered) => Ok(()),
-                Ok(Done::Waits) => match self.room_for(heard.texts.len() + text.len()) {
+                Ok(Done::Waits(subject)) => match self.room_for(heard.texts.len() + text.len()) {
                     Ok(room) => {
                         heard.current = Some((kind, text));
-                        self.set_aside(key, Parked::Messages(heard), room);
+                        self.set_aside(key, (subject, answers), Parked::Messages(heard), room);
                         return true;
                     }
                     Err(problem) => Err(problem),
@@ -126,9 +133,9 @@ impl<N: Net> Shard<N> {
     }
 
     /// Goes on with messages that had to wait.
-    pub(super) fn hear_parked(&mut self, key: LineKey, heard: Heard) {
+    pub(super) fn hear_parked(&mut self, key: LineKey, heard: Heard, answers: Answers) {
         let mut replies = BytesMut::new();
-        if !self.hear(key, heard, &mut replies) {
+        if !self.hear(key, heard, answers, &mut replies) {
             return;
         }
         self.after_input(key, Ok(false), replies);
@@ -160,11 +167,12 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         kind: MessageKind,
         payload: &[u8],
+        answers: &mut Answers,
         replies: &mut BytesMut,
     ) -> Result<Done, Problem> {
         let carrier = match self.session(key).map(|session| session.speech) {
             Some(Speech::Messages(carrier)) => carrier,
-            Some(Speech::Plain(_)) => return self.on_asked_message(key, kind, payload),
+            Some(Speech::Plain(_)) => return self.on_asked_message(key, kind, payload, answers),
             None => return Ok(Done::Answered),
         };
         let (MessageKind::Text, Ok(text)) = (kind, std::str::from_utf8(payload)) else {
@@ -173,7 +181,7 @@ impl<N: Net> Shard<N> {
         };
         let mut reply = BytesMut::new();
         let mut notices = BytesMut::new();
-        let done = self.command(key, text, &mut reply, &mut notices)?;
+        let done = self.command(key, text, answers, &mut reply, &mut notices)?;
         if done == Done::Answered {
             carrier.text(&reply, replies);
             replies.extend_from_slice(&notices);

@@ -10,10 +10,11 @@ use serde_json::{Value, value::RawValue};
 use super::{
     super::{LineKey, Net, Shard},
     Session, Wish,
+    decide::Answers,
 };
 use crate::{
     auth::Caller, clock::Now, config::Action, http::start_at, presence::Snapshot,
-    session_id::SessionId, webhook::Kind,
+    session_id::SessionId,
 };
 
 /// A session's place among those present on a channel.
@@ -30,9 +31,10 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         name: &ChannelName,
         wish: &PresenceWish<'_>,
+        answers: &Answers,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(key, Action::Presence, name)?;
+        self.permit(key, Action::Presence, name, answers)?;
         let start = wish.offset.as_deref().map(start_at).transpose()?;
         self.publisher(key)?.admit_to_presence(name)?;
         let presences = self.shared.presences.clone();
@@ -42,8 +44,8 @@ impl<N: Net> Shard<N> {
         {
             let id = session.id;
             let user = user_of(&session.caller, wish.user.as_deref(), id)?;
-            let allowed = self.answer_to(key, Kind::Do(Action::Presence));
-            let info = match allowed.as_ref().and_then(|allowed| allowed.info.as_deref()) {
+            let allowed = answers.allowed(Action::Presence, name);
+            let info = match allowed.and_then(|allowed| allowed.info.as_deref()) {
                 Some(info) => Some(info),
                 None => info_of(&session.caller, wish.info)?,
             };
@@ -86,7 +88,6 @@ impl<N: Net> Shard<N> {
         name: &ChannelName,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
-        self.permit(key, Action::Presence, name)?;
         self.publisher(key)?.admit_to_presence(name)?;
         let snapshot = self.shared.presences.snapshot(name, self.clock())?;
         write_snapshot(&snapshot, members);

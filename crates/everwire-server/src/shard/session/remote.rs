@@ -14,7 +14,7 @@ use super::{
         outlet::{Outlet, PipeEnd},
     },
     Input, SessionRequest,
-    decide::{Done, Parked},
+    decide::{Answers, Done, Parked},
 };
 use crate::{census, pipe::Pipe, publish::bad, session_id::SessionId};
 
@@ -101,15 +101,15 @@ impl<N: Net> Shard<N> {
                     replies,
                     answer,
                 };
-                self.carry_out_all(key, request);
+                self.carry_out_all(key, request, Answers::NONE);
             }
             Err(problem) => drop(answer.send(Err(problem))),
         }
     }
 
     /// Goes on with a request that had to wait, and with those that came after it.
-    pub(super) fn request_parked(&mut self, key: LineKey, request: Request) {
-        self.carry_out_all(key, request);
+    pub(super) fn request_parked(&mut self, key: LineKey, request: Request, answers: Answers) {
+        self.carry_out_all(key, request, answers);
         while !self.is_parked(key)
             && let Some(next) = self.unqueue(key)
         {
@@ -155,10 +155,11 @@ impl<N: Net> Shard<N> {
         Ok(commands.iter().map(own).collect())
     }
 
-    /// Carries out what is left of a request, and answers it; or has it wait with a command that the application has to
-    /// judge.
-    fn carry_out_all(&mut self, key: LineKey, mut request: Request) {
+    /// Carries out what is left of a request, the first with what was answered about it, and answers the request; or
+    /// has it wait with a command that the application has to judge.
+    fn carry_out_all(&mut self, key: LineKey, mut request: Request, mut answers: Answers) {
         while let Some(command) = request.commands.pop_front() {
+            let mut answers = std::mem::take(&mut answers);
             let replies = &mut request.replies;
             let text = std::str::from_utf8(&command).unwrap_or_default(); // it was parsed
             let before = replies.len();
@@ -170,14 +171,16 @@ impl<N: Net> Shard<N> {
                 continue;
             }
             let mut notices = BytesMut::new();
-            match self.command(key, text, replies, &mut notices) {
+            match self.command(key, text, &mut answers, replies, &mut notices) {
                 Ok(Done::Answered) => self.side(key).push_reply(&notices),
-                Ok(Done::Waits) => {
+                Ok(Done::Waits(subject)) => {
                     replies.truncate(before);
                     request.commands.push_front(command);
                     let bytes: usize = request.commands.iter().map(Bytes::len).sum();
                     return match self.room_for(bytes + before) {
-                        Ok(room) => self.set_aside(key, Parked::Request(request), room),
+                        Ok(room) => {
+                            self.set_aside(key, (subject, answers), Parked::Request(request), room);
+                        }
                         Err(problem) => drop(request.answer.send(Err(problem))),
                     };
                 }

@@ -77,28 +77,10 @@ enum Speech {
 
 impl Site {
     fn new() -> Self {
-        let workers = Builder::new_current_thread().build().unwrap();
         let mut config = World::config();
         config.channels.decide = vec![Action::Publish];
         config.webhooks.session_waiting_max = 1_000;
-        let questions = Questions::default();
-        let desk = Arc::new(Desk::new(
-            config.webhooks.clone(),
-            Box::new(questions.clone()),
-        ));
-        let live = Live {
-            desk: Some(desk.clone()),
-            ..Live::without_credentials(config)
-        };
-        let mut world = World::of(live);
-        let mut read = |_: &std::path::Path| unreachable!("no file is named");
-        let outbound = Outbound::new(
-            &config::Outbound::default(),
-            workers.handle().clone(),
-            Arc::default(),
-            &mut read,
-        );
-        desk.connect(&outbound.unwrap(), &world.shared.metrics);
+        let (mut world, questions, workers) = decided(config);
         let lines = (0..6)
             .map(|number| Line::open(&mut world, number))
             .collect();
@@ -236,6 +218,30 @@ impl Line {
     }
 }
 
+/// A world where the application is asked, and the questions that it has not answered yet.
+fn decided(config: Config) -> (World, Questions, Runtime) {
+    let workers = Builder::new_current_thread().build().unwrap();
+    let questions = Questions::default();
+    let desk = Arc::new(Desk::new(
+        config.webhooks.clone(),
+        Box::new(questions.clone()),
+    ));
+    let live = Live {
+        desk: Some(desk.clone()),
+        ..Live::without_credentials(config)
+    };
+    let world = World::of(live);
+    let mut read = |_: &std::path::Path| unreachable!("no file is named");
+    let outbound = Outbound::new(
+        &config::Outbound::default(),
+        workers.handle().clone(),
+        Arc::default(),
+        &mut read,
+    );
+    desk.connect(&outbound.unwrap(), &world.shared.metrics);
+    (world, questions, workers)
+}
+
 /// A text frame of a client, masked with zeros.
 fn client_frame(text: &str) -> Vec<u8> {
     let mut bytes = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
@@ -321,5 +327,160 @@ fn whatever_is_answered_when_each_line_publishes_what_was_allowed_in_its_order()
             }
         }
         site.finish();
+    }
+}
+
+/// A session that reads `plain`, which anybody may, and whose commands about `d/a` the application has to judge.
+struct Guest {
+    world: World,
+    questions: Questions,
+    peer: Peer,
+    heard: String,
+    _workers: Runtime,
+}
+
+impl Guest {
+    fn rules(toml: &str) -> Config {
+        let decided = "{ match = \"d/**\", decide = [\"read\", \"publish\", \"presence\"] }";
+        let toml = format!("webhooks.url = \"http://x/\"\nrules = [{decided}, {toml}]");
+        Config {
+            rules: Config::from_toml(&toml).unwrap().rules,
+            ..World::config()
+        }
+    }
+
+    fn new() -> Self {
+        let open = "{ match = \"plain\", anonymous = [\"read\", \"presence\"] }";
+        let (mut world, questions, workers) = decided(Self::rules(open));
+        world.create("plain");
+        world.create("d/a");
+        let peer = [127, 0, 0, 1].into();
+        let evidence = Evidence::of(&Webhooks::default(), peer, &HeaderMap::new(), false, None);
+        let (socket, peer) = world.cores[0].net.connect(usize::MAX, usize::MAX);
+        let channel = world.lives[0].channel.clone();
+        let request = SessionRequest {
+            evidence: Some(evidence),
+            ..session(channel, Carrier::WebSocket { window: None }, 0)
+        };
+        world.join_as(0, socket, Wire::Session(request));
+        world.settle();
+        let mut guest = Self {
+            world,
+            questions,
+            peer,
+            heard: String::new(),
+            _workers: workers,
+        };
+        // With its members, so that there are two logs to lose.
+        guest.say(&json!({"op": "subscribe", "channel": "plain", "presence": true}));
+        guest.world.settle();
+        assert!(guest.hears("\"ok\":{"), "{}", guest.heard);
+        guest
+    }
+
+    fn say(&self, command: &Value) {
+        self.peer.say(&client_frame(&command.to_string()));
+    }
+
+    /// Has the oldest question allowed, if there is one.
+    fn allow(&self) {
+        let errand = self.questions.0.lock().unwrap().pop_front();
+        if let Some(errand) = errand {
+            let answer = Answer::parse(errand.question.kind, br#"{"allow":true}"#, 0, 0);
+            errand.close(Ok(answer.unwrap()));
+        }
+    }
+
+    fn reload(&self, config: Config) {
+        let desk = self.world.shared.live.desk.clone();
+        let live = Live {
+            desk,
+            ..Live::without_credentials(config)
+        };
+        self.world.shared.live.settings().replace(live);
+        self.world.cores[0].shard.mailbox.wake();
+    }
+
+    fn hears(&mut self, text: &str) -> bool {
+        let heard = self.peer.heard();
+        self.heard.push_str(&String::from_utf8_lossy(&heard));
+        self.heard.contains(text)
+    }
+}
+
+/// A permission is for one action on one channel for one command: whatever a session waits for, it lends nothing to the
+/// channels that it reads already.
+#[test]
+fn a_reload_takes_a_right_away_at_each_step_of_a_command_that_waits() {
+    let about = |op: &str| json!({"op": op, "channel": "d/a"});
+    let commands = [
+        json!({"op": "subscribe", "channel": "d/a", "presence": {"user": "ada"}}),
+        about("history"),
+        about("presence"),
+        json!({"op": "publish", "channel": "d/a", "data": "1"}),
+    ];
+    for command in commands {
+        for step in 0..=6 {
+            let mut guest = Guest::new();
+            for done in 0..=6 {
+                if done == step {
+                    let shut = "{ match = \"plain\", anonymous = [] }";
+                    guest.reload(Guest::rules(shut));
+                }
+                match done {
+                    0 => guest.say(&command),
+                    2 | 4 => guest.allow(),
+                    _ => guest.world.settle(),
+                }
+            }
+            guest.world.settle();
+            assert!(
+                guest.hears("\"ev\":\"revoked\",\"channel\":\"plain\""),
+                "{command}, reloaded at step {step}: {}",
+                guest.heard
+            );
+            guest.heard.clear();
+            guest.world.publish(0, &[10]);
+            guest.world.settle();
+            assert!(
+                !guest.hears("\"channel\":\"plain\""),
+                "{command}, reloaded at step {step}: {}",
+                guest.heard
+            );
+            let key = 0;
+            let read = guest.world.cores[0].shard.session(key).unwrap();
+            let expected = 2 * usize::from(command["op"] == "subscribe");
+            assert_eq!(read.subscriptions.len(), expected, "{command}, step {step}");
+            guest.peer.reset();
+            guest.world.finish();
+        }
+    }
+}
+
+/// An answer counts as long as the application is to decide what it was asked.
+#[test]
+fn what_is_allowed_for_a_command_counts_only_while_the_application_decides_it() {
+    for is_before in [true, false] {
+        let mut guest = Guest::new();
+        guest.say(&json!({"op": "subscribe", "channel": "d/a"}));
+        guest.world.settle();
+        let mut shut = Guest::rules("{ match = \"other\" }");
+        shut.channels.anonymous.clear();
+        shut.rules.clear();
+        if is_before {
+            guest.reload(shut);
+            guest.allow();
+            guest.world.settle();
+            assert!(guest.hears("\"error\":{"), "{}", guest.heard);
+        } else {
+            guest.allow();
+            guest.world.settle();
+            guest.reload(shut);
+            guest.world.settle();
+            let revoked = "\"ev\":\"revoked\",\"channel\":\"d/a\"";
+            assert!(guest.hears(revoked), "{}", guest.heard);
+        }
+        guest.peer.reset();
+        guest.world.finish();
     }
 }
