@@ -49,12 +49,18 @@ use hyper::body::Incoming;
 
 use self::{
     answer::{problem_response, too_many_lines},
+    body::Allowance,
     decide::{Asker, Leave},
     origin::Origin,
     target::{Dialect, Target},
     visit::{EVERWIRE_REQUEST_ID, RequestId, Visit},
 };
-pub(crate) use self::{body::Body, query::start as start_at, read::gap_problem, scheme::Scheme};
+pub(crate) use self::{
+    body::{Body, Content},
+    query::start as start_at,
+    read::gap_problem,
+    scheme::Scheme,
+};
 use crate::{
     acme::Challenges,
     auth::Caller,
@@ -340,8 +346,10 @@ impl Context {
         }
         match parts.method {
             Method::POST => {
-                let content = body::collect(content, &parts.headers, config).await?;
-                let mut response = Response::new(content);
+                let account = (self.shared.rate).account(&Caller::Anybody, client.address);
+                let allowance = Allowance::to_publish(&self.shared, account);
+                let content = body::collect(content, parts, &self.shared, allowance).await?;
+                let mut response = Response::new(content.bytes);
                 // What a page was sent back is never taken for a page.
                 let kind = HeaderValue::from_static("application/octet-stream");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! In reading order: [`config`] is what can be set, `live` the configuration that holds now, [`auth`] tells who asks
-//! and what that may do, [`proxy`] from where, `hub` holds the channels, `presence` who is in them, `lifecycle` tells servers what happens,
+//! and what that may do, [`proxy`] from where, `hub` holds the channels, `budget` counts what is held for peers, `presence` who is in them, `lifecycle` tells servers what happens,
 //! `outbound` asks other servers, `key_servers` asks for keys, [`webhook`] the operator's application, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
@@ -19,6 +19,7 @@
 
 mod acme;
 pub mod auth;
+mod budget;
 mod census;
 mod clock;
 pub mod config;

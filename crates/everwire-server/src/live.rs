@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::{
     auth::{Authority, Caller, not_taken, right_to_read},
+    budget::Bounds,
     config::{Config, ConfigError, Rules},
     rate::Kind,
     webhook::{Application, Desk},
@@ -130,6 +131,18 @@ impl Live {
         match self.config.dev {
             true => 0,
             false => self.config.limits.lines_per_second_max,
+        }
+    }
+
+    /// How much is held for peers.
+    pub fn in_flight_bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        Bounds {
+            all: limits.in_flight_bytes_max,
+            account: match self.config.dev {
+                true => 0,
+                false => limits.in_flight_bytes_per_caller_max,
+            },
         }
     }
 

@@ -71,6 +71,7 @@ pub struct Metrics {
     log_lines_lost: Family<Reason, Counter>,
     /// Where lost lines are counted, if anybody writes a log.
     lost_lines: OnceLock<Arc<LostLines>>,
+    in_flight_bytes: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -287,6 +288,11 @@ impl Metrics {
                 "Lines of the server's own log that were not written, by reason",
             ),
             lost_lines: OnceLock::new(),
+            in_flight_bytes: register(
+                &mut registry,
+                "in_flight_bytes",
+                "Bytes that are held for peers now and are in no log",
+            ),
             registry,
         }
     }
@@ -511,6 +517,11 @@ impl Metrics {
     pub(crate) fn count_lost_lines(&self, lost: Arc<LostLines>) {
         // Of a second writer nothing would be known; there is one in a process.
         let _ = self.lost_lines.set(lost);
+    }
+
+    /// So many bytes are held for peers.
+    pub(crate) fn in_flight(&self, bytes: usize) {
+        self.in_flight_bytes.set(bytes as i64);
     }
 
     /// The OpenMetrics text.

@@ -32,8 +32,8 @@ pub(crate) struct Rate {
     accounts: Mutex<Accounts>,
 }
 
-/// Who pays for an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who pays for an append, and for what is held for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Account(u32);
 
 /// What an account is for.
@@ -164,7 +164,8 @@ impl Rate {
         }
     }
 
-    fn number(&self, kind: Kind, who: impl Hash) -> Account {
+    /// The account of somebody, by what it is for.
+    pub fn number(&self, kind: Kind, who: impl Hash) -> Account {
         let hash = self.hasher.hash_one((kind, who)) as u32;
         Account(hash & !0b11 | kind as u32)
     }
@@ -186,6 +187,11 @@ impl Account {
             1 => Kind::User,
             _ => Kind::Key,
         }
+    }
+
+    /// Which of so many parts has it, where accounts are spread over several.
+    pub fn spread(self, parts: usize) -> usize {
+        (self.0 >> 2) as usize % parts
     }
 }
 

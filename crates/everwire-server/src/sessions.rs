@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{hub::Mailbox, pipe::Pipe, session_id::SessionId};
+use crate::{auth::Caller, hub::Mailbox, pipe::Pipe, rate::Account, session_id::SessionId};
 
 /// All sessions over HTTP wires.
 pub(crate) struct Sessions {
@@ -29,8 +29,17 @@ pub(crate) struct Sessions {
 pub(crate) struct Remote {
     pub shard: Arc<Mailbox>,
     secret: Secret,
+    speaker: Mutex<Speaker>,
     /// What it is told by polls, if it is not told by a stream.
     pub polls: Option<Polls>,
+}
+
+/// Whom a session speaks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Speaker {
+    pub caller: Caller,
+    /// Who pays for what it asks for.
+    pub account: Account,
 }
 
 /// What proves that a request comes from a session's client.
@@ -107,12 +116,32 @@ impl Sessions {
 
 impl Remote {
     /// A session on a shard.
-    pub fn new(shard: Arc<Mailbox>, secret: Secret, polls: Option<Polls>) -> Self {
+    pub fn new(
+        shard: Arc<Mailbox>,
+        secret: Secret,
+        speaker: Speaker,
+        polls: Option<Polls>,
+    ) -> Self {
         Self {
             shard,
             secret,
+            speaker: Mutex::new(speaker),
             polls,
         }
+    }
+
+    /// Whom it speaks for.
+    pub fn speaker(&self) -> Speaker {
+        self.lock_speaker().clone()
+    }
+
+    /// From now on it speaks for somebody else, or for the same with other rights.
+    pub fn speak_for(&self, speaker: Speaker) {
+        *self.lock_speaker() = speaker;
+    }
+
+    fn lock_speaker(&self) -> MutexGuard<'_, Speaker> {
+        self.speaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a request that shows this secret speaks for the session.
@@ -198,11 +227,18 @@ impl std::fmt::Display for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rate::Rate;
+
+    fn somebody() -> Speaker {
+        let caller = Caller::Anybody;
+        let account = Rate::default().account(&caller, [192, 0, 2, 1].into());
+        Speaker { caller, account }
+    }
 
     #[test]
     fn only_the_whole_secret_opens_a_session() {
         let secret = Secret(*b"sixteen bytes 00");
-        let remote = Remote::new(Arc::default(), secret, None);
+        let remote = Remote::new(Arc::default(), secret, somebody(), None);
         let text = secret.to_string();
         assert!(remote.is_opened_by(&text));
         for wrong in [
@@ -237,7 +273,7 @@ mod tests {
         assert!(sessions.find(id).is_none());
         sessions.insert(
             id,
-            Remote::new(sessions.some_shard(), Secret([0; 16]), None),
+            Remote::new(sessions.some_shard(), Secret([0; 16]), somebody(), None),
         );
         assert!(sessions.find(id).is_some());
         sessions.remove(id);

@@ -47,7 +47,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use everwire_channel::Mark;
 use everwire_websocket::Scratch;
-use everwire_wire::Deflaters;
+use everwire_wire::{Deflaters, Problem};
 use slab::Slab;
 
 use self::{
@@ -63,6 +63,7 @@ use self::{
 };
 use crate::{
     auth::{Caller, Known},
+    budget::{Budget, Exhausted, Share},
     census::{self, Census, Full, Stay},
     clock::Now,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
@@ -108,6 +109,7 @@ pub(crate) struct Shared {
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
     pub rate: Arc<Rate>,
+    pub budget: Arc<Budget>,
     pub sessions: Arc<Sessions>,
     pub presences: Arc<Presences>,
     pub tls: Arc<Acceptor>,
@@ -124,6 +126,7 @@ impl Shared {
             live: settings.snapshot(),
             census: Arc::default(),
             rate: Arc::default(),
+            budget: Arc::default(),
             sessions: Arc::new(Sessions::new(shards)),
             presences: Arc::new(Presences::new(settings, hub.clone(), metrics.clone(), now)),
             tls: Arc::default(),
@@ -148,6 +151,17 @@ impl Shared {
                 .map_err(|TooFast { wait_s }| Full::TooFast { wait_s })?;
         }
         self.census.enter(address, stay, account, &self.live)
+    }
+
+    /// Holds so many bytes for an account, before they are read or made.
+    ///
+    /// # Errors
+    ///
+    /// As much is held already as may be, for this account or for all.
+    pub fn hold(&self, account: Account, bytes: usize) -> Result<Share, Problem> {
+        (self.budget)
+            .take(account, bytes, self.live.in_flight_bounds())
+            .map_err(Exhausted::problem)
     }
 
     /// Who appends at the cost of an account.

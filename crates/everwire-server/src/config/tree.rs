@@ -219,6 +219,14 @@ pub struct Limits {
     /// messages on WebSockets that have not come whole, after decompression, and replies that are not taken. A line
     /// that would keep more is closed with 1013, or cut if it takes nothing. The default is 32 MiB.
     pub kept_bytes_max: usize = 32 * 1024 * 1024,
+    /// Most bytes that are held for all peers together and are in no log: contents that have not come whole, answers
+    /// that are not taken. What needs more is answered with 503. Callers without a credential have three quarters of it
+    /// together. The default is 256 MiB.
+    pub in_flight_bytes_max: usize = 256 * 1024 * 1024,
+    /// Most of these bytes that are held for one caller: a user, an API key, or an address for those who show no
+    /// credential. What needs more is answered with 429. 0 means no limit. The default, 32 MiB, is four of the largest
+    /// contents.
+    pub in_flight_bytes_per_caller_max: usize = 32 * 1024 * 1024,
     /// How long a reader may take nothing while something waits for it, in milliseconds; then its line, or its
     /// connection, is cut.
     pub write_stall_ms: u64 = 30_000,
@@ -321,6 +329,9 @@ pub struct SessionLimits {
     pub channels_max: usize = 500,
     /// Most commands in one request.
     pub commands_max: usize = 100,
+    /// Largest content of one request with commands, in bytes; a larger one is answered with 413. Whoever may publish
+    /// nowhere has at most 64 KiB. The default is 1 MiB, as for a message on a WebSocket.
+    pub content_bytes_max: usize = 1024 * 1024,
     /// How long a session by long polls lives without a poll, in milliseconds.
     pub poll_gap_ms: u64 = 30_000,
 }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::{
     Asker, Context, Leave, answer,
-    body::collect,
+    body::{Allowance, Content, collect},
     fields::{self, AppendFields, Said},
     target::Dialect,
 };
@@ -43,7 +43,12 @@ impl Context {
             // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
             fields::content_type(said)?;
         }
-        let body = collect(content, &parts.headers, &self.shared.live.config).await?;
+        let allowance =
+            Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
+        let Content {
+            bytes: body,
+            share: _held,
+        } = collect(content, parts, &self.shared, allowance).await?;
         let mut channel = self.shared.hub.find(name, publisher.now_ms);
         if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));

@@ -21,7 +21,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Asker, Context, Leave, Reply, answer, body::collect};
+use super::{
+    Asker, Context, Leave, Reply, answer,
+    body::{Allowance, Content, collect},
+};
 use crate::{
     auth::{Caller, publishes_nowhere},
     clock,
@@ -87,7 +90,12 @@ impl Context {
         }
         let publisher = self.publisher(asker.account);
         publisher.admit()?;
-        let body = collect(content, &parts.headers, &self.shared.live.config).await?;
+        let allowance = Allowance::to_publish(&self.shared, asker.account)
+            .waiting(self.shared.live.desk.is_some());
+        let Content {
+            bytes: body,
+            share: _held,
+        } = collect(content, parts, &self.shared, allowance).await?;
         let items: Vec<Object<Item<'_>>> = serde_json::from_slice(&body).map_err(|error| {
             Problem::new(
                 ProblemKind::BadContent,

@@ -7,46 +7,127 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use crate::{
-    config::Config,
+    budget::{Exhausted, FREE_BYTES, STEP_BYTES, Share},
+    config::{Action, Config},
+    rate::Account,
+    sessions::Speaker,
+    shard::Shared,
     stream::{EntryStream, SessionStream},
 };
 
-/// A request's content, whole. Larger than the limit is 413, slower than the limit 408, compressed 415.
-pub(crate) async fn collect(
+/// A request's content, whole, and the share of the budget that it takes up.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub bytes: Bytes,
+    /// To be kept for as long as the bytes are. None for what is small and came at once.
+    pub share: Option<Share>,
+}
+
+#[cfg(test)]
+impl From<String> for Content {
+    fn from(content: String) -> Self {
+        Self {
+            bytes: content.into(),
+            share: None,
+        }
+    }
+}
+
+/// How much content is taken, and for whom it is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    pub account: Account,
+    pub bytes_max: usize,
+    /// The setting of this limit.
+    pub setting: &'static str,
+    /// It may be held for longer than it takes to come.
+    pub waits: bool,
+}
+
+impl Allowance {
+    /// What is published, by a caller who may.
+    pub fn to_publish(shared: &Shared, account: Account) -> Self {
+        Self {
+            account,
+            bytes_max: shared.live.config.limits.content_bytes_max,
+            setting: "limits.content_bytes_max",
+            waits: false,
+        }
+    }
+
+    /// The same, where the application may be asked about what came.
+    pub fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Commands of a session, of which `speaker` says whom it speaks for.
+    pub fn to_command(shared: &Shared, speaker: &Speaker) -> Self {
+        let (live, account) = (&shared.live, speaker.account);
+        let may_publish = speaker.caller.may_ever(&live.rules, Action::Publish)
+            || live.rules.is_decided_somewhere(Action::Publish);
+        let bytes_max = live.config.sessions.content_bytes_max;
+        Self {
+            account,
+            // Commands are short but for what is published.
+            bytes_max: match may_publish {
+                true => bytes_max,
+                false => bytes_max.min(STEP_BYTES),
+            },
+            setting: "sessions.content_bytes_max",
+            // Behind others that the application has to judge.
+            waits: true,
+        }
+    }
+
+    fn too_large(self) -> Problem {
+        let Self {
+            bytes_max, setting, ..
+        } = self;
+        let (_, limit) = setting.rsplit_once('.').unwrap_or(("", setting));
+        let detail =
+            format!("the content has more than {bytes_max} bytes ({setting}); send it in parts");
+        Problem::new(ProblemKind::TooLarge, detail)
+            .with("bytes_max", bytes_max)
+            .at_limit(limit)
+    }
+}
+
+/// Collects a request's content. Larger than the limit is 413, slower than the limit 408, compressed 415; where there is
+/// no room to hold it, 429 or 503.
+pub(super) async fn collect(
     content: Incoming,
-    headers: &HeaderMap,
-    config: &Config,
-) -> Result<Bytes, Problem> {
+    parts: &Parts,
+    shared: &Shared,
+    allowance: Allowance,
+) -> Result<Content, Problem> {
+    let headers = &parts.headers;
     check_encoding(headers)?;
-    let bytes_max = config.limits.content_bytes_max;
-    let too_large = || {
-        Problem::new(
-            ProblemKind::TooLarge,
-            format!("the content has more than {bytes_max} bytes (limits.content_bytes_max); send it in parts"),
-        )
-        .with("bytes_max", bytes_max)
-        .at_limit("content_bytes_max")
-    };
+    let config = &shared.live.config;
     // What Content-Length says; zero where there is none.
     let announced = content.size_hint().lower();
     let limit = Duration::from_millis(config.http.content_ms);
-    if announced > bytes_max as u64 {
+    if announced > allowance.bytes_max as u64 {
         // Who asks first is told before it sends anything (RFC 9110, section 10.1.1), and so is who would not be heard out.
         if !headers.contains_key(header::EXPECT) && announced <= DISCARDED_BYTES_MAX {
             let _ = tokio::time::timeout(limit, discard(content)).await;
         }
-        return Err(too_large());
+        return Err(allowance.too_large());
     }
+    // A connection has one request at a time, or a thousand.
+    let free_bytes = match parts.version {
+        Version::HTTP_2 => 0,
+        _ => FREE_BYTES,
+    };
     let mut content = content;
     let gathered = {
-        let mut gathering = std::pin::pin!(gather(&mut content, bytes_max));
+        let mut gathering = std::pin::pin!(gather(&mut content, shared, allowance, free_bytes));
         // Nearly every content came together with its head, and needs no clock.
         match poll_fn(|cx| Poll::Ready(gathering.as_mut().poll(cx))).await {
             Poll::Ready(gathered) => Some(gathered),
@@ -55,9 +136,9 @@ pub(crate) async fn collect(
     };
     match gathered {
         Some(Ok(whole)) => Ok(whole),
-        Some(Err(Cut::TooLarge)) => {
+        Some(Err(Cut::Refused(problem))) => {
             let _ = tokio::time::timeout(limit, discard(content)).await;
-            Err(too_large())
+            Err(problem)
         }
         Some(Err(Cut::BrokenOff)) => Err(broken_off()),
         None => Err(too_slow(config)),
@@ -127,13 +208,26 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Why a content is not had whole.
 enum Cut {
-    TooLarge,
+    /// It is too large, or there is no room to hold it.
+    Refused(Problem),
     BrokenOff,
 }
 
-/// All data of a content. What came in one piece is not copied.
-async fn gather(content: &mut Incoming, bytes_max: usize) -> Result<Bytes, Cut> {
-    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+/// All data of a content. What came in one piece is not copied; what is waited for is, into memory that a share is taken
+/// for first: a piece keeps all of what was read with it.
+async fn gather(
+    content: &mut Incoming,
+    shared: &Shared,
+    allowance: Allowance,
+    free_bytes: usize,
+) -> Result<Content, Cut> {
+    let announced = usize::try_from(content.size_hint().lower()).unwrap_or(usize::MAX);
+    let at_once_bytes = match allowance.waits {
+        true => free_bytes,
+        false => STEP_BYTES,
+    };
+    let mut joined = Vec::new();
+    let mut share: Option<Share> = None;
     while !content.is_end_stream() {
         let Some(frame) = content.frame().await else {
             break;
@@ -141,23 +235,39 @@ async fn gather(content: &mut Incoming, bytes_max: usize) -> Result<Bytes, Cut> 
         let Ok(data) = frame.map_err(|_| Cut::BrokenOff)?.into_data() else {
             continue; // trailers
         };
-        if first.len().max(joined.len()) + data.len() > bytes_max {
-            return Err(Cut::TooLarge);
+        let length = joined.len() + data.len();
+        if length > allowance.bytes_max {
+            return Err(Cut::Refused(allowance.too_large()));
         }
-        if first.is_empty() {
-            first = data;
-            continue;
+        if joined.is_empty() && length <= at_once_bytes && content.is_end_stream() {
+            let bytes = data;
+            return Ok(Content { bytes, share });
         }
-        if joined.is_empty() {
-            joined.extend_from_slice(&first);
+        if length > joined.capacity() {
+            let most = if announced > 0 {
+                announced
+            } else {
+                allowance.bytes_max
+            };
+            let capacity = length.max((2 * joined.capacity()).min(most));
+            if let Some(share) = &mut share {
+                let grown = share.grow_to(capacity).map_err(Exhausted::problem);
+                grown.map_err(Cut::Refused)?;
+            } else if capacity > free_bytes {
+                let held = shared.hold(allowance.account, capacity);
+                share = Some(held.map_err(Cut::Refused)?);
+            }
+            joined.reserve_exact(capacity - joined.len());
         }
         joined.extend_from_slice(&data);
     }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
+    // What it took too much is given back, and not kept by a log in which it is not counted.
+    joined.shrink_to_fit();
+    if let Some(share) = &mut share {
+        share.shrink_to(joined.len());
+    }
+    let bytes = joined.into();
+    Ok(Content { bytes, share })
 }
 
 /// Bytes that are taken of a content that is too large.

@@ -20,7 +20,9 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::{
-    Asker, Context, Reply, answer, body, fields,
+    Asker, Context, Reply, answer,
+    body::{self, Allowance},
+    fields,
     query::Query,
     read::{self, Asked, stream_fields},
 };
@@ -30,7 +32,7 @@ use crate::{
     hub::Mail,
     pipe::{Pipe, Takes},
     session_id::SessionId,
-    sessions::{Answers, Polls, Remote, Secret},
+    sessions::{Answers, Polls, Remote, Secret, Speaker},
     shard::{Commands, LineRequest, OpenSession, SessionRequest, Wire},
 };
 
@@ -153,7 +155,12 @@ impl Context {
             ..Answers::default()
         };
         let polls = Polls::new(pipe.clone(), answers);
-        sessions.insert(request.id, Remote::new(shard.clone(), secret, Some(polls)));
+        let speaker = Speaker {
+            caller: asker.caller.clone(),
+            account: asker.account,
+        };
+        let remote = Remote::new(shard.clone(), secret, speaker, Some(polls));
+        sessions.insert(request.id, remote);
         shard.post(Mail::Open(Box::new(OpenSession {
             pipe,
             opening: Bytes::new(),
@@ -190,8 +197,8 @@ impl Context {
         }
         match parts.method {
             Method::POST => {
-                let content =
-                    body::collect(content, &parts.headers, &self.shared.live.config).await?;
+                let allowance = Allowance::to_command(&self.shared, &remote.speaker());
+                let content = body::collect(content, parts, &self.shared, allowance).await?;
                 let (answer, answered) = oneshot::channel();
                 remote.shard.post(Mail::Commands(Commands {
                     session: id,

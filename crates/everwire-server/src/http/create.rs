@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::{
     Asker, Context, Leave, answer,
     append::{offset_value, own, replace},
-    body::collect,
+    body::{Allowance, Content, collect},
     fields::{self, Said, rfc3339},
     target::Dialect,
 };
@@ -45,7 +45,12 @@ impl Context {
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
         let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?)?;
-        let body = collect(content, headers, &self.shared.live.config).await?;
+        let allowance =
+            Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
+        let Content {
+            bytes: body,
+            share: _held,
+        } = collect(content, parts, &self.shared, allowance).await?;
         let content_type = match (said, dialect) {
             (Said::Type(content_type), _) => content_type,
             (Said::Nothing, Dialect::Everwire) if !body.is_empty() => guess(&body),

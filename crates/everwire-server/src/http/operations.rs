@@ -63,6 +63,7 @@ pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
     shared
         .metrics
         .certificate_expires(ends_ms, clock::unix_ms());
+    shared.metrics.in_flight(shared.budget.bytes());
     let body = shared.metrics.encode(&shared.hub, &shared.census);
     let mut response = text(body);
     let kind =

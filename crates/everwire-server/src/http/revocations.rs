@@ -12,7 +12,10 @@ use http::{Method, Response, request::Parts};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Asker, Context, answer, body};
+use super::{
+    Asker, Context, answer,
+    body::{self, Allowance},
+};
 use crate::{
     auth, clock,
     config::{Duty, Revoked, RevokedSaid},
@@ -34,9 +37,9 @@ impl Context {
                 Ok(self.revoked())
             }
             Method::POST => {
-                let content =
-                    body::collect(content, &parts.headers, &self.shared.live.config).await?;
-                self.revoke(&content)
+                let allowance = Allowance::to_publish(&self.shared, asker.account);
+                let content = body::collect(content, parts, &self.shared, allowance).await?;
+                self.revoke(&content.bytes)
             }
             _ => Err(answer::method_not_allowed(
                 &parts.method,

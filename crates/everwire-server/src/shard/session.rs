@@ -43,7 +43,7 @@ use super::{
 use crate::{
     auth::Caller,
     session_id::SessionId,
-    sessions::{Remote, Secret},
+    sessions::{Remote, Secret, Speaker},
     webhook::Evidence,
 };
 
@@ -210,8 +210,8 @@ impl<N: Net> Shard<N> {
         if is_remote {
             self.remotes.insert(id, key);
         }
-        if let Some(secret) = secret {
-            let remote = Remote::new(self.mailbox.clone(), secret, None);
+        if let (Some(secret), Some(speaker)) = (secret, self.speaker(key)) {
+            let remote = Remote::new(self.mailbox.clone(), secret, speaker, None);
             self.shared.sessions.insert(id, remote);
         }
         self.shared.metrics.session_opened();
@@ -230,6 +230,14 @@ impl<N: Net> Shard<N> {
         }
         self.arm_line(key, self.shared.live.config.http.heartbeat_ms, Timer::beat);
         self.send_side(key);
+    }
+
+    /// Whom a session speaks for.
+    fn speaker(&self, key: LineKey) -> Option<Speaker> {
+        Some(Speaker {
+            caller: self.session(key)?.caller.clone(),
+            account: self.account(key).ok()?,
+        })
     }
 
     /// An open session.

@@ -54,6 +54,12 @@ impl<N: Net> Shard<N> {
         if let (Some(account), Some(seat)) = (account, &mut self.lines[key as usize].address) {
             seat.account = account;
         }
+        // Requests that speak for it are taken with its new rights.
+        if let (Some(session), Some(speaker)) = (self.session(key), self.speaker(key))
+            && let Some(remote) = self.shared.sessions.find(session.id)
+        {
+            remote.speak_for(speaker);
+        }
         self.watch_expiry(key);
         self.revoke(key, notices);
         self.become_members(key, members);

@@ -375,7 +375,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn queue(&mut self, key: LineKey, commands: Commands) {
         let desk = self.shared.live.desk.clone();
         let waiting_max = desk.map_or(0, |desk| desk.settings().session_waiting_max);
-        let room = self.room_for(commands.content.len());
+        let room = self.room_for(commands.content.bytes.len());
         let Some(asks) = self.asks_mut(key) else {
             return;
         };

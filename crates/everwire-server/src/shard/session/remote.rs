@@ -16,7 +16,7 @@ use super::{
     Input, SessionRequest,
     decide::{Answers, Done, Parked},
 };
-use crate::{census, pipe::Pipe, publish::bad, session_id::SessionId};
+use crate::{budget, census, http::Content, pipe::Pipe, publish::bad, session_id::SessionId};
 
 /// A session that is to be opened without a socket of its own.
 pub(crate) struct OpenSession {
@@ -40,7 +40,7 @@ impl std::fmt::Debug for OpenSession {
 pub(crate) struct Commands {
     pub session: SessionId,
     /// An object, or an array of them.
-    pub content: Bytes,
+    pub content: Content,
     /// Gets an array of replies; dropped if there is no such session.
     pub answer: oneshot::Sender<Result<Bytes, Problem>>,
 }
@@ -49,6 +49,8 @@ pub(crate) struct Commands {
 pub(crate) struct Request {
     /// Those that are left.
     commands: VecDeque<Bytes>,
+    /// Of the budget, for as long as there are some.
+    _share: Option<budget::Share>,
     replies: BytesMut,
     answer: oneshot::Sender<Result<Bytes, Problem>>,
 }
@@ -92,12 +94,13 @@ impl<N: Net> Shard<N> {
         } = commands;
         let all = self
             .check_backlog(key)
-            .and_then(|()| self.commands_of(&content));
+            .and_then(|()| self.commands_of(&content.bytes));
         match all {
             Ok(commands) => {
                 let replies = BytesMut::from(&b"["[..]);
                 let request = Request {
                     commands,
+                    _share: content.share,
                     replies,
                     answer,
                 };

@@ -1,0 +1,116 @@
+//! What the server holds for peers and is in no log: each way to have it hold something takes its share of one budget,
+//! of which each caller has a part. The outcome is that of docs/limits.md, and what is let go of is given back.
+
+mod common;
+
+use common::{Carrier, Peer, Session, Site};
+use everwire_server::{Config, config::Action};
+use serde_json::Value;
+
+/// A server that limits callers, on which anybody may read and publish.
+fn site(change: impl FnOnce(&mut Config)) -> Site {
+    Site::with(|config| {
+        config.dev = false;
+        config.channels.anonymous = vec![Action::Read, Action::Publish];
+        change(config);
+    })
+}
+
+fn problem(content: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(content).unwrap();
+    let kind = problem["type"].as_str().unwrap();
+    kind.rsplit('/').next().unwrap().to_owned()
+}
+
+/// A request of which so much has come, and the rest has not.
+fn begin(site: &Site, request: &str, length: usize, sent: usize) -> Peer {
+    let mut peer = site.connect();
+    peer.send(format!("{request}Content-Length: {length}\r\n\r\n"));
+    peer.send(vec![b'1'; sent]);
+    peer
+}
+
+const APPEND: &str = "POST /channels/c HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+
+/// Each row: how much may be held, and how who needs more is told.
+#[test]
+fn contents_that_are_being_collected_share_one_budget() {
+    type Set = fn(&mut Config);
+    let rows: [(&str, Set, u16, &str); 2] = [
+        (
+            "in_flight_bytes_per_caller_max",
+            |config| config.limits.in_flight_bytes_per_caller_max = 500_000,
+            429,
+            "too-many",
+        ),
+        (
+            "in_flight_bytes_max",
+            // Of which those without a credential have three quarters.
+            |config| config.limits.in_flight_bytes_max = 600_000,
+            503,
+            "overloaded",
+        ),
+    ];
+    for (limit, set, status, kind) in rows {
+        let site = site(set);
+        let mut first = begin(&site, APPEND, 300_000, 290_000);
+        site.until("the first is held", |site| {
+            site.metric("everwire_in_flight_bytes") >= 290_000
+        });
+        let mut second = begin(&site, APPEND, 300_000, 300_000);
+        let refused = second.response();
+        assert_eq!((refused.status, &*problem(&refused.body)), (status, kind));
+        assert!(refused.field("retry-after").is_some(), "{limit}");
+        let counted = format!("everwire_limits_met_total{{limit=\"{limit}\"}}");
+        assert_eq!(site.metric(&counted), 1, "{limit}");
+        // Who needs little is served all the same.
+        assert_eq!(
+            site.connect()
+                .append("c", "text/plain", &[b'1'; 9_000])
+                .status,
+            204
+        );
+        first.send(vec![b'1'; 10_000]);
+        assert_eq!(first.response().status, 204);
+        assert_eq!(site.metric("everwire_in_flight_bytes"), 0, "{limit}");
+        let mut third = begin(&site, APPEND, 300_000, 300_000);
+        assert_eq!(third.response().status, 204, "{limit}");
+    }
+}
+
+#[test]
+fn whoever_gives_up_gives_back() {
+    let site = site(|config| config.http.content_ms = 60_000);
+    let peers: Vec<Peer> = (0..5)
+        .map(|_| begin(&site, APPEND, 300_000, 100_000))
+        .collect();
+    site.until("they are held", |site| {
+        site.metric("everwire_in_flight_bytes") >= 500_000
+    });
+    drop(peers);
+    site.until("they are gone", |site| {
+        site.metric("everwire_in_flight_bytes") == 0
+    });
+}
+
+/// Each row: what anybody may do, and how much the commands of one request may take.
+#[test]
+fn commands_take_less_than_what_is_published() {
+    let rows: [(&[Action], usize); 2] = [
+        (&[Action::Read, Action::Publish], 1024 * 1024),
+        (&[Action::Read], 64 * 1024),
+    ];
+    for (anonymous, bytes_max) in rows {
+        let site = site(|config| config.channels.anonymous = anonymous.to_vec());
+        let session = Session::open(&site, Carrier::LongPoll, "");
+        let fitting = format!("[{}]", " ".repeat(bytes_max - 2));
+        assert_eq!(session.post(&fitting).text(), "[]");
+        let refused = session.post(&format!("{fitting} "));
+        assert_eq!(
+            (refused.status, &*problem(&refused.body)),
+            (413, "too-large")
+        );
+        let counted = "everwire_limits_met_total{limit=\"content_bytes_max\"}";
+        assert_eq!(site.metric(counted), 1);
+    }
+}
