@@ -10,6 +10,7 @@
 //!   media type            ─▶ ContentTypeMissing, ContentTypeMismatch
 //!   producer              ─▶ Duplicate, StaleEpoch, ProducerGap, EpochMustStartAtZero
 //!   Stream-Seq            ─▶ StreamSeqNotRising
+//!   guard                 ─▶ TailMoved
 //! ```
 //!
 //! So a retry is recognised before its order is checked, and a repeated key even after the
@@ -17,6 +18,7 @@
 
 mod append;
 mod confirm;
+mod guard;
 mod repeats;
 mod setup;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use repeats::{Repeats, RetryMarks};
 
 pub use append::{Append, AppendError, Appended};
 pub use confirm::{Confirmed, Mismatch};
+pub use guard::{Guard, Tail};
 pub use setup::{RepeatLimits, Setup};
 
 /// A channel. It neither knows its name nor removes itself: whoever keeps it asks
@@ -146,6 +149,14 @@ impl Channel {
         self.log.bytes() + repeats
     }
 
+    /// Where the log ends, and whether for good.
+    pub fn tail(&self) -> Tail {
+        Tail {
+            offset: self.log.head(),
+            closed: self.is_closed(),
+        }
+    }
+
     /// Whether no entry will ever be appended again.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
@@ -212,6 +223,12 @@ impl Channel {
         {
             let (last, received) = (last.into(), received.as_str().into());
             return Err(AppendError::StreamSeqNotRising { last, received });
+        }
+        // After whatever recognises a retry: who won, and asks again, is told that it won.
+        if let Some(guard) = append.guard
+            && !guard.admits(self.tail())
+        {
+            return Err(AppendError::TailMoved { tail: self.tail() });
         }
         Ok(Judgement::New)
     }

@@ -68,7 +68,7 @@ pub mod presence;
 pub mod session_id;
 
 pub use channel::{
-    Append, AppendError, Appended, Channel, Confirmed, Mismatch, RepeatLimits, Setup,
+    Append, AppendError, Appended, Channel, Confirmed, Guard, Mismatch, RepeatLimits, Setup, Tail,
 };
 pub use content_type::{ContentKind, ContentType, ContentTypeError};
 pub use entry::{Draft, Entry};

@@ -189,6 +189,7 @@ fn append(channel: &mut Channel, request: &Request, now_ms: u64) -> Answer {
             stream_seq: request
                 .stream_seq
                 .map(|value| StreamSeq::new(value).unwrap()),
+            guard: None,
         },
         now_ms,
     );
@@ -204,6 +205,7 @@ fn append(channel: &mut Channel, request: &Request, now_ms: u64) -> Answer {
             producer,
         }) => Answer::Duplicate(next, closed, producer),
         Err(error) => Answer::Refused(match error {
+            AppendError::TailMoved { .. } => unreachable!("nothing is guarded"),
             AppendError::Empty => "empty",
             AppendError::KeyReused => "key reused",
             AppendError::Closed { .. } => "closed",

@@ -20,6 +20,7 @@ mod answer;
 mod append;
 mod batch;
 mod body;
+mod condition;
 mod connect;
 mod create;
 mod decide;
@@ -50,6 +51,7 @@ use hyper::body::Incoming;
 use self::{
     answer::{problem_response, too_many_lines},
     body::Allowance,
+    condition::Conditions,
     decide::{Asker, Leave},
     origin::Origin,
     target::{Dialect, Target},
@@ -67,9 +69,10 @@ use crate::{
     census::Full,
     clock,
     config::Action,
+    hub::{NoChannel, NotDeleted},
     outbound::Outbound,
     proxy::Client,
-    publish::Publisher,
+    publish::{self, Publisher},
     rate::Account,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
@@ -295,20 +298,31 @@ impl Context {
             }
             Method::DELETE => {
                 self.permit(&mut asker, Action::Manage, &name).await?;
-                if self.shared.hub.delete(&name) {
-                    Ok(Reply::Response(answer::no_content()))
-                } else {
-                    Err(crate::publish::no_channel(
-                        &name,
-                        crate::hub::NoChannel::Missing,
-                    ))
-                }
+                self.delete(parts, &name).map(Reply::Response)
             }
             _ => Err(answer::method_not_allowed(
                 &parts.method,
                 "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             )),
         }
+    }
+
+    fn delete(&self, parts: &Parts, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
+        let conditions = Conditions::of(&parts.headers)?;
+        let none = || publish::no_channel(name, NoChannel::Missing);
+        if conditions.needs_none() {
+            // Where there is one, it is not to be deleted.
+            let found = self.shared.hub.find(name, clock::unix_ms());
+            let channel = found.ok_or_else(none)?;
+            let tail = channel.lock().core().tail();
+            conditions.check(tail)?;
+        }
+        let deleted = self.shared.hub.delete(name, &conditions.guard());
+        deleted.map_err(|error| match error {
+            NotDeleted::Missing => none(),
+            NotDeleted::Moved(tail) => conditions.check(tail).err().unwrap_or_else(none),
+        })?;
+        Ok(answer::no_content())
     }
 
     fn publisher(&self, account: Account) -> Publisher<'_> {

@@ -24,7 +24,9 @@ use std::{
     },
 };
 
-use everwire_channel::{ChannelName, ContentType, Epoch, Expiry, Mark, Retention, Setup};
+use everwire_channel::{
+    ChannelName, ContentType, Epoch, Expiry, Guard, Mark, Retention, Setup, Tail,
+};
 use hashbrown::HashTable;
 
 pub use channel::{Channel, Removed, State, WatchKey};
@@ -63,6 +65,15 @@ pub enum NoChannel {
     Missing,
     /// There are as many as the server takes.
     TooMany,
+}
+
+/// Why a channel was not deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotDeleted {
+    /// There is none.
+    Missing,
+    /// It ends elsewhere than it was to.
+    Moved(Tail),
 }
 
 /// What makes a channel, if there is none yet.
@@ -133,8 +144,20 @@ impl Hub {
         occasion: Occasion,
         now_ms: u64,
     ) -> Result<Arc<Channel>, NoChannel> {
+        self.open_or_make(rules, name, occasion, now_ms)
+            .map(|(channel, _)| channel)
+    }
+
+    /// The same, telling whether it was made for this very occasion: of those who come at once, one is told so.
+    pub fn open_or_make(
+        &self,
+        rules: &Rules,
+        name: &ChannelName,
+        occasion: Occasion,
+        now_ms: u64,
+    ) -> Result<(Arc<Channel>, bool), NoChannel> {
         if let Some(channel) = self.find(name, now_ms) {
-            return Ok(channel);
+            return Ok((channel, false));
         }
         if name.is_reserved() {
             return Err(NoChannel::Missing); // made by the server itself, or not there
@@ -145,7 +168,6 @@ impl Hub {
             | (Occasion::LiveRead, Create::OnDemand) => {
                 let setup = self.setup(rule.retention(), None, None);
                 self.insert(name, setup, false, now_ms)
-                    .map(|(channel, _)| channel)
             }
             _ => Err(NoChannel::Missing),
         }
@@ -167,18 +189,27 @@ impl Hub {
         self.insert(name, setup, true, now_ms)
     }
 
-    /// Removes a channel; its readers are told that it ended. False if it was gone already.
-    pub fn delete(&self, name: &ChannelName) -> bool {
+    /// Removes a channel whose tail is as the guard has it; its readers are told that it ended.
+    pub fn delete(&self, name: &ChannelName, guard: &Guard) -> Result<(), NotDeleted> {
         let (mut part, hash) = self.part(name);
         let Ok(found) = part.find_entry(hash, |channel| channel.name() == name) else {
-            return false;
+            return Err(NotDeleted::Missing);
         };
-        let (channel, _) = found.remove();
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        let mut tail = None;
         // Before another can be made under its name, which has readers of its own.
-        let removed = channel.remove_if(|_| true);
-        drop(part);
-        removed
+        let removed = found.get().remove_if(|state| {
+            tail = Some(state.core().tail());
+            tail.is_some_and(|tail| guard.admits(tail))
+        });
+        match (removed, tail) {
+            (true, _) => {
+                found.remove();
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                Ok(())
+            }
+            (false, Some(tail)) => Err(NotDeleted::Moved(tail)),
+            (false, None) => Err(NotDeleted::Missing),
+        }
     }
 
     /// Whether the logs of all channels together have reached their limit.

@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{
     Append, AppendError, Appended, ChannelName, ContentError, ContentKind, ContentType, Draft,
-    EventName, IdempotencyKey, PublisherId, json_entry, split,
+    EventName, Guard, IdempotencyKey, PublisherId, Tail, json_entry, split,
 };
 use everwire_websocket::MessageKind;
 use everwire_wire::{Problem, ProblemKind};
@@ -503,7 +503,37 @@ pub(crate) fn append_problem(error: &AppendError) -> Problem {
         AppendError::StreamSeqNotRising { .. } => {
             Problem::new(ProblemKind::SequenceRegression, detail)
         }
+        AppendError::TailMoved { tail } => tail_moved(*tail, detail),
     }
+}
+
+/// The channel ends elsewhere than it was to.
+pub(crate) fn tail_moved(tail: Tail, detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::PreconditionFailed, detail)
+        .with("offset", tail.offset.to_token().to_string())
+        .with("etag", tail_tag(tail))
+}
+
+/// The condition that a channel ends at this offset.
+pub(crate) fn ends_at(tail: &str) -> Result<Guard, Problem> {
+    let offset = tail.parse().map_err(|_| {
+        let detail = "`tail` is no offset; send back the newest offset as you got it";
+        Problem::new(ProblemKind::BadOffset, detail)
+    })?;
+    Ok(Guard::is(Tail::open(offset)))
+}
+
+/// There is no channel that could end anywhere.
+pub(crate) fn no_tail() -> Problem {
+    Problem::new(
+        ProblemKind::PreconditionFailed,
+        "there is no such channel, so its tail is none of those that were named; create it first",
+    )
+}
+
+/// The entity tag of a channel by its tail: two that are equal are the same entries (RFC 9110, section 8.8.3).
+pub(crate) fn tail_tag(tail: Tail) -> String {
+    format!("\"{}{}\"", tail.offset, if tail.closed { ":c" } else { "" })
 }
 
 #[cfg(test)]

@@ -147,6 +147,8 @@ problems! {
     Replaced "replaced" 409 codes::REPLACED, false, "another took its place";
     /// The entries after the offset are gone.
     Gap "gap" 410 codes::GAP, false, "entries after this offset are gone";
+    /// What the request was to hold for has changed.
+    PreconditionFailed "precondition-failed" 412 codes::BAD_MESSAGE, false, "the channel has changed";
     /// The content is larger than allowed.
     TooLarge "too-large" 413 CloseCode::TOO_BIG, false, "the content is too large";
     /// The request target is longer than allowed.

@@ -1,5 +1,6 @@
 //! What is asked of a channel when something is published, and what it answers.
 
+use super::guard::{Guard, Tail};
 use crate::content_type::ContentType;
 use crate::entry::Draft;
 use crate::label::{IdempotencyKey, StreamSeq};
@@ -24,6 +25,8 @@ pub struct Append<'a> {
     pub idempotency_key: Option<IdempotencyKey<'a>>,
     /// The writer's own order, which must rise from append to append.
     pub stream_seq: Option<StreamSeq<'a>>,
+    /// What has to hold of the tail, judged last and in the same step.
+    pub guard: Option<&'a Guard>,
 }
 
 /// The answer to an append that was accepted, now or before.
@@ -145,5 +148,13 @@ pub enum AppendError {
         last: Box<str>,
         /// The one received.
         received: Box<str>,
+    },
+    /// The tail is another than the append was made for.
+    #[error(
+        "the channel ends at {tail}, which is not where this append was to follow; read on from where you were, and decide again"
+    )]
+    TailMoved {
+        /// Where the channel ends.
+        tail: Tail,
     },
 }

@@ -37,7 +37,10 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         let field: &[HeaderName] = match (problem.kind, *name) {
-            (ProblemKind::Closed, "offset") => &[STREAM_NEXT_OFFSET],
+            (ProblemKind::Closed | ProblemKind::PreconditionFailed, "offset") => {
+                &[STREAM_NEXT_OFFSET]
+            }
+            (ProblemKind::PreconditionFailed, "etag") => &[header::ETAG],
             (ProblemKind::StaleEpoch, "current") => &[PRODUCER_EPOCH],
             (ProblemKind::ProducerGap, "expected") => &[PRODUCER_EXPECTED_SEQ],
             (ProblemKind::ProducerGap, "received") => &[PRODUCER_RECEIVED_SEQ],

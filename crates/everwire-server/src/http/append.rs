@@ -1,7 +1,9 @@
 //! `POST` on a channel: append, close, or both.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, split};
+use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, Guard, split};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -9,12 +11,13 @@ use hyper::body::Incoming;
 use super::{
     Asker, Context, Leave, answer,
     body::{Allowance, Content, collect},
+    condition::Conditions,
     fields::{self, AppendFields, Said},
     target::Dialect,
 };
 use crate::{
-    hub::NoChannel,
-    publish::{content_problem, guess, no_channel},
+    hub::{Channel, NoChannel, Occasion},
+    publish::{Publisher, content_problem, guess, no_channel},
     webhook::Proposal,
 };
 
@@ -38,6 +41,7 @@ impl Context {
             stream_seq,
             event,
             publisher: publisher_id,
+            is_conditional,
         } = AppendFields::of(&parts.headers)?;
         if parts.headers.contains_key(header::EXPECT) {
             // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
@@ -49,6 +53,10 @@ impl Context {
             bytes: body,
             share: _held,
         } = collect(content, parts, &self.shared, allowance).await?;
+        let conditions = match is_conditional {
+            true => Some(Conditions::of(&parts.headers)?),
+            false => None,
+        };
         let mut channel = self.shared.hub.find(name, publisher.now_ms);
         if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));
@@ -84,6 +92,12 @@ impl Context {
         if let Some(payloads) = self.judge((asker, leave), name, proposal).await? {
             replace(&mut entries, payloads);
         }
+        // It may have been decided for a while.
+        let publisher = self.publisher(asker.account);
+        let guard = match &conditions {
+            Some(conditions) => Some(self.guard(conditions, name, &mut channel, &publisher)?),
+            None => None,
+        };
         let by_producer = producer.is_some() && !entries.is_empty();
         let append = Append {
             entries,
@@ -92,11 +106,39 @@ impl Context {
             producer,
             idempotency_key,
             stream_seq,
+            guard: guard.as_ref(),
         };
-        // It may have been decided for a while.
-        let publisher = self.publisher(asker.account);
         let appended = publisher.append(name, &mut channel, append)?;
         Ok(append_response(&appended, by_producer))
+    }
+}
+
+impl Context {
+    /// What has to hold of the tail, by the request's preconditions; of a channel that may not be there yet, which is
+    /// made then, that it is still as it was made.
+    fn guard(
+        &self,
+        conditions: &Conditions,
+        name: &ChannelName,
+        channel: &mut Option<Arc<Channel>>,
+        publisher: &Publisher<'_>,
+    ) -> Result<Guard, Problem> {
+        if channel.is_none() {
+            conditions.check_missing()?;
+        }
+        if !conditions.needs_none() {
+            return Ok(conditions.guard());
+        }
+        let rules = &self.shared.live.rules;
+        let (found, is_new) = (self.shared.hub)
+            .open_or_make(rules, name, Occasion::Append, publisher.now_ms)
+            .map_err(|none| no_channel(name, none))?;
+        let tail = found.lock().core().tail();
+        if !is_new {
+            conditions.check(tail)?;
+        }
+        *channel = Some(found);
+        Ok(Guard::is(tail))
     }
 }
 

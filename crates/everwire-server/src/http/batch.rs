@@ -11,7 +11,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
-use everwire_channel::{ChannelName, ContentType, Draft, IdempotencyKey, Offset};
+use everwire_channel::{Append, ChannelName, ContentType, Draft, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
@@ -30,7 +30,7 @@ use crate::{
     clock,
     config::Action,
     hub::Channel,
-    publish::{Publisher, event_name, json_payload, one, replaced},
+    publish::{Publisher, ends_at, event_name, json_payload, no_tail, one, replaced},
     webhook::{Decision, Proposal, Question},
 };
 
@@ -66,6 +66,8 @@ struct Item<'a> {
     data: &'a RawValue,
     event: Option<String>,
     key: Option<String>,
+    /// The offset that the channel has to end at.
+    tail: Option<String>,
 }
 
 impl Context {
@@ -300,7 +302,14 @@ fn publish(
         .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
     let (content_type, payload) = payload_of(item, found.as_ref())?;
     let payload = replacement.unwrap_or(payload);
-    let append = one(payload, event, Some(&content_type), key);
+    let guard = item.tail.as_deref().map(ends_at).transpose()?;
+    if guard.is_some() && found.is_none() {
+        return Err(no_tail()); // what is to follow a tail makes no channel
+    }
+    let append = Append {
+        guard: guard.as_ref(),
+        ..one(payload, event, Some(&content_type), key)
+    };
     let appended = publisher.append(name, found, append)?;
     Ok(appended.next())
 }

@@ -12,13 +12,14 @@ use super::{
     Asker, Context, Leave, answer,
     append::{offset_value, own, replace},
     body::{Allowance, Content, collect},
+    condition::Conditions,
     fields::{self, Said, rfc3339},
     target::Dialect,
 };
 use crate::{
     hub::State,
     proxy::Client,
-    publish::{content_problem, guess, no_channel},
+    publish::{content_problem, guess, no_channel, no_tail, tail_tag},
     webhook::Proposal,
 };
 
@@ -42,6 +43,7 @@ impl Context {
                 "forks are not supported by this version",
             ));
         }
+        let conditions = Conditions::of(headers)?;
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
         let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?)?;
@@ -81,21 +83,20 @@ impl Context {
             publisher.check_room()?;
         }
         let now_ms = publisher.now_ms;
-        let (channel, fresh) = self
-            .shared
-            .hub
-            .create(
-                &self.shared.live.rules,
-                name,
-                Some(content_type.clone()),
-                expiry,
-                now_ms,
-            )
-            .map_err(|none| no_channel(name, none))?;
+        let hub = &self.shared.hub;
+        let (channel, fresh) = match conditions.needs_channel() {
+            true => (hub.find(name, now_ms).ok_or_else(no_tail)?, false),
+            false => {
+                let (rules, kind) = (&self.shared.live.rules, Some(content_type.clone()));
+                hub.create(rules, name, kind, expiry, now_ms)
+                    .map_err(|none| no_channel(name, none))?
+            }
+        };
         let created = if fresh {
             true
         } else {
             let mut state = channel.lock();
+            conditions.check(state.core().tail())?;
             match state.confirm(&content_type, expiry, closed, now_ms) {
                 Ok(Confirmed::Adopted) => true,
                 Ok(Confirmed::Same) => false,
@@ -104,11 +105,13 @@ impl Context {
                 }
             }
         };
+        let guard = conditions.guard();
         if created && (!entries.is_empty() || closed) {
             let append = Append {
                 entries,
                 content_type: Some(&content_type),
                 close: closed,
+                guard: (!fresh).then_some(&guard),
                 ..Append::default()
             };
             // One that was deleted meanwhile was made all the same.
@@ -122,7 +125,11 @@ impl Context {
         } else {
             StatusCode::OK
         };
-        describe(&channel.lock(), response.headers_mut());
+        {
+            let state = channel.lock();
+            describe(&state, response.headers_mut());
+            response.headers_mut().insert(header::ETAG, tag_of(&state));
+        }
         if created {
             let location = HeaderValue::from_str(&location(parts, asker.client))
                 .expect("a request target is visible ASCII");
@@ -130,6 +137,11 @@ impl Context {
         }
         Ok(response)
     }
+}
+
+/// The channel's entity tag.
+pub(super) fn tag_of(state: &State) -> HeaderValue {
+    HeaderValue::try_from(tail_tag(state.core().tail())).expect("offsets are letters and digits")
 }
 
 /// What a channel is, as fields of a response.

@@ -55,6 +55,8 @@ pub(crate) struct AppendFields<'a> {
     pub event: Option<EventName>,
     /// `Everwire-Publisher`.
     pub publisher: Option<PublisherId>,
+    /// Whether there are preconditions.
+    pub is_conditional: bool,
 }
 
 impl<'a> AppendFields<'a> {
@@ -75,6 +77,7 @@ impl<'a> AppendFields<'a> {
                 }
                 "stream-seq" => found.stream_seq = parsed(said()?, StreamSeq::new)?,
                 "everwire-event" => found.event = said()?.map(event_name).transpose()?,
+                "if-match" | "if-none-match" => found.is_conditional = true,
                 "everwire-publisher" => found.publisher = parsed(said()?, PublisherId::new)?,
                 _ => {}
             }

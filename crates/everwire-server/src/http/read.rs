@@ -26,12 +26,17 @@ use everwire_wire::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 
 pub(super) use asked::{Asked, asked, names_json};
-use content::{content, entity_tag, kind_of, matches_tag};
+use content::{content, entity_tag, kind_of};
 pub(crate) use content::{gap_problem, live_answer};
 
 use super::{
-    Asker, Context, Leave, Reply, answer, append::offset_value, create::describe, fields,
-    query::Query, target::Dialect,
+    Asker, Context, Leave, Reply, answer,
+    append::offset_value,
+    condition::{Conditions, Has},
+    create::{describe, tag_of},
+    fields,
+    query::Query,
+    target::Dialect,
 };
 use crate::{
     clock,
@@ -71,7 +76,7 @@ impl Context {
             ));
         }
         if parts.method == Method::HEAD {
-            return self.metadata(name).map(Reply::Response);
+            return self.metadata(parts, name).map(Reply::Response);
         }
         let occasion = match (asked, dialect) {
             (Asked::CatchUp, _) | (_, Dialect::DurableStreams) => Occasion::Read,
@@ -100,6 +105,10 @@ impl Context {
         }
         let now_ms = clock::unix_ms();
         let mut state = channel.lock();
+        if asked != Asked::CatchUp {
+            // What a line will say has no tag to compare; but that it is to follow this tail can be asked for.
+            Conditions::of(&parts.headers)?.judge_read("", state.core().tail())?;
+        }
         state.touch(now_ms);
         match asked {
             Asked::CatchUp => self
@@ -113,7 +122,7 @@ impl Context {
         }
     }
 
-    fn metadata(&self, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
+    fn metadata(&self, parts: &Parts, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
         let none = crate::hub::NoChannel::Missing;
         let channel = self
             .shared
@@ -121,8 +130,16 @@ impl Context {
             .find(name, clock::unix_ms())
             .ok_or_else(|| no_channel(name, none))?;
         let mut response = answer::no_content();
-        *response.status_mut() = StatusCode::OK;
-        describe(&channel.lock(), response.headers_mut());
+        let state = channel.lock();
+        let (tail, tag) = (state.core().tail(), tag_of(&state));
+        let conditions = Conditions::of(&parts.headers)?;
+        let has = conditions.judge_read(tag.to_str().unwrap_or(""), tail)?;
+        *response.status_mut() = match has {
+            Has::This => StatusCode::NOT_MODIFIED,
+            Has::Another => StatusCode::OK,
+        };
+        describe(&state, response.headers_mut());
+        response.headers_mut().insert(header::ETAG, tag);
         Ok(response)
     }
 
@@ -163,7 +180,9 @@ impl Context {
             (false, false) => "private, max-age=60, stale-while-revalidate=300",
         };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-        if matches_tag(&parts.headers, &tag) {
+        let conditions = Conditions::of(&parts.headers)?;
+        let judged = conditions.judge_read(tag.to_str().unwrap_or(""), state.core().tail())?;
+        if judged == Has::This {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Bytes::new();
             response.headers_mut().remove(header::CONTENT_TYPE);

@@ -1,6 +1,6 @@
 //! What servers are told of readers that come and go, without waiting for the worker.
 
-use everwire_channel::{Mark, Read, Start};
+use everwire_channel::{Guard, Mark, Read, Start};
 
 use super::*;
 use crate::{
@@ -79,7 +79,7 @@ fn a_channel_that_is_removed_is_vacated_before_the_next_of_its_name_is_occupied(
     let world = World::new(true);
     let first = world.channel("chat");
     let reader = first.attend();
-    assert!(world.hub.delete(first.name()));
+    world.hub.delete(first.name(), &Guard::default()).unwrap();
     let second = world.channel("chat");
     let other = second.attend();
     // It notices only now.

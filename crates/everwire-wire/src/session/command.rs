@@ -71,6 +71,8 @@ pub struct Publish<'a> {
     pub event: Option<String>,
     /// The idempotency key: a repeat is answered as the first was.
     pub key: Option<String>,
+    /// The offset that the channel has to end at.
+    pub tail: Option<String>,
 }
 
 /// Where a read begins.
@@ -205,6 +207,7 @@ struct Fields<'a> {
     data64: Option<&'a RawValue>,
     event: Option<String>,
     key: Option<String>,
+    tail: Option<String>,
     limit: Option<u64>,
     token: Option<String>,
 }
@@ -256,6 +259,7 @@ impl<'a> Fields<'a> {
                 },
                 event: self.event,
                 key: self.key,
+                tail: self.tail,
             }),
             "history" => Operation::History {
                 channel: self.channel,
@@ -284,6 +288,7 @@ impl<'a> Fields<'a> {
             ("data64", self.data64.is_some()),
             ("event", self.event.is_some()),
             ("key", self.key.is_some()),
+            ("tail", self.tail.is_some()),
             ("limit", self.limit.is_some()),
             ("token", self.token.is_some()),
         ]
@@ -299,7 +304,10 @@ const OPERATIONS: [(&str, &[&str]); 7] = [
         &["channel", "offset", "last", "echo", "presence"],
     ),
     ("unsubscribe", &["channel"]),
-    ("publish", &["channel", "data", "data64", "event", "key"]),
+    (
+        "publish",
+        &["channel", "data", "data64", "event", "key", "tail"],
+    ),
     ("history", &["channel", "offset", "last", "limit"]),
     ("presence", &["channel"]),
     ("authenticate", &["token"]),

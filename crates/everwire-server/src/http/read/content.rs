@@ -102,18 +102,6 @@ pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> Head
         .expect("offsets are letters and digits")
 }
 
-/// Whether the client has this very page (RFC 9110, section 13.1.2).
-pub(super) fn matches_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let Ok(tag) = tag.to_str() else { return false };
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag)
-}
-
 pub(super) fn kind_of(state: &State) -> ContentKind {
     state
         .core()

@@ -23,7 +23,10 @@ use crate::{
     config::Action,
     http::{gap_problem, start_at},
     hub::Occasion,
-    publish::{Publisher, append_label, bad, event_name, json_payload, no_channel, replaced},
+    publish::{
+        Publisher, append_label, bad, ends_at, event_name, json_payload, no_channel, no_tail,
+        replaced,
+    },
     rate::Account,
 };
 
@@ -212,7 +215,16 @@ impl<N: Net> Shard<N> {
             publisher.admit()?;
             publisher.admit_to(name)?;
         }
-        let channel = self.open_channel(name, Occasion::Append)?;
+        let guard = publish.tail.as_deref().map(ends_at).transpose()?;
+        let channel = match &guard {
+            // What is to follow a tail makes no channel.
+            Some(_) => self
+                .shared
+                .hub
+                .find(name, self.now_ms)
+                .ok_or_else(no_tail)?,
+            None => self.open_channel(name, Occasion::Append)?,
+        };
         let known = channel.lock().core().content_type().cloned();
         let (mut payload, content_type) = payload_of(publish.data, known)?;
         if let Some(allowed) = allowed
@@ -236,6 +248,7 @@ impl<N: Net> Shard<N> {
                 .map(IdempotencyKey::new)
                 .transpose()
                 .map_err(append_label)?,
+            guard: guard.as_ref(),
             ..Append::default()
         };
         let appended = publisher.append(name, &mut Some(channel), append)?;

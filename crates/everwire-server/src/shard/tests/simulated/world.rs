@@ -5,7 +5,7 @@ mod reader;
 
 use std::task::{Context, Waker};
 
-use everwire_channel::{ChannelName, Read as LogRead};
+use everwire_channel::{ChannelName, Guard, Read as LogRead};
 
 use super::super::*;
 use crate::{
@@ -122,7 +122,12 @@ impl World {
     pub fn delete(&mut self, life: usize) {
         let life = &mut self.lives[life];
         life.deleted = true;
-        assert!(self.shared.hub.delete(&life.name));
+        assert!(
+            self.shared
+                .hub
+                .delete(&life.name, &Guard::default())
+                .is_ok()
+        );
     }
 
     /// A reader of a life from after `sequence`, on one of the two shards; tells which reader that is.
