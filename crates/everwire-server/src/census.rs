@@ -1,16 +1,22 @@
 //! Who is connected: lines and connections, counted over all threads and by address.
 
+mod addresses;
+mod visit;
+
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
+    net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use crate::{live::Live, rate::Account};
+use self::addresses::{Addresses, NoPlace, Place};
+pub(crate) use self::{
+    addresses::neighbourhood,
+    visit::{Arrival, Pass, Visit},
+};
+use crate::{live::Live, rate::Account, shares::Pot};
 
 /// The counts. Nobody is connected at first.
 #[derive(Default)]
@@ -18,7 +24,11 @@ pub struct Census {
     lines: AtomicUsize,
     polls: AtomicUsize,
     lines_by_address: Mutex<Addresses>,
+    connections: AtomicUsize,
     connections_by_address: Mutex<Addresses>,
+    /// Connections that came when all places were taken, from this machine and from elsewhere.
+    looks: [AtomicUsize; 2],
+    looks_by_address: Mutex<Addresses>,
 }
 
 /// What a line is there for, as far as it is counted.
@@ -30,12 +40,6 @@ pub enum Stay {
     Poll,
 }
 
-/// A counted connection that is no line, until this is dropped.
-pub(crate) struct Visit {
-    census: Arc<Census>,
-    place: Place,
-}
-
 /// A counted line. Eight bytes, since every line keeps one; given back by [`Census::leave`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seat {
@@ -43,10 +47,6 @@ pub struct Seat {
     /// Who pays for what comes in on it.
     pub(crate) account: Account,
 }
-
-/// Where a line is counted: by the number of its address, from one on; and whether among the polls too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(NonZeroU32);
 
 /// Why one more line is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,98 +57,15 @@ pub enum Full {
     Address,
     /// As many long polls wait as may.
     Polls,
+    /// This address has its share of all lines, and the rest is for others.
+    Share,
+    /// The same of all long polls that wait.
+    SharedPolls,
     /// This address opens lines faster than it may.
     TooFast {
         /// How long to wait.
         wait_s: u64,
     },
-}
-
-#[derive(Default)]
-struct Addresses {
-    place_of: HashMap<IpAddr, Place>,
-    counts: slab::Slab<(IpAddr, usize)>,
-}
-
-/// No address, where lines are not counted by it.
-const NOWHERE: Place = Place(NonZeroU32::new(POLL - 1).unwrap());
-
-/// The bit of a place that tells that it is a poll's.
-const POLL: u32 = 1 << 31;
-
-impl Place {
-    fn of(key: usize) -> Self {
-        let number = u32::try_from(key + 1)
-            .ok()
-            .filter(|number| *number < NOWHERE.0.get());
-        let number = number.and_then(NonZeroU32::new);
-        Self(number.expect("a server has fewer than 2^31 addresses"))
-    }
-
-    /// The same for a line that is there for this.
-    fn with(self, stay: Stay) -> Self {
-        match stay {
-            Stay::Open => self,
-            Stay::Poll => Self(self.0 | POLL),
-        }
-    }
-
-    fn is_poll(self) -> bool {
-        self.0.get() & POLL != 0
-    }
-
-    /// The key of its address, if it is counted by one.
-    fn key(self) -> Option<usize> {
-        let number = self.0.get() & !POLL;
-        (number != NOWHERE.0.get()).then(|| number as usize - 1)
-    }
-}
-
-/// What counts as one address: of IPv6 a whole /64, which is what a single host or household is given. Otherwise
-/// whoever has one could have as many addresses as all of IPv4 squared.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-    }
-}
-
-impl Addresses {
-    /// Counts one more for an address, if there are fewer than so many; 0 is any number, uncounted.
-    fn take(&mut self, address: IpAddr, max: usize) -> Option<Place> {
-        if max == 0 {
-            return Some(NOWHERE);
-        }
-        let address = neighbourhood(address);
-        let Self { place_of, counts } = self;
-        let place = match place_of.entry(address) {
-            Entry::Occupied(entry) => *entry.get(),
-            Entry::Vacant(entry) => *entry.insert(Place::of(counts.insert((address, 0)))),
-        };
-        let count = &mut counts[place.key()?].1;
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(place)
-    }
-
-    fn give_back(&mut self, place: Place) {
-        let Some(key) = place.key() else { return };
-        let (address, count) = &mut self.counts[key];
-        *count -= 1;
-        if *count == 0 {
-            let address = *address;
-            self.counts.remove(key);
-            self.place_of.remove(&address);
-        }
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        lock(&self.census.connections_by_address).give_back(self.place);
-    }
 }
 
 /// Counts one more, if there are fewer than so many.
@@ -181,17 +98,30 @@ impl Census {
             self.lines.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Polls);
         }
-        let mut addresses = lock(&self.lines_by_address);
-        match addresses.take(address, live.lines_per_address_max()) {
-            Some(place) => Ok(Seat {
+        let pot = |size: usize, held: &AtomicUsize| Pot {
+            size: size as u64,
+            // Without itself, which is counted already.
+            held: held.load(Ordering::Relaxed).saturating_sub(1) as u64,
+            percent: live.share_percent(),
+        };
+        let all = pot(limits.lines_max, &self.lines);
+        let polls = is_poll.then(|| pot(limits.polls_max, &self.polls));
+        let max = live.lines_per_address_max();
+        let taken = lock(&self.lines_by_address).take(address, max, all, polls);
+        match taken {
+            Ok(place) => Ok(Seat {
                 place: place.with(stay),
                 account,
             }),
-            None => {
+            Err(none) => {
                 self.polls
                     .fetch_sub(usize::from(is_poll), Ordering::Relaxed);
                 self.lines.fetch_sub(1, Ordering::Relaxed);
-                Err(Full::Address)
+                Err(match none {
+                    NoPlace::Max => Full::Address,
+                    NoPlace::Share => Full::Share,
+                    NoPlace::SharedPolls => Full::SharedPolls,
+                })
             }
         }
     }
@@ -203,13 +133,6 @@ impl Census {
         let polls = usize::from(seat.place.is_poll());
         self.polls.fetch_sub(polls, Ordering::Relaxed);
         lock(&self.lines_by_address).give_back(seat.place);
-    }
-
-    /// Counts one more connection from an address, if there are fewer than so many; 0 is any number.
-    pub fn visit(self: &Arc<Self>, address: IpAddr, connections_max: usize) -> Option<Visit> {
-        let place = lock(&self.connections_by_address).take(address, connections_max)?;
-        let census = self.clone();
-        Some(Visit { census, place })
     }
 
     /// Lines open now.
@@ -254,7 +177,7 @@ mod tests {
         }
         assert_eq!(census.lines(), 0);
         assert!(
-            census.lines_by_address.lock().unwrap().place_of.is_empty(),
+            census.lines_by_address.lock().unwrap().is_empty(),
             "nobody is remembered who left"
         );
     }
@@ -293,16 +216,5 @@ mod tests {
         census.leave(poll);
         assert!(enter(Stay::Poll).is_ok());
         assert_eq!(census.lines(), 2);
-    }
-
-    #[test]
-    fn an_address_has_as_many_connections_as_it_may_until_one_ends() {
-        let census = Arc::new(Census::default());
-        let visit = || census.visit([10, 0, 0, 1].into(), 2);
-        let (first, _second) = (visit().unwrap(), visit().unwrap());
-        assert!(visit().is_none());
-        assert!(census.visit([10, 0, 0, 2].into(), 2).is_some());
-        drop(first);
-        assert!(visit().is_some());
     }
 }

@@ -42,6 +42,7 @@ pub mod reload;
 pub mod server;
 mod sessions;
 mod shard;
+mod shares;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod stop;

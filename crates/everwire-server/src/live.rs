@@ -126,6 +126,14 @@ impl Live {
         }
     }
 
+    /// What one caller may hold who is alone, of what all share, in percent.
+    pub fn share_percent(&self) -> u32 {
+        match self.config.dev {
+            true => 100,
+            false => self.config.limits.share_percent_max,
+        }
+    }
+
     /// So many lines a second are opened by one address; 0 is any number.
     pub fn lines_per_second_max(&self) -> u32 {
         match self.config.dev {

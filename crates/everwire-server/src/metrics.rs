@@ -65,6 +65,7 @@ pub struct Metrics {
     breaker_open: Gauge,
     members: Gauge,
     lines: Gauge,
+    connections: Gauge,
     sessions: Gauge,
     channels: Gauge,
     log_bytes: Gauge,
@@ -271,6 +272,11 @@ impl Metrics {
             ),
             members: register(&mut registry, "members", "Members of channels now"),
             lines: register(&mut registry, "lines", "Lines open now"),
+            connections: register(
+                &mut registry,
+                "connections",
+                "Connections open now that are no lines, those of waiting long polls among them",
+            ),
             sessions: register(
                 &mut registry,
                 "sessions",
@@ -379,10 +385,9 @@ impl Metrics {
         self.limits_met.get_or_create(&Limit { limit }).inc();
     }
 
-    /// A connection is closed at once, for a limit that its setting names.
-    pub(crate) fn connection_refused(&self, limit: &'static str) {
+    /// A connection is closed at once, for a limit that was met.
+    pub(crate) fn connection_refused(&self) {
         self.connections_refused.inc();
-        self.limit_met(limit);
     }
 
     /// A key server was asked for its keys.
@@ -527,6 +532,7 @@ impl Metrics {
     /// The OpenMetrics text.
     pub(crate) fn encode(&self, hub: &Hub, census: &Census) -> String {
         self.lines.set(census.lines() as i64);
+        self.connections.set(census.connections() as i64);
         self.channels.set(hub.count() as i64);
         self.log_bytes.set(hub.log_bytes() as i64);
         for (loss, lost) in Loss::ALL

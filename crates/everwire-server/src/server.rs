@@ -178,7 +178,7 @@ impl Server {
             let thread = thread::Builder::new()
                 .name(format!("everwire-core-{index}"))
                 .spawn(move || {
-                    let run = || front::run_core(context, mailbox, listeners, workers, count);
+                    let run = || front::run_core(context, mailbox, listeners, workers);
                     let outcome = panic::catch_unwind(AssertUnwindSafe(run))
                         .unwrap_or_else(|_| Err(io::Error::other("a core thread panicked")));
                     // Whoever listened may be gone already, with the server.

@@ -64,7 +64,7 @@ use self::{
 use crate::{
     auth::{Caller, Known},
     budget::{Budget, Exhausted, Share},
-    census::{self, Census, Full, Stay},
+    census::{self, Census, Full, Stay, Visit},
     clock::Now,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
     live::{Live, Settings, Snapshot},
@@ -96,8 +96,7 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) struct Returned<S> {
     pub outlet: Outlet<S>,
     pub unread: Bytes,
-    /// Where it leads to, if its proxy said so.
-    pub hop: Option<IpAddr>,
+    pub visit: Visit,
 }
 
 /// What is common to all shards.

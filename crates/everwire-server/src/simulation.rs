@@ -133,10 +133,11 @@ impl Simulation {
         };
         let seat = self.shared.enter(PEER, Stay::Open, account);
         let seat = seat.expect("there is no limit on lines");
+        let visit = self.shared.census.visit(PEER);
         let outlet = Outlet::Socket(Counter(self.connected));
         self.connected += 1;
         assert!(self.connected as usize <= self.received.len());
-        let joined = self.shard.join(outlet, b"", b"", request, seat, self.now);
+        let joined = (self.shard).join(outlet, b"", b"", request, (seat, visit), self.now);
         joined.expect("a counter can always be watched");
     }
 

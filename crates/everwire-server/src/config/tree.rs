@@ -188,7 +188,14 @@ pub struct Limits {
     pub lines_per_second_max: u32 = 500,
     /// Most long polls that wait at once; further ones are answered with 503.
     pub polls_max: usize = 250_000,
-    /// Most connections open at once that are not lines (yet); further ones are closed at once, unanswered.
+    /// Most of what all callers share that one alone may hold, in percent: of lines, long polls, connections, channels
+    /// and bytes of logs. Where several take what they can, each may hold so many times what is left: nine times with
+    /// 90, the default. Who holds more is refused with 429 until it holds less or more is free, and others go on. A
+    /// caller is an address; for channels and logs a user or an API key, where a credential names one. 100 means no
+    /// limit.
+    pub share_percent_max: u32 = 90,
+    /// Most connections open at once that are not lines (yet), those of waiting long polls among them; further ones
+    /// are closed at once, unanswered, but for a few that ask whether the server is well.
     pub connections_max: usize = 100_000,
     /// Most of these from one address; further ones are closed at once, unanswered. 0 means no limit. Trusted proxies
     /// may have any number.
@@ -498,6 +505,15 @@ impl Config {
         }
         if self.limits.head_bytes_max < 8192 {
             return value("limits.head_bytes_max", "must be at least 8192".to_owned());
+        }
+        if !(1..=100).contains(&self.limits.share_percent_max) {
+            return value(
+                "limits.share_percent_max",
+                format!(
+                    "is {}; it is a share in percent, from 1 to 100",
+                    self.limits.share_percent_max
+                ),
+            );
         }
         if self.channels.retain_entries == 0 {
             return value(

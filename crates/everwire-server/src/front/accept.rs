@@ -24,10 +24,19 @@ use super::{
     stream::Stream,
     watch::{Awaited, Done, Guest},
 };
-use crate::{auth::Caller, census::Visit, http::Context, proxy, rate::Purpose};
+use crate::{
+    auth::Caller,
+    census::{Arrival, Visit},
+    http::Context,
+    proxy,
+    rate::Purpose,
+};
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a connection of the reserve may take for all that it is for.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Bytes of the preface that no request of HTTP/1.1 begins with.
 const TELLING: usize = 4;
@@ -42,17 +51,21 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(permit) = core.connection() else {
-                    core.context()
-                        .shared
-                        .metrics
-                        .connection_refused("connections_max");
+                let peer = peer.ip().to_canonical();
+                let Some(arrival) = core.arrive(peer) else {
                     continue;
                 };
-                let core = core.clone();
+                let (core, in_http) = (core.clone(), core.serves());
                 tokio::task::spawn_local(async move {
-                    let _permit = permit;
-                    serve(core, stream, peer.ip().to_canonical()).await;
+                    let _in_http = in_http;
+                    match arrival.is_in_reserve() {
+                        false => serve(core, stream, peer, arrival).await,
+                        // Boxed, so that other tasks are no larger for those few.
+                        true => {
+                            let served = Box::pin(serve(core, stream, peer, arrival));
+                            let _ = tokio::time::timeout(LOOK, served).await;
+                        }
+                    }
                 });
             }
             Err(error) if is_about_one_connection(&error) => {}
@@ -65,7 +78,7 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
     }
 }
 
-async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
+async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr, arrival: Arrival) {
     let guest = core.watch.enter();
     let is_announced = announced::is_expected(peer, &core.context().shared.live.config.http);
     let hop = match is_announced {
@@ -84,9 +97,13 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
             }
         }
     };
-    let _visit = match visit(&core.context(), hop) {
+    let visit = match visit(&core.context(), arrival, hop) {
         Ok(visit) => visit,
-        Err(limit) => return core.context().shared.metrics.connection_refused(limit),
+        Err(limit) => {
+            let context = core.context();
+            context.shared.metrics.limit_met(limit);
+            return context.shared.metrics.connection_refused();
+        }
     };
     guest.waits(Done::default(), Awaited::Request);
     // Until the first byte comes, a connection costs no more than this task. Browsers open some ahead of need.
@@ -104,9 +121,9 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr) {
     match speech {
         Some(Speech::Http2) => {
             drop(guest);
-            h2::hand_over(&core, stream, hop).await;
+            h2::hand_over(&core, stream, visit).await;
         }
-        Some(Speech::Http1 | Speech::Unknown) => h1::serve(core, guest, stream, hop).await,
+        Some(Speech::Http1 | Speech::Unknown) => h1::serve(core, guest, stream, visit).await,
         // Nothing is lost that the peer could wait for.
         None => {
             poll_fn(|cx| {
@@ -128,18 +145,17 @@ async fn told(stream: &mut Stream) -> Option<Speech> {
 }
 
 /// Counts a connection for its address, or tells the limit that is met. Those of a trusted proxy are not its own.
-fn visit(context: &Context, hop: IpAddr) -> Result<Option<Visit>, &'static str> {
+fn visit(context: &Context, arrival: Arrival, hop: IpAddr) -> Result<Visit, &'static str> {
     let shared = &context.shared;
     if shared.live.config.dev || proxy::is_trusted(hop, &shared.live.config.http) {
-        return Ok(None);
+        return arrival.at(hop, 0, &shared.live);
     }
     let limits = &shared.live.config.limits;
     let account = shared.rate.account(&Caller::Anybody, hop);
     let pace = limits.connections_per_second_max;
     (shared.rate.admit_for(Purpose::Connect, account, pace))
         .map_err(|_| "connections_per_second_max")?;
-    let visit = (shared.census).visit(hop, limits.connections_per_address_max);
-    visit.map(Some).ok_or("connections_per_address_max")
+    arrival.at(hop, limits.connections_per_address_max, &shared.live)
 }
 
 /// What comes in time, if the server does not stop before.

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io,
-    net::TcpListener as StdListener,
+    net::{IpAddr, TcpListener as StdListener},
     os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
@@ -28,6 +28,7 @@ use super::{
     watch::{Patience, Watch},
 };
 use crate::{
+    census::Arrival,
     clock::Now,
     http::Context,
     hub::Mailbox,
@@ -40,12 +41,12 @@ pub(super) struct Core {
     pub shard: RefCell<Shard>,
     pub workers: Handle,
     pub watch: Rc<Watch>,
-    connections: Cell<usize>,
-    threads: usize,
+    /// Connections that are in HTTP on this thread, which end before it does.
+    in_http: Cell<usize>,
 }
 
-/// A counted connection.
-pub(super) struct Permit(Rc<Core>);
+/// A connection that is in HTTP on this thread, until this is dropped.
+pub(super) struct InHttp(Rc<Core>);
 
 impl Core {
     /// What a request is served with that begins now.
@@ -58,21 +59,30 @@ impl Core {
         context.clone()
     }
 
-    /// Counts one more connection, if there is room.
-    pub fn connection(self: &Rc<Self>) -> Option<Permit> {
-        let count = self.connections.get();
-        let limits = &self.context().shared.live.config.limits;
-        if count >= limits.connections_max.div_ceil(self.threads) {
-            return None;
+    /// A connection is in HTTP from now on.
+    pub fn serves(self: &Rc<Self>) -> InHttp {
+        self.in_http.set(self.in_http.get() + 1);
+        InHttp(self.clone())
+    }
+
+    /// Counts a connection that was accepted, or tells that there is no room for it.
+    pub fn arrive(&self, peer: IpAddr) -> Option<Arrival> {
+        let shared = &self.context().shared;
+        let connections_max = shared.live.config.limits.connections_max;
+        let arrival = shared.census.arrive(peer, connections_max);
+        if arrival.as_ref().is_none_or(Arrival::is_in_reserve) {
+            shared.metrics.limit_met("connections_max");
         }
-        self.connections.set(count + 1);
-        Some(Permit(self.clone()))
+        if arrival.is_none() {
+            shared.metrics.connection_refused();
+        }
+        arrival
     }
 }
 
-impl Drop for Permit {
+impl Drop for InHttp {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.in_http.set(self.0.in_http.get() - 1);
     }
 }
 
@@ -82,7 +92,6 @@ pub(crate) fn run(
     mailbox: Arc<Mailbox>,
     listeners: Vec<StdListener>,
     workers: Handle,
-    threads: usize,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -102,8 +111,7 @@ pub(crate) fn run(
             context: RefCell::new(Rc::new(context)),
             shard: RefCell::new(shard),
             workers,
-            connections: Cell::new(0),
-            threads,
+            in_http: Cell::new(0),
         });
         for listener in listeners {
             let listener = TcpListener::from_std(listener)?;
@@ -148,7 +156,7 @@ async fn serve_lines(core: Rc<Core>, mailbox: &Mailbox) -> io::Result<()> {
             let now = Instant::now();
             let drain_ms = core.context().shared.live.config.stop.drain_ms;
             let until = *drain_until.get_or_insert(now + Duration::from_millis(drain_ms));
-            let idle = core.shard.borrow().len() == 0 && core.connections.get() == 0;
+            let idle = core.shard.borrow().len() == 0 && core.in_http.get() == 0;
             if idle || now >= until {
                 return Ok(());
             }
@@ -221,25 +229,12 @@ fn serve_returned(core: &Rc<Core>, connection: Returned<mio::net::TcpStream>) {
     let Ok(socket) = TcpStream::from_std(socket.into()) else {
         return;
     };
-    let hop = match connection.hop {
-        Some(hop) => hop,
-        None => match socket.peer_addr() {
-            Ok(peer) => peer.ip().to_canonical(),
-            Err(_) => return,
-        },
-    };
-    let Some(permit) = core.connection() else {
-        return core
-            .context()
-            .shared
-            .metrics
-            .connection_refused("connections_max");
-    };
     let stream = Stream::new(socket, tls, connection.unread);
-    let core = core.clone();
+    let (core, visit) = (core.clone(), connection.visit);
+    let in_http = core.serves();
     tokio::task::spawn_local(async move {
-        let _permit = permit;
+        let _in_http = in_http;
         let guest = core.watch.enter();
-        h1::serve(core, guest, stream, hop).await;
+        h1::serve(core, guest, stream, visit).await;
     });
 }

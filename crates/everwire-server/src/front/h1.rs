@@ -28,8 +28,8 @@ use super::{
     watch::{Awaited, Done, Guest},
 };
 use crate::{
+    census::{Pass, Visit},
     clock::Now,
-    config::ProxyProtocol,
     http::{Body, Context, Reply, Scheme, head},
     shard::{LineRequest, Outlet, Wire},
 };
@@ -44,7 +44,8 @@ struct Asked {
 }
 
 /// Serves a connection until it ends or becomes a line.
-pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, hop: IpAddr) {
+pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: Visit) {
+    let from = (visit.hop(), visit.pass());
     let requests: Rc<Requests> = Rc::default();
     let scheme = stream.scheme();
     let io = Io::new(stream);
@@ -53,7 +54,7 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, hop: IpA
         requests.heard.set(io.received());
         let io = &io;
         async move {
-            let response = requests.serve(&core.context(), request, hop, scheme).await;
+            let response = (requests.serve(&core.context(), request, from, scheme)).await;
             requests.heard.set(io.received());
             response
         }
@@ -131,7 +132,7 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, hop: IpA
     let stream = io
         .into_stream()
         .expect("hyper has let go of the connection");
-    hand_over(&core, stream, &read, asked, hop).await;
+    hand_over(&core, stream, &read, asked, visit).await;
 }
 
 /// A response after which the connection ends.
@@ -139,7 +140,7 @@ fn last_words(response: Response<Bytes>) -> Bytes {
     head::encode_response(response, false)
 }
 
-async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], mut asked: Asked, hop: IpAddr) {
+async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], asked: Asked, visit: Visit) {
     let context = core.context();
     let shared = &context.shared;
     let seat = match shared.enter(asked.address, asked.line.wire.stay(), asked.line.account) {
@@ -165,15 +166,18 @@ async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], mut asked: Aske
             return shared.census.leave(seat);
         }
     };
-    if let Wire::Poll(poll) = &mut asked.line.wire
-        && shared.live.config.http.proxy_protocol == ProxyProtocol::Required
-    {
-        poll.hop = Some(Box::new(hop));
-    }
     let head = line_head(&asked);
     let mut shard = core.shard.borrow_mut();
     let outlet = Outlet::new(mio::net::TcpStream::from_std(socket), tls);
-    if let Err(error) = shard.join(outlet, &unread, &head, *asked.line, seat, Now::read()) {
+    let joined = shard.join(
+        outlet,
+        &unread,
+        &head,
+        *asked.line,
+        (seat, visit),
+        Now::read(),
+    );
+    if let Err(error) = joined {
         tracing::error!(%error, "a connection could not become a line");
     }
 }
@@ -216,9 +220,12 @@ impl Requests {
         &self,
         context: &Context,
         request: Request<Incoming>,
-        hop: IpAddr,
+        (hop, pass): (IpAddr, Pass),
         scheme: Scheme,
     ) -> Result<Response<Body>, Infallible> {
+        if let Some(response) = context.refuse_beyond_look(&request, pass) {
+            return Ok(response.map(Body::from));
+        }
         let version = request.version();
         self.begun.set(self.begun.get() + 1);
         self.in_service.set(self.in_service.get() + 1);

@@ -6,10 +6,11 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{core::Core, stream::Stream};
 use crate::{
+    census::{Pass, Visit},
     http::{Body, Context, Reply, Scheme},
     stream::{self, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
 };
@@ -32,23 +33,28 @@ const RESET_UNSEEN_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 256;
 
 /// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
-pub(super) async fn hand_over(core: &Core, stream: Stream, hop: IpAddr) {
+pub(super) async fn hand_over(core: &Core, stream: Stream, visit: Visit) {
     let (socket, tls, unread) = stream.into_parts();
     let Ok(socket) = socket.into_std() else {
         return;
     };
     let context = Context::clone(&core.context());
-    let served = core.workers.spawn(async move {
+    // Whoever gives this future up ends the connection.
+    let mut served = JoinSet::new();
+    let serving = async move {
         if let Ok(socket) = TcpStream::from_std(socket) {
-            serve(context, Stream::new(socket, tls, unread), hop).await;
+            let from = (visit.hop(), visit.pass());
+            serve(context, Stream::new(socket, tls, unread), from).await;
         }
-    });
-    if let Err(error) = served.await {
+        drop(visit);
+    };
+    served.spawn_on(serving, &core.workers);
+    if let Some(Err(error)) = served.join_next().await {
         tracing::error!(%error, "a connection over HTTP/2 was given up");
     }
 }
 
-async fn serve(context: Context, stream: Stream, hop: IpAddr) {
+async fn serve(context: Context, stream: Stream, from: (IpAddr, Pass)) {
     let scheme = stream.scheme();
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
@@ -83,7 +89,7 @@ async fn serve(context: Context, stream: Stream, hop: IpAddr) {
         service_fn(move |request| {
             let mut context = context.refreshed();
             context.busy = Some(work.begin());
-            answer(context, request, hop, scheme)
+            answer(context, request, from, scheme)
         })
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -110,9 +116,12 @@ async fn serve(context: Context, stream: Stream, hop: IpAddr) {
 async fn answer(
     context: Context,
     mut request: Request<Incoming>,
-    hop: IpAddr,
+    (hop, pass): (IpAddr, Pass),
     scheme: Scheme,
 ) -> Result<Response<Body>, Infallible> {
+    if let Some(response) = context.refuse_beyond_look(&request, pass) {
+        return Ok(response.map(Body::from));
+    }
     let busy = context.busy.clone();
     if busy.as_ref().is_some_and(|busy| busy.is_burdened()) {
         let response = context.refuse_untaken(UNTAKEN_BYTES_MAX);

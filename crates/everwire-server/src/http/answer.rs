@@ -139,6 +139,18 @@ pub(crate) fn too_many_lines(full: Full) -> Problem {
             "this address has as many lines as it may (limits.lines_per_address_max); close one first",
         )
         .at_limit("lines_per_address_max"),
+        Full::Share => Problem::new(
+            ProblemKind::TooMany,
+            "this address has its share of the lines that this server takes (limits.share_percent_max), and the rest is for \
+             others; close one first",
+        )
+        .at_limit("lines_share"),
+        Full::SharedPolls => Problem::new(
+            ProblemKind::TooMany,
+            "this address has its share of the long polls that wait here (limits.share_percent_max), and the rest is for \
+             others; use a WebSocket or a stream",
+        )
+        .at_limit("polls_share"),
         Full::Polls => Problem::new(
             ProblemKind::Overloaded,
             "as many long polls wait here as may (limits.polls_max); use a WebSocket or a stream, or try later",

@@ -242,7 +242,6 @@ impl Context {
             caller: asker.caller.clone(),
             wait_ms,
             keep_alive: keeps_alive(parts),
-            hop: None,
         };
         let line = LineRequest {
             response: Response::new(()),

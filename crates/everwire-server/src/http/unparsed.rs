@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 
 use super::{Context, answer::problem_response};
+use crate::census::Pass;
 
 impl Context {
     /// The answer to a head that could not be read, with the status by which the parser would have it.
@@ -39,6 +40,28 @@ impl Context {
         );
         let problem = Problem::new(ProblemKind::TooMany, detail).at_limit("untaken_bytes_max");
         self.refuse_early(&problem)
+    }
+
+    /// The answer to a request on a connection that came when all places were taken, if it is for more than a look
+    /// whether the server is well.
+    pub fn refuse_beyond_look<B>(
+        &self,
+        request: &Request<B>,
+        pass: Pass,
+    ) -> Option<Response<Bytes>> {
+        let is_look = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+        if pass == Pass::All || is_look {
+            return None;
+        }
+        let problem = Problem::new(
+            ProblemKind::Overloaded,
+            "this server has as many connections as it takes (limits.connections_max); try another one, or later",
+        );
+        let mut response = self.refuse_early(&problem);
+        if request.version() < Version::HTTP_2 {
+            super::end_connection(response.headers_mut());
+        }
+        Some(response)
     }
 
     fn refuse_early(&self, problem: &Problem) -> Response<Bytes> {

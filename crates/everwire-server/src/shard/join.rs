@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    census::{self, Stay},
+    census::{self, Stay, Visit},
     clock::Now,
     hub::WatchKey,
     rate::Account,
@@ -111,14 +111,14 @@ impl Publishing {
 }
 
 impl<N: Net> Shard<N> {
-    /// Takes over a connection. `head` is the response's head as HTTP/1.1 has it; a parked poll has none yet.
+    /// Takes over a connection, which is a line from now on; that of a poll comes back. `head` is the response's head as HTTP/1.1 has it; a parked poll has none yet.
     pub fn join(
         &mut self,
         mut outlet: Outlet<N::Socket>,
         unread: &[u8],
         head: &[u8],
         request: LineRequest,
-        address: census::Seat,
+        (address, visit): (census::Seat, Visit),
         now: Now,
     ) -> io::Result<()> {
         self.set_clock(now);
@@ -155,7 +155,7 @@ impl<N: Net> Shard<N> {
                 outlet => self.seat_plain(key, outlet, out, &entries),
             },
             Wire::Session(session) => self.seat_session(key, outlet, out, session),
-            Wire::Poll(poll) => self.park(key, outlet, poll),
+            Wire::Poll(poll) => self.park(key, outlet, poll, visit),
             Wire::Ended => {
                 self.seat_alone(key, outlet, Role::Lingering);
                 self.sides.insert(
@@ -249,7 +249,13 @@ impl<N: Net> Shard<N> {
         self.send_side(key);
     }
 
-    fn park(&mut self, key: LineKey, outlet: Outlet<N::Socket>, request: PollRequest) {
+    fn park(
+        &mut self,
+        key: LineKey,
+        outlet: Outlet<N::Socket>,
+        request: PollRequest,
+        visit: Visit,
+    ) {
         let local = self.local_channel(&request.channel);
         let polls = &mut self.locals[local as usize].polls;
         let index = u32::try_from(polls.len()).expect("a shard has fewer than 2^32 lines");
@@ -263,6 +269,7 @@ impl<N: Net> Shard<N> {
                 local,
                 index,
                 request,
+                visit,
                 unread: BytesMut::new(),
             }),
         );
@@ -334,15 +341,13 @@ impl<N: Net> Shard<N> {
         if outlet.unwatch(&self.net).is_err() {
             return;
         }
-        let (unread, hop) = match alone.role {
-            Role::Answering { unread, hop } => (unread.freeze(), hop),
-            Role::Poll(_) | Role::Echo | Role::Lingering => (Bytes::new(), None),
-        };
-        let returned = super::Returned {
-            outlet,
-            unread,
-            hop: hop.as_deref().copied(),
-        };
-        self.returned.push(returned);
+        if let Role::Answering { unread, visit } = alone.role {
+            let unread = unread.freeze();
+            self.returned.push(super::Returned {
+                outlet,
+                unread,
+                visit,
+            });
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! One line: a socket, a place, and what little is known of it. Everything rare is in its [`Side`].
 
-use std::{collections::VecDeque, net::IpAddr, time::Instant};
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
 
-use crate::census::Seat as AddressSeat;
+use crate::census::{Seat as AddressSeat, Visit};
 
 use super::{
     behind::Behind,
@@ -69,12 +69,8 @@ pub(crate) struct Alone<S> {
 pub(crate) enum Role {
     /// A parked long poll.
     Poll(Poll),
-    /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it, and where
-    /// its proxy said that it leads to.
-    Answering {
-        unread: BytesMut,
-        hop: Option<Box<IpAddr>>,
-    },
+    /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it.
+    Answering { unread: BytesMut, visit: Visit },
     /// Sends messages back.
     Echo,
     /// All was said; waits for the peer to close, so that what was sent last is not lost to a reset.

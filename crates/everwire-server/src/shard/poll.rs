@@ -1,6 +1,6 @@
 //! Parked long polls: a connection that waits for one answer, and goes back to HTTP with it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
@@ -8,6 +8,7 @@ use everwire_channel::{PublisherId, Read};
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
     auth::Caller,
+    census::Visit,
     http::{head, origin::Allowed, read},
     hub::State,
 };
@@ -24,8 +25,6 @@ pub(crate) struct PollRequest {
     pub wait_ms: u64,
     /// Whether the connection takes another request after the answer.
     pub keep_alive: bool,
-    /// Where the connection leads to, if its proxy said so before its first byte: the system knows the proxy alone.
-    pub hop: Option<Box<IpAddr>>,
 }
 
 /// What decides how an answer looks: polls of the same shape share its bytes.
@@ -48,6 +47,8 @@ pub(crate) struct Poll {
     /// Where it stands among the channel's polls.
     pub index: u32,
     pub request: PollRequest,
+    /// Its connection, which is counted as one while it waits.
+    pub visit: Visit,
     /// What the client sent after its request.
     pub unread: BytesMut,
 }
@@ -134,7 +135,7 @@ impl<N: Net> Shard<N> {
         };
         alone.role = Role::Answering {
             unread: poll.unread,
-            hop: poll.request.hop,
+            visit: poll.visit,
         };
         self.leave_polls(poll.local, poll.index);
         let side = self.side(key);

@@ -84,9 +84,10 @@ impl Bench {
             opening: Bytes::new(),
             wire,
         };
+        let visit = self.shared.census.visit(here);
         let outlet = Outlet::Socket(mio::net::TcpStream::from_std(socket));
         self.shard
-            .join(outlet, unread, b"", request, seat, self.now)
+            .join(outlet, unread, b"", request, (seat, visit), self.now)
     }
 
     /// A line on a channel from a place; its peer's end.
@@ -113,7 +114,6 @@ impl Bench {
             },
             caller: Caller::Anybody,
             wait_ms: 20_000,
-            hop: None,
             keep_alive: true,
         }
     }

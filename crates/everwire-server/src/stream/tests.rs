@@ -120,7 +120,6 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
         },
         caller: Caller::Anybody,
         wait_ms: 20_000,
-        hop: None,
         keep_alive: true,
     };
     {

@@ -59,6 +59,16 @@ impl Peer {
         Self::over(Transport::Tls(Box::new(StreamOwned::new(client, socket))))
     }
 
+    /// Connects in clear text from another address of this machine.
+    pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let from = SocketAddr::from((from, 0));
+        socket.bind(&from.into()).expect("an address of loopback");
+        socket.connect(&address.into()).expect("the server listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+        Self::over(Transport::Clear(socket.into()))
+    }
+
     fn over(transport: Transport) -> Self {
         Self {
             transport,

@@ -67,8 +67,16 @@ impl Steps {
             opening: Bytes::new(),
             wire: Wire::Entries(entries(self.channel(), RAW, sequence)),
         };
+        let visit = self.shared.census.visit(here);
         self.shard
-            .join(Outlet::Socket(socket), b"", b"", request, seat, self.now)
+            .join(
+                Outlet::Socket(socket),
+                b"",
+                b"",
+                request,
+                (seat, visit),
+                self.now,
+            )
             .unwrap();
     }
 

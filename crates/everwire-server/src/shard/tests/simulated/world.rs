@@ -317,7 +317,14 @@ impl Core {
             opening,
             wire,
         };
-        let joined = self.shard.join(outlet, b"", b"", request, seat, now);
+        let joined = (self.shard).join(
+            outlet,
+            b"",
+            b"",
+            request,
+            (seat, shared.census.visit(here)),
+            now,
+        );
         joined.unwrap();
     }
 
