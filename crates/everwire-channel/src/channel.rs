@@ -7,7 +7,7 @@
 //!   idempotency key known ─▶ the first answer again, or KeyReused
 //!   channel closed        ─▶ Duplicate for a retry of the closing append and for a close alone,
 //!                            StaleEpoch, else Closed
-//!   media type            ─▶ ContentTypeMissing, ContentTypeMismatch
+//!   media type            ─▶ ContentTypeMismatch
 //!   producer              ─▶ Duplicate, StaleEpoch, ProducerGap, EpochMustStartAtZero
 //!   Stream-Seq            ─▶ StreamSeqNotRising
 //!   guard                 ─▶ TailMoved
@@ -24,7 +24,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-use crate::content_type::ContentType;
+use crate::content_type::{ContentKind, ContentType};
 use crate::expiry::Expiry;
 use crate::log::Log;
 use crate::producer::{Producer, ProducerAnswer, Verdict};
@@ -41,7 +41,12 @@ pub use setup::{RepeatLimits, Setup};
 #[derive(Debug, Clone)]
 pub struct Channel {
     log: Log,
+    /// The media type that somebody stated.
     content_type: Option<ContentType>,
+    /// What the log has taken so far.
+    holds: Holds,
+    /// Whether somebody created it, by request or by appending, and not a reader that waits.
+    is_created: bool,
     state: State,
     expiry: Option<Expiry>,
     /// When it was last read or written, in Unix milliseconds.
@@ -80,12 +85,15 @@ impl Channel {
             content_type,
             expiry,
             closed,
+            created,
             retention,
             repeats,
         } = setup;
         Self {
             log: Log::new(epoch, mark, retention),
+            is_created: created || content_type.is_some(),
             content_type,
+            holds: Holds::default(),
             state: if closed {
                 State::Closed { by: None }
             } else {
@@ -162,9 +170,24 @@ impl Channel {
         matches!(self.state, State::Closed { .. })
     }
 
-    /// The media type of all entries; `None` until it is known.
+    /// The media type that a publisher or the channel's creator stated; `None` while nobody has. Entries that were
+    /// appended before keep the [kind](crate::Entry::kind) that they have.
     pub fn content_type(&self) -> Option<&ContentType> {
         self.content_type.as_ref()
+    }
+
+    /// How the entries are told together, on a page of history: in the stated media type or, where nobody stated one,
+    /// by the one kind that they all have. `None` while there is neither.
+    pub fn whole(&self) -> Option<Whole> {
+        match (&self.content_type, self.holds.kind()) {
+            (Some(stated), Held::Nothing) => Some(Whole::Of(stated.clone())),
+            (Some(stated), Held::One(kind)) if kind == stated.kind() => {
+                Some(Whole::Of(stated.clone()))
+            }
+            (None, Held::Nothing) => None,
+            (None, Held::One(kind)) => Some(Whole::Of(kind.media_type().clone())),
+            (Some(_), Held::One(_)) | (_, Held::Several) => Some(Whole::Mixed),
+        }
     }
 
     /// When the channel ends by itself; `None` for never.
@@ -209,7 +232,7 @@ impl Channel {
             return self.judge_after_close(append, by.as_deref(), known);
         }
         if !append.entries.is_empty() {
-            self.check_content_type(append.content_type)?;
+            self.check_content_type(append)?;
         }
         if let Some(producer) = append.producer {
             match producer.judge(known(producer))? {
@@ -260,14 +283,24 @@ impl Channel {
         }
     }
 
-    fn check_content_type(&self, received: Option<&ContentType>) -> Result<(), AppendError> {
-        match (&self.content_type, received) {
-            (None, None) => Err(AppendError::ContentTypeMissing),
-            (Some(channel), Some(received)) if channel != received => {
-                let (channel, received) = (channel.clone(), received.clone());
-                Err(AppendError::ContentTypeMismatch { channel, received })
-            }
-            (None, Some(_)) | (Some(_), None | Some(_)) => Ok(()),
+    fn check_content_type(&self, append: &Append<'_>) -> Result<(), AppendError> {
+        let Some(channel) = &self.content_type else {
+            return Ok(());
+        };
+        let unfit = match append.content_type {
+            Some(stated) => (stated != channel).then(|| stated.clone()),
+            // Its kind was guessed before somebody stated the channel's type.
+            None => (append.entries.iter())
+                .filter_map(|draft| draft.kind)
+                .find(|kind| !kind.fits(channel.kind()))
+                .map(|kind| kind.media_type().clone()),
+        };
+        match unfit {
+            None => Ok(()),
+            Some(received) => Err(AppendError::ContentTypeMismatch {
+                channel: channel.clone(),
+                received,
+            }),
         }
     }
 
@@ -289,10 +322,19 @@ impl Channel {
             producer,
             ..
         } = append;
-        if !entries.is_empty() && self.content_type.is_none() {
-            self.content_type = content_type.cloned();
+        if !entries.is_empty() {
+            self.is_created = true;
+            if self.content_type.is_none() {
+                self.content_type = content_type.cloned();
+            }
         }
-        for draft in entries {
+        let stated = self.content_type.as_ref().map(ContentType::kind);
+        for mut draft in entries {
+            draft.kind = match stated {
+                Some(_) => None,
+                None => draft.kind.or(Some(ContentKind::Binary)),
+            };
+            self.holds.note(stated.or(draft.kind));
             self.log.append(draft, now_ms);
         }
         if close {
@@ -306,6 +348,50 @@ impl Channel {
             producer: producer.map(|producer| producer.answer()),
         }
     }
+}
+
+/// How a channel's entries are told together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whole {
+    /// All of them are payloads of this media type.
+    Of(ContentType),
+    /// They are of several kinds, so each has to be told with its own.
+    Mixed,
+}
+
+/// The kinds of all entries that a log has ever taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holds {
+    json: bool,
+    text: bool,
+    binary: bool,
+}
+
+impl Holds {
+    fn note(&mut self, kind: Option<ContentKind>) {
+        match kind {
+            Some(ContentKind::Json) => self.json = true,
+            Some(ContentKind::Text) => self.text = true,
+            Some(ContentKind::Binary) | None => self.binary = true,
+        }
+    }
+
+    /// The one kind that all have.
+    fn kind(self) -> Held {
+        match (self.json, self.text, self.binary) {
+            (false, false, false) => Held::Nothing,
+            (true, false, false) => Held::One(ContentKind::Json),
+            (false, true, false) => Held::One(ContentKind::Text),
+            (false, false, true) => Held::One(ContentKind::Binary),
+            _ => Held::Several,
+        }
+    }
+}
+
+enum Held {
+    Nothing,
+    One(ContentKind),
+    Several,
 }
 
 enum Judgement {

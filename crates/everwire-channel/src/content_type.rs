@@ -27,12 +27,54 @@ struct Parsed {
 /// How a channel of some media type treats its payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContentKind {
-    /// `application/json`: each entry is one JSON value on one line, and a body may be a batch.
+    /// `application/json` and every subtype with the suffix `+json` (RFC 6839, section 3.1): each entry is one JSON
+    /// value on one line, and a body may be a batch.
     Json,
     /// `text/*`: each entry is UTF-8.
     Text,
     /// Everything else: each entry is bytes.
     Binary,
+}
+
+impl ContentKind {
+    /// The kind of content whose type nobody stated: JSON if it parses as JSON, else text if it is UTF-8, else bytes.
+    /// A byte order mark before JSON does not count.
+    pub fn guess(content: &[u8]) -> Self {
+        match simdutf8::basic::from_utf8(without_mark(content)) {
+            Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Self::Json,
+            Ok(_) => Self::Text,
+            Err(_) => Self::Binary,
+        }
+    }
+
+    /// Whether payloads of this kind can be stored as payloads of `other`: all JSON is text, and all text is bytes.
+    pub fn fits(self, other: Self) -> bool {
+        match other {
+            Self::Json => self == Self::Json,
+            Self::Text => self != Self::Binary,
+            Self::Binary => true,
+        }
+    }
+
+    /// The media type that describes payloads of this kind where nobody stated one.
+    pub fn media_type(self) -> &'static ContentType {
+        static JSON: LazyLock<ContentType> = LazyLock::new(ContentType::json);
+        // A browser has to be told that it is UTF-8.
+        static TEXT: LazyLock<ContentType> =
+            LazyLock::new(|| "text/plain; charset=utf-8".parse().expect("a media type"));
+        static BYTES: LazyLock<ContentType> = LazyLock::new(ContentType::octet_stream);
+        match self {
+            Self::Json => &JSON,
+            Self::Text => &TEXT,
+            Self::Binary => &BYTES,
+        }
+    }
+}
+
+/// Content without the UTF-8 byte order mark that some editors and serializers put first (RFC 8259, section 8.1,
+/// lets parsers ignore it).
+pub(crate) fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
 impl ContentType {
@@ -135,6 +177,9 @@ impl FromStr for ContentType {
         let essence = &said[..essence_bytes];
         let kind = match essence.split_once('/') {
             Some(("application", "json")) => ContentKind::Json,
+            Some((_, sub)) if sub.len() > "+json".len() && sub.ends_with("+json") => {
+                ContentKind::Json
+            }
             Some(("text", _)) => ContentKind::Text,
             _ => ContentKind::Binary,
         };
@@ -398,11 +443,60 @@ mod tests {
             ("text/event-stream", ContentKind::Text),
             ("application/octet-stream", ContentKind::Binary),
             ("application/x-ndjson", ContentKind::Binary),
-            ("application/ld+json", ContentKind::Binary),
+            ("application/ld+json", ContentKind::Json),
+            ("application/vnd.api+JSON; profile=x", ContentKind::Json),
+            ("model/gltf+json", ContentKind::Json),
+            ("application/+json", ContentKind::Binary),
+            ("application/json+x", ContentKind::Binary),
+            ("application/json-seq", ContentKind::Binary),
             ("image/png", ContentKind::Binary),
             ("texts/plain", ContentKind::Binary),
         ] {
             assert_eq!(text.parse::<ContentType>().unwrap().kind(), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn content_of_no_stated_type_is_json_else_text_else_bytes() {
+        for (content, kind) in [
+            (&b"{\"a\":1}"[..], ContentKind::Json),
+            (b" [1,\n2] ", ContentKind::Json),
+            (b"17", ContentKind::Json),
+            (b"null", ContentKind::Json),
+            (b"\"hi\"", ContentKind::Json),
+            (b"\xef\xbb\xbf{}", ContentKind::Json),
+            (b"hello", ContentKind::Text),
+            (b"007", ContentKind::Text),
+            (b"{\"a\":1", ContentKind::Text),
+            (b"1 2", ContentKind::Text),
+            (b"", ContentKind::Text),
+            (b"\xff\xfe", ContentKind::Binary),
+            (b"{\"a\":\"\xff\"}", ContentKind::Binary),
+        ] {
+            assert_eq!(ContentKind::guess(content), kind, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn json_fits_text_and_text_fits_bytes_and_nothing_fits_the_other_way() {
+        use ContentKind::{Binary, Json, Text};
+        let fitting = [
+            (Json, Json),
+            (Json, Text),
+            (Json, Binary),
+            (Text, Text),
+            (Text, Binary),
+            (Binary, Binary),
+        ];
+        for kind in [Json, Text, Binary] {
+            for other in [Json, Text, Binary] {
+                assert_eq!(
+                    kind.fits(other),
+                    fitting.contains(&(kind, other)),
+                    "{kind:?} in {other:?}"
+                );
+            }
+            assert_eq!(kind.media_type().kind(), kind);
         }
     }
 

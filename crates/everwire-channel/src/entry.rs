@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::content_type::ContentKind;
 use crate::label::{EventName, PublisherId};
 use crate::offset::Mark;
 
@@ -12,8 +13,9 @@ pub struct Entry {
     pub time_ms: u64,
     /// Fixed when it was stored; part of the offset after it.
     pub mark: Mark,
-    /// What was published, in the channel's media type.
+    /// What was published, in the channel's media type or of the entry's own kind.
     pub payload: Bytes,
+    kind: Option<ContentKind>,
     // Boxed, since most entries have none: 8 bytes then, not 32.
     labels: Option<Box<Labels>>,
 }
@@ -25,8 +27,10 @@ pub struct Entry {
 /// takes slices of a larger read buffer should copy them first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Draft {
-    /// What is published, in the channel's media type.
+    /// What is published.
     pub payload: Bytes,
+    /// The kind of the payload where nobody stated the channel's media type; `None` for one in that type.
+    pub kind: Option<ContentKind>,
     /// The event's name, if it has one.
     pub event: Option<EventName>,
     /// Who publishes, if readers shall know.
@@ -41,6 +45,7 @@ impl Entry {
     pub(crate) fn new(draft: Draft, mark: Mark, time_ms: u64) -> Self {
         let Draft {
             payload,
+            kind,
             event,
             publisher,
         } = draft;
@@ -50,8 +55,15 @@ impl Entry {
             time_ms,
             mark,
             payload,
+            kind,
             labels,
         }
+    }
+
+    /// The entry's own kind, if it was appended while nobody had stated the channel's media type. `None` for an
+    /// entry in that type.
+    pub fn kind(&self) -> Option<ContentKind> {
+        self.kind
     }
 
     /// The event's name, if it has one.
@@ -77,6 +89,7 @@ impl From<Bytes> for Draft {
     fn from(payload: Bytes) -> Self {
         Self {
             payload,
+            kind: None,
             event: None,
             publisher: None,
         }
@@ -111,6 +124,7 @@ mod tests {
             let payload = Bytes::from_static(b"hi");
             let draft = Draft {
                 payload,
+                kind: None,
                 event: event.clone(),
                 publisher: publisher.clone(),
             };

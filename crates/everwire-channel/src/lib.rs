@@ -69,6 +69,7 @@ pub mod session_id;
 
 pub use channel::{
     Append, AppendError, Appended, Channel, Confirmed, Guard, Mismatch, RepeatLimits, Setup, Tail,
+    Whole,
 };
 pub use content_type::{ContentKind, ContentType, ContentTypeError};
 pub use entry::{Draft, Entry};

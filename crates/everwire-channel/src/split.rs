@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::content_type::ContentKind;
+use crate::content_type::{ContentKind, without_mark};
 
 /// Splits a body into the payloads of its entries: at least one, at most `entries_max`.
 ///
@@ -40,6 +40,7 @@ pub fn split(
             Ok(vec![body])
         }
         ContentKind::Json => {
+            let body = body.slice_ref(without_mark(&body));
             let values = json_values(utf8(&body)?, entries_max)?;
             if values.iter().any(|value| depth(value) > DEPTH_MAX) {
                 return Err(ContentError::TooDeep);
@@ -331,6 +332,18 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_before_json_is_skipped_and_before_text_is_text() {
+        for (kind, body, expected) in [
+            (ContentKind::Json, "\u{feff}{\"a\":1}", &["{\"a\":1}"][..]),
+            (ContentKind::Json, "\u{feff} [1,2]", &["1", "2"]),
+            (ContentKind::Text, "\u{feff}hi", &["\u{feff}hi"]),
+        ] {
+            let entries = split(kind, Bytes::from(body), 10).unwrap();
+            assert_eq!(entries, expected, "{body:?}");
+        }
+    }
+
+    #[test]
     fn invalid_json_is_refused_with_line_and_column() {
         for (body, reason, line, column) in [
             ("{ invalid json }", "key must be a string", 1, 3),
@@ -350,7 +363,9 @@ mod tests {
                 2,
             ),
             ("   ", "EOF while parsing a value", 1, 3),
-            ("\u{feff}1", "expected value", 1, 1),
+            ("\u{feff}", "EOF while parsing a value", 1, 0),
+            ("\u{feff}\u{feff}1", "expected value", 1, 1),
+            ("1\u{feff}", "trailing characters", 1, 2),
         ] {
             let refused = Json {
                 reason: reason.into(),

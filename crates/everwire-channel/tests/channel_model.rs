@@ -209,9 +209,7 @@ fn append(channel: &mut Channel, request: &Request, now_ms: u64) -> Answer {
             AppendError::Empty => "empty",
             AppendError::KeyReused => "key reused",
             AppendError::Closed { .. } => "closed",
-            AppendError::ContentTypeMissing | AppendError::ContentTypeMismatch { .. } => {
-                "content type"
-            }
+            AppendError::ContentTypeMismatch { .. } => "content type",
             AppendError::StaleEpoch { .. } => "stale epoch",
             AppendError::ProducerGap { .. } => "producer gap",
             AppendError::EpochMustStartAtZero { .. } => "epoch must start at zero",

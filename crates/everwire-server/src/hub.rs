@@ -182,7 +182,10 @@ impl Hub {
         expiry: Option<Expiry>,
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
-        let setup = self.setup(rules.of(name).retention(), content_type, expiry);
+        let setup = Setup {
+            created: true,
+            ..self.setup(rules.of(name).retention(), content_type, expiry)
+        };
         // One that has expired makes room. Whether one is there is decided where it is put, so that of two
         // that create at once one finds the other's.
         drop(self.find(name, now_ms));

@@ -33,6 +33,7 @@ mod lost_lines;
 mod metrics;
 #[allow(dead_code, reason = "webhooks come next")]
 mod outbound;
+mod payload_type;
 mod pipe;
 mod presence;
 pub mod proxy;

@@ -19,6 +19,7 @@ use crate::{
     hub::{Channel, Hub, NoChannel, Occasion, Removed},
     live::Live,
     metrics::Metrics,
+    payload_type::PayloadType,
     rate::{Account, Kind, Purpose, Rate, TooFast},
     webhook::{Allowed, Evidence, Proposal, Question, Replacement},
 };
@@ -202,7 +203,7 @@ impl Publisher<'_> {
     pub fn raw_message(&self, channel: &Channel, message: RawMessage) -> Result<(), Problem> {
         let append = Append {
             entries: vec![message.entry],
-            content_type: Some(&message.content_type),
+            content_type: message.payload_type.stated(),
             ..Append::default()
         };
         self.append_to(channel, append)
@@ -215,31 +216,33 @@ impl Publisher<'_> {
 #[derive(Debug)]
 pub(crate) struct RawMessage {
     pub entry: Draft,
-    pub content_type: ContentType,
+    pub payload_type: PayloadType,
 }
 
 impl RawMessage {
     /// What a message is on this channel.
     pub fn of(
-        channel: &Channel,
+        channel: &Arc<Channel>,
         named: Option<&PublisherId>,
         kind: MessageKind,
         payload: Bytes,
     ) -> Result<Self, Problem> {
-        let known = channel.lock().core().content_type().cloned();
-        let content_type = known.unwrap_or_else(|| match kind {
-            MessageKind::Text => guess_message(&payload),
-            MessageKind::Binary => ContentType::octet_stream(),
+        let payload_type = PayloadType::stated_for(Some(channel)).unwrap_or_else(|| {
+            PayloadType::Guessed(match kind {
+                MessageKind::Text => ContentKind::guess(&payload),
+                MessageKind::Binary => ContentKind::Binary,
+            })
         });
         let payload =
-            one_entry(content_type.kind(), payload).map_err(|error| content_problem(&error))?;
+            one_entry(payload_type.kind(), payload).map_err(|error| content_problem(&error))?;
         let entry = Draft {
+            kind: payload_type.own_kind(),
             publisher: named.cloned(),
             ..Draft::from(payload)
         };
         Ok(Self {
             entry,
-            content_type,
+            payload_type,
         })
     }
 
@@ -251,7 +254,7 @@ impl RawMessage {
         channel: &Channel,
     ) -> Result<Question, Problem> {
         let proposal = Proposal {
-            content_type: Some(&self.content_type),
+            content_type: Some(self.payload_type.media_type()),
             entries: std::slice::from_ref(&self.entry),
             close: false,
         };
@@ -260,7 +263,7 @@ impl RawMessage {
 
     /// The same with what the application has in its place, if it has.
     pub fn replaced_by(mut self, allowed: &Allowed) -> Result<Self, Problem> {
-        let replaced = replaced(allowed, Some(&self.content_type), 1)?;
+        let replaced = replaced(allowed, Some(self.payload_type.media_type()), 1)?;
         if let Some(payload) = replaced.and_then(|mut all| all.pop()) {
             self.entry.payload = payload;
         }
@@ -272,7 +275,7 @@ impl RawMessage {
 /// closed with its code.
 pub(crate) fn line_message(
     publisher: &Publisher<'_>,
-    channel: &Channel,
+    channel: &Arc<Channel>,
     named: Option<&PublisherId>,
     may_publish: bool,
     kind: MessageKind,
@@ -345,40 +348,20 @@ pub(crate) fn replaced(
 pub(crate) fn one<'a>(
     payload: Bytes,
     event: Option<EventName>,
-    content_type: Option<&'a ContentType>,
+    payload_type: &'a PayloadType,
     idempotency_key: Option<IdempotencyKey<'a>>,
 ) -> Append<'a> {
     let entries = vec![Draft {
         payload,
+        kind: payload_type.own_kind(),
         event,
         publisher: None,
     }];
     Append {
         entries,
-        content_type,
+        content_type: payload_type.stated(),
         idempotency_key,
         ..Append::default()
-    }
-}
-
-/// What a body is whose type nobody said: JSON if it is JSON, else text, else bytes.
-pub(crate) fn guess(body: &[u8]) -> ContentType {
-    match std::str::from_utf8(body) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => {
-            ContentType::json()
-        }
-        // Text is UTF-8 here, and a browser has to be told so.
-        Ok(_) => "text/plain; charset=utf-8".parse().expect("a media type"),
-        Err(_) => ContentType::octet_stream(),
-    }
-}
-
-/// What a text message is whose channel has no type yet. Unlike a body that somebody wrote for HTTP, a first
-/// chat line may happen to be a number: only an object or an array makes the channel JSON for good.
-fn guess_message(message: &[u8]) -> ContentType {
-    match message.trim_ascii_start().first() {
-        Some(b'{' | b'[') => guess(message),
-        _ => guess(b""),
     }
 }
 
@@ -480,9 +463,9 @@ pub(crate) fn content_problem(error: &ContentError) -> Problem {
 pub(crate) fn append_problem(error: &AppendError) -> Problem {
     let detail = error.to_string();
     match error {
-        AppendError::Empty
-        | AppendError::ContentTypeMissing
-        | AppendError::EpochMustStartAtZero { .. } => Problem::new(ProblemKind::BadRequest, detail),
+        AppendError::Empty | AppendError::EpochMustStartAtZero { .. } => {
+            Problem::new(ProblemKind::BadRequest, detail)
+        }
         AppendError::KeyReused => Problem::new(ProblemKind::KeyReused, detail),
         AppendError::Closed { tail } => {
             Problem::new(ProblemKind::Closed, detail).with("offset", tail.to_token().to_string())
@@ -556,18 +539,6 @@ mod tests {
         assert_eq!(entry("{\"a\":\n1}").unwrap(), "{\"a\": 1}");
         for refused in ["", "1,2", "1],[2", "nope"] {
             assert!(entry(refused).is_err(), "{refused:?}");
-        }
-    }
-
-    #[test]
-    fn a_body_of_unsaid_type_is_what_it_looks_like() {
-        for (body, expected) in [
-            (&b"{\"a\":1}"[..], "application/json"),
-            (b"hello", "text/plain"),
-            (b"17", "application/json"),
-            (b"\xff\xfe", "application/octet-stream"),
-        ] {
-            assert_eq!(guess(body).essence(), expected, "{body:?}");
         }
     }
 }

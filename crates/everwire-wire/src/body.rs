@@ -1,12 +1,41 @@
-//! Bodies of catch-up and long poll: many entries, concatenated; for JSON, as one array.
+//! Bodies of catch-up and long poll: many entries, concatenated; for JSON, as one array; a line of JSON each where they
+//! are of several kinds.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use everwire_channel::{ContentKind, Entry, PublisherId};
+use everwire_channel::{ContentKind, Entry, Epoch, Offset, PublisherId};
+
+use crate::{envelope, ndjson};
+
+/// The form of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageForm {
+    /// Payloads, one after the other.
+    Concatenated,
+    /// Payloads in a JSON array.
+    Array,
+    /// The lines of the ndjson wire, for entries that are not all of one kind.
+    Lines {
+        /// The epoch of the log, for offsets.
+        epoch: Epoch,
+        /// The kind of entries that have none of their own.
+        kind: ContentKind,
+    },
+}
+
+impl PageForm {
+    /// The form for entries that are all of one kind.
+    pub fn of(kind: ContentKind) -> Self {
+        match kind {
+            ContentKind::Json => Self::Array,
+            ContentKind::Text | ContentKind::Binary => Self::Concatenated,
+        }
+    }
+}
 
 /// One page of a channel's history.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The entries' payloads, concatenated or as a JSON array.
+    /// The entries in the form that was asked for.
     pub body: Bytes,
     /// The last entry that it holds; what follows is read after it.
     pub sequence: u64,
@@ -17,14 +46,14 @@ pub struct Page {
 /// Puts `entries`, which follow `after`, into a page of about `bytes_max` bytes: at least one entry, and no
 /// further one once the limit is reached. What `own` published counts as put in, and is left out.
 pub fn page<'a>(
-    kind: ContentKind,
+    form: PageForm,
     after: u64,
     entries: impl ExactSizeIterator<Item = (u64, &'a Entry)> + Clone,
     own: Option<&PublisherId>,
     bytes_max: usize,
 ) -> Page {
     let is_left_out = |entry: &Entry| own.is_some() && entry.publisher() == own;
-    let is_array = kind == ContentKind::Json;
+    let is_array = form == PageForm::Array;
     // What fits is counted first, so that the body is allocated once and as large as it is. In an array, each
     // entry has a bracket or a comma before it.
     let (mut count, mut bytes) = (0, 0);
@@ -33,10 +62,16 @@ pub fn page<'a>(
             count += 1;
             continue;
         }
-        if count > 0 && bytes + entry.payload.len() > bytes_max {
+        let entry_bytes = match form {
+            PageForm::Concatenated | PageForm::Array => entry.payload.len(),
+            PageForm::Lines { kind, .. } => {
+                envelope::entry_bytes_max(entry.kind().unwrap_or(kind), entry)
+            }
+        };
+        if count > 0 && bytes + entry_bytes > bytes_max {
             break;
         }
-        bytes += entry.payload.len() + usize::from(is_array);
+        bytes += entry_bytes + usize::from(is_array);
         count += 1;
     }
     let reached_head = count == entries.len();
@@ -48,10 +83,21 @@ pub fn page<'a>(
         if is_left_out(entry) {
             continue;
         }
-        if is_array {
-            body.put_slice(if body.is_empty() { b"[" } else { b"," });
+        match form {
+            PageForm::Concatenated => body.put_slice(&entry.payload),
+            PageForm::Array => {
+                body.put_slice(if body.is_empty() { b"[" } else { b"," });
+                body.put_slice(&entry.payload);
+            }
+            PageForm::Lines { epoch, kind } => {
+                let offset = Offset {
+                    epoch,
+                    sequence: at,
+                    mark: entry.mark,
+                };
+                ndjson::entry(entry.kind().unwrap_or(kind), &offset, entry, &mut body);
+            }
         }
-        body.put_slice(&entry.payload);
     }
     if is_array {
         body.put_slice(if body.is_empty() { b"[]" } else { b"]" });

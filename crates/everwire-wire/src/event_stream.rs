@@ -26,6 +26,14 @@ pub(crate) fn entry(kind: ContentKind, offset: &Offset, entry: &Entry, out: &mut
         out.put_slice(event.as_bytes());
         out.put_slice(b"\n");
     }
+    if let Some(kind) = entry.kind() {
+        // The head cannot tell the kind where each entry has its own. Browsers ignore fields that they do not know.
+        out.put_slice(match kind {
+            ContentKind::Json => b"kind: json\n",
+            ContentKind::Text => b"kind: text\n",
+            ContentKind::Binary => b"kind: bytes\n",
+        });
+    }
     data(kind, &entry.payload, out);
     out.put_slice(b"\n");
 }

@@ -41,8 +41,15 @@ pub enum Framing {
 pub struct Source<'a> {
     /// Whose entries these are.
     pub name: &'a ChannelName,
-    /// How their payloads are to be read.
+    /// How the payloads of entries without a [kind](Entry::kind) of their own are to be read.
     pub kind: ContentKind,
+}
+
+impl Source<'_> {
+    /// How the payload of an entry is to be read.
+    pub(crate) fn kind_of(&self, entry: &Entry) -> ContentKind {
+        entry.kind().unwrap_or(self.kind)
+    }
 }
 
 /// Where a reader stands after an entry.
@@ -123,6 +130,7 @@ impl Framing {
         deflaters: &mut Deflaters,
         out: &mut BytesMut,
     ) {
+        let kind = source.kind_of(entry);
         match self {
             Self::Raw { window } => websocket::raw_entry(source, entry, window, deflaters, out),
             Self::Session(carrier) => {
@@ -132,22 +140,14 @@ impl Framing {
                 });
             }
             Self::EventStream(transfer) => {
-                transfer.piece(
-                    out,
-                    event_stream::entry_bytes_max(source.kind, entry),
-                    |out| {
-                        event_stream::entry(source.kind, offset, entry, out);
-                    },
-                );
+                transfer.piece(out, event_stream::entry_bytes_max(kind, entry), |out| {
+                    event_stream::entry(kind, offset, entry, out);
+                });
             }
             Self::DurableEventStream(transfer) => {
-                transfer.piece(
-                    out,
-                    event_stream::entry_bytes_max(source.kind, entry),
-                    |out| {
-                        event_stream::durable_entry(source.kind, entry, out);
-                    },
-                );
+                transfer.piece(out, event_stream::entry_bytes_max(kind, entry), |out| {
+                    event_stream::durable_entry(kind, entry, out);
+                });
                 // Its own piece: what varies stands after what does not.
                 transfer.piece(out, event_stream::CONTROL_BYTES_MAX, |out| {
                     let control = match standing.up_to_date {
@@ -158,13 +158,9 @@ impl Framing {
                 });
             }
             Self::Ndjson(transfer) => {
-                transfer.piece(
-                    out,
-                    envelope::entry_bytes_max(source.kind, entry) + 3,
-                    |out| {
-                        ndjson::entry(source.kind, offset, entry, out);
-                    },
-                );
+                transfer.piece(out, envelope::entry_bytes_max(kind, entry) + 3, |out| {
+                    ndjson::entry(kind, offset, entry, out);
+                });
             }
         }
     }

@@ -17,7 +17,7 @@ pub(crate) fn raw_entry(
     deflaters: &mut Deflaters,
     out: &mut BytesMut,
 ) {
-    let kind = match source.kind {
+    let kind = match source.kind_of(entry) {
         ContentKind::Json | ContentKind::Text => MessageKind::Text,
         ContentKind::Binary => MessageKind::Binary,
     };

@@ -65,6 +65,40 @@ fn an_entry_in_an_event_stream() {
     }
 }
 
+/// In a channel whose type nobody stated each entry is read by its own kind, whatever the others are.
+#[test]
+fn an_entry_with_a_kind_of_its_own_is_written_in_that_kind_in_every_framing() {
+    for own in [Json, Text, Binary] {
+        for kind in [Json, Text, Binary] {
+            let stated = One::new("c", own, b"[1]", None);
+            let guessed = One::with("c", kind, Some(own), b"[1]", None);
+            for framing in BARE {
+                let (expected, got) = (stated.encode(framing), guessed.encode(framing));
+                let name = match own {
+                    Json => "json",
+                    Text => "text",
+                    Binary => "bytes",
+                };
+                let got = match framing {
+                    // The one framing whose data do not show what they are.
+                    Framing::EventStream(_) => String::from_utf8(got)
+                        .unwrap()
+                        .replacen(&format!("\nkind: {name}\n"), "\n", 1)
+                        .into_bytes(),
+                    _ => got,
+                };
+                assert_eq!(got, expected, "{own:?} in {kind:?}, {framing:?}");
+            }
+        }
+    }
+    let one = One::with("c", Json, Some(Text), b"hi", Some("say"));
+    let got = String::from_utf8(one.encode(EVENTS)).unwrap();
+    assert_eq!(
+        got,
+        with_offset(&one, "id: @\nevent: say\nkind: text\ndata: hi\n\n")
+    );
+}
+
 #[test]
 fn an_entry_in_an_event_stream_of_durable_streams() {
     let rows: &[(ContentKind, &[u8], &str)] = &[

@@ -15,7 +15,8 @@ use crate::producer::{Producer, ProducerAnswer};
 pub struct Append<'a> {
     /// What is appended, in order.
     pub entries: Vec<Draft>,
-    /// The media type of the entries; `None` takes the channel's. Ignored without entries.
+    /// The media type that the publisher states for the entries: the first one stated is the channel's from then on.
+    /// `None` states none, so that each entry keeps the [kind](Draft::kind) that it has. Ignored without entries.
     pub content_type: Option<&'a ContentType>,
     /// Whether the channel is closed after the last entry.
     pub close: bool,
@@ -100,11 +101,6 @@ pub enum AppendError {
         /// The offset after the last entry.
         tail: Offset,
     },
-    /// Neither the append nor the channel has a media type.
-    #[error(
-        "the channel has no media type yet and the append names none; name the type of what is sent"
-    )]
-    ContentTypeMissing,
     /// The media type is not the channel's.
     #[error(
         "the channel holds {channel} and the append is {received}; send what the channel holds"

@@ -8,8 +8,9 @@ impl Channel {
     /// Confirms that the channel is what a creation asks for. `content_type: None` asks for none
     /// in particular; expiry and closedness have to be the same.
     ///
-    /// A channel that a read made, with no media type yet, has no creator so far: it takes on what
-    /// is asked, and the caller answers as to a creation.
+    /// A channel that a reader made has no creator so far: it takes on what is asked, and the caller
+    /// answers as to a creation. A media type that nobody stated yet is stated by this creation;
+    /// entries that are there keep their kinds.
     ///
     /// # Errors
     ///
@@ -21,10 +22,10 @@ impl Channel {
         closed: bool,
         now_ms: u64,
     ) -> Result<Confirmed, Mismatch> {
-        let Some(channel) = &self.content_type else {
+        if !self.is_created {
             return self.adopt(content_type, expiry, closed, now_ms);
-        };
-        if let Some(asked) = content_type
+        }
+        if let (Some(asked), Some(channel)) = (content_type, &self.content_type)
             && asked != channel
         {
             return Err(Mismatch::ContentType {
@@ -38,7 +39,12 @@ impl Channel {
         match (self.is_closed(), closed) {
             (true, false) => Err(Mismatch::Closed),
             (false, true) => Err(Mismatch::Open),
-            (true, true) | (false, false) => Ok(Confirmed::Same),
+            (true, true) | (false, false) => {
+                if self.content_type.is_none() {
+                    self.content_type = content_type.cloned();
+                }
+                Ok(Confirmed::Same)
+            }
         }
     }
 
@@ -55,6 +61,7 @@ impl Channel {
             (State::Open, false) | (State::Closed { .. }, true) => {}
         }
         self.content_type = content_type.cloned();
+        self.is_created = true;
         self.expiry = expiry;
         self.touch(now_ms);
         Ok(Confirmed::Adopted)
@@ -142,6 +149,43 @@ mod tests {
                 "{asked:?}"
             );
             assert_eq!(format!("{channel:?}"), before);
+        }
+    }
+
+    #[test]
+    fn a_creation_states_the_type_that_nobody_stated_and_then_others_conflict() {
+        let (text, json) = (ContentType::text(), ContentType::json());
+        let mut by_appending = made_by_a_read();
+        by_appending
+            .append(
+                Append {
+                    entries: vec![crate::Draft::from(bytes::Bytes::from_static(b"hi"))],
+                    ..Append::default()
+                },
+                0,
+            )
+            .unwrap();
+        let mut by_request = made_by_a_read();
+        assert_eq!(
+            by_request.confirm(None, None, false, 0),
+            Ok(Confirmed::Adopted)
+        );
+        for mut channel in [by_appending, by_request] {
+            assert_eq!(channel.confirm(None, None, false, 1), Ok(Confirmed::Same));
+            assert_eq!(channel.content_type(), None);
+            let ttl = Some(Expiry::Sliding { ttl_ms: 10 });
+            assert_eq!(
+                channel.confirm(Some(&text), ttl, false, 1),
+                Err(Mismatch::Expiry)
+            );
+            assert_eq!(channel.content_type(), None);
+            assert_eq!(
+                channel.confirm(Some(&text), None, false, 1),
+                Ok(Confirmed::Same)
+            );
+            assert_eq!(channel.content_type(), Some(&text));
+            let conflict = channel.confirm(Some(&json), None, false, 1);
+            assert!(matches!(conflict, Err(Mismatch::ContentType { .. })));
         }
     }
 

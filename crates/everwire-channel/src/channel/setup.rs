@@ -13,13 +13,16 @@ pub struct Setup {
     pub epoch: Epoch,
     /// The mark of entries appended in this run of the store.
     pub mark: Mark,
-    /// The media type; `None` leaves it to the first append. Default: `None`.
+    /// The media type; `None` leaves it to who states one first. Default: `None`.
     pub content_type: Option<ContentType>,
     /// When the channel ends by itself. Default: `None`, never.
     pub expiry: Option<Expiry>,
     /// Whether it is closed from the start, and so empty for ever. For a channel that is created
     /// with its whole content, make it open and append with `close`. Default: `false`.
     pub closed: bool,
+    /// Whether somebody asks for the channel as it is set up here, so that a later creation can only confirm it. A
+    /// channel that a waiting reader makes is not created yet. Default: `false`.
+    pub created: bool,
     /// How much of its past the log keeps.
     pub retention: Retention,
     /// How much is remembered to recognise repeated appends.
@@ -51,6 +54,7 @@ impl Setup {
             content_type: None,
             expiry: None,
             closed: false,
+            created: false,
             retention: Retention::default(),
             repeats: RepeatLimits::default(),
         }

@@ -214,7 +214,7 @@ fn a_channel_can_be_closed_from_the_start() {
 }
 
 #[test]
-fn the_first_append_gives_the_media_type_and_the_others_must_match_it() {
+fn the_first_append_that_states_a_media_type_fixes_it_and_the_others_must_match_it() {
     let (text, json) = (ContentType::text(), ContentType::json());
     let upper: ContentType = "TEXT/PLAIN; charset=utf-8".parse().unwrap();
     let typed = |content_type| Append {
@@ -228,17 +228,87 @@ fn the_first_append_gives_the_media_type_and_the_others_must_match_it() {
     let channel = check(
         Channel::new(Setup::new(Epoch(7), Mark(1)), 0),
         vec![
-            (entries(&["a"]), Err(AppendError::ContentTypeMissing)),
-            (typed(&text), new(1)),
+            (entries(&["a"]), new(1)),
+            (typed(&text), new(2)),
             (typed(&json), Err(mismatch)),
-            (typed(&upper), new(2)),
-            (entries(&["a"]), new(3)),
+            (typed(&upper), new(3)),
+            (entries(&["a"]), new(4)),
         ],
     );
     assert_eq!(
         channel.content_type().map(ContentType::as_str),
         Some("text/plain")
     );
+}
+
+fn of_kind(kind: ContentKind) -> Append<'static> {
+    let draft = Draft {
+        kind: Some(kind),
+        ..Draft::from(Bytes::from_static(b"1"))
+    };
+    Append {
+        entries: vec![draft],
+        ..Append::default()
+    }
+}
+
+#[test]
+fn entries_keep_their_kinds_until_somebody_states_the_type() {
+    let json = ContentType::json();
+    let stated = Append {
+        content_type: Some(&json),
+        ..entries(&["2"])
+    };
+    let mismatch = AppendError::ContentTypeMismatch {
+        channel: json.clone(),
+        received: ContentKind::Binary.media_type().clone(),
+    };
+    let channel = check(
+        Channel::new(Setup::new(Epoch(7), Mark(1)), 0),
+        vec![
+            (of_kind(ContentKind::Text), new(1)),
+            (of_kind(ContentKind::Binary), new(2)),
+            (of_kind(ContentKind::Json), new(3)),
+            (entries(&["no kind is bytes"]), new(4)),
+            (stated, new(5)),
+            (of_kind(ContentKind::Binary), Err(mismatch)),
+            (of_kind(ContentKind::Json), new(6)),
+        ],
+    );
+    let Read::Entries(entries) = channel.log().after(0) else {
+        panic!("entries follow");
+    };
+    let kinds: Vec<_> = entries.map(|(_, entry)| entry.kind()).collect();
+    let (text, bytes) = (Some(ContentKind::Text), Some(ContentKind::Binary));
+    let json_of_its_own = Some(ContentKind::Json);
+    assert_eq!(kinds, [text, bytes, json_of_its_own, bytes, None, None]);
+}
+
+#[test]
+fn a_channel_is_told_as_a_whole_by_its_type_or_by_the_one_kind_that_it_holds() {
+    use ContentKind::{Binary, Json, Text};
+    let ld: ContentType = "application/ld+json".parse().unwrap();
+    let of = |content_type: &ContentType| Some(Whole::Of(content_type.clone()));
+    let rows: &[(Option<&ContentType>, &[ContentKind], Option<Whole>)] = &[
+        (None, &[], None),
+        (Some(&ld), &[], of(&ld)),
+        (None, &[Json], of(Json.media_type())),
+        (None, &[Text, Text], of(Text.media_type())),
+        (None, &[Binary], of(Binary.media_type())),
+        (None, &[Text, Json], Some(Whole::Mixed)),
+        (None, &[Binary, Text], Some(Whole::Mixed)),
+        // Stated after these entries came.
+        (Some(&ld), &[Json], of(&ld)),
+        (Some(&ld), &[Text], Some(Whole::Mixed)),
+    ];
+    for (stated, kinds, expected) in rows {
+        let mut channel = Channel::new(Setup::new(Epoch(7), Mark(1)), 0);
+        for kind in *kinds {
+            channel.append(of_kind(*kind), 0).unwrap();
+        }
+        channel.confirm(*stated, None, false, 0).unwrap();
+        assert_eq!(channel.whole(), *expected, "{stated:?} after {kinds:?}");
+    }
 }
 
 #[test]
@@ -351,5 +421,5 @@ fn a_trim_removes_what_is_too_old() {
 
 #[test]
 fn an_idle_channel_is_small() {
-    assert_eq!(size_of::<Channel>(), 176);
+    assert_eq!(size_of::<Channel>(), 184);
 }

@@ -57,6 +57,7 @@ fn the_offset_after_the_nth_entry_has_sequence_n() {
     let mut log = log(KEEP_ALL, &[]);
     let labelled = Draft {
         payload: Bytes::from_static(b"hi"),
+        kind: None,
         event: EventName::new("typing").ok(),
         publisher: PublisherId::new("ada").ok(),
     };

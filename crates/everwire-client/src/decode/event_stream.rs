@@ -3,6 +3,7 @@
 //! ```text
 //!  id: <offset>     an event with data ────────────────────────────────────▶ Entry · Gap · Closed
 //!  event: <name>
+//!  kind: <kind>
 //!  data: <line>
 //!  retry: <ms>      ──────────────────────────────────────────────────────▶ Retry
 //!  : comment        ──────────────────────────────────────────────────────▶ Alive
@@ -28,7 +29,7 @@ pub(crate) struct EventStreamDecoder {
 /// How the `data` field holds an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataEncoding {
-    /// There is no `Everwire-Type`: the channel had no entry yet.
+    /// There is no `Everwire-Type`: nobody had stated the channel's type yet.
     Unknown,
     Text,
     /// `Everwire-Type` names JSON: each entry is a JSON text.
@@ -65,7 +66,13 @@ impl EventStreamDecoder {
 
 /// What an event says.
 fn signal(event: Event, encoding: DataEncoding) -> Result<Signal, Undecodable> {
-    let Event { id, name, data } = event;
+    let Event {
+        id,
+        name,
+        kind,
+        data,
+    } = event;
+    let encoding = kind.and_then(|kind| of_kind(&kind)).unwrap_or(encoding);
     let offset: Offset = id
         .and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok())
         .ok_or_else(|| Undecodable::malformed("an event has no offset as its `id`"))?;
@@ -94,6 +101,16 @@ fn signal(event: Event, encoding: DataEncoding) -> Result<Signal, Undecodable> {
         DataEncoding::Unknown => Signal::Untyped(entry),
         DataEncoding::Text | DataEncoding::Json | DataEncoding::Base64 => Signal::Entry(entry),
     })
+}
+
+/// The encoding of an entry that names its own kind, in a channel whose type nobody has stated.
+fn of_kind(kind: &[u8]) -> Option<DataEncoding> {
+    match kind {
+        b"json" => Some(DataEncoding::Json),
+        b"text" => Some(DataEncoding::Text),
+        b"bytes" => Some(DataEncoding::Base64),
+        _ => None,
+    }
 }
 
 /// A notice is known by its name and by the offset of its id in its data: publishers may name their own
@@ -191,6 +208,33 @@ mod tests {
             "id: a1\ndata: aGk=\n\n",
             &[Signal::Untyped(entry)],
         );
+    }
+
+    #[test]
+    fn an_entry_that_names_its_kind_is_of_that_kind_whatever_the_head_said() {
+        for encoding in [
+            DataEncoding::Unknown,
+            DataEncoding::Text,
+            DataEncoding::Base64,
+        ] {
+            for (kind, text, data) in [
+                ("json", "[1]", Data::Json("[1]".into())),
+                ("text", "[1]", Data::Text("[1]".into())),
+                ("bytes", "aGk=", Data::Binary("hi".into())),
+            ] {
+                let expected = Entry {
+                    offset: Some("a1".parse().unwrap()),
+                    time_ms: None,
+                    event: None,
+                    data,
+                };
+                tests::check(
+                    || decoder(encoding),
+                    &format!("id: a1\nkind: {kind}\ndata: {text}\n\n"),
+                    &[Signal::Entry(expected)],
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,17 +1,31 @@
-//! The answer to a catch-up read or a long poll: entries concatenated, as a JSON array for JSON.
+//! The answer to a catch-up read or a long poll: entries concatenated, as a JSON array for JSON, or a line of JSON each
+//! where they are of several kinds.
+
+use std::collections::VecDeque;
 
 use everwire_channel::{ContentKind, ContentType};
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
-use super::{Undecodable, append};
-use crate::{Data, Entry, Offset, signal::Page};
+use super::{Undecodable, append, ndjson::NdjsonDecoder};
+use crate::{
+    Data, Entry, Offset,
+    signal::{Page, Signal},
+};
+
+/// The form of an answer's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Of(ContentKind),
+    /// Lines as the ndjson wire has them.
+    Lines,
+}
 
 /// Collects the body of one answer.
 #[derive(Debug)]
 pub(crate) struct PageDecoder {
-    kind: ContentKind,
+    form: Form,
     /// What the head told.
     page: Page,
     body: Vec<u8>,
@@ -49,9 +63,13 @@ impl PageDecoder {
         };
         let content_type =
             text(CONTENT_TYPE.as_str()).and_then(|value| value.parse::<ContentType>().ok());
-        let kind = content_type.map_or(ContentKind::Binary, |content_type| content_type.kind());
+        let form = match content_type {
+            Some(content_type) if content_type.essence() == MIXED => Form::Lines,
+            Some(content_type) => Form::Of(content_type.kind()),
+            None => Form::Of(ContentKind::Binary),
+        };
         Ok(Self {
-            kind,
+            form,
             page,
             body: Vec::new(),
             bytes_max,
@@ -64,26 +82,41 @@ impl PageDecoder {
 
     pub fn finish(self) -> Result<Page, Undecodable> {
         let Self {
-            kind,
+            form,
             mut page,
             body,
-            ..
+            bytes_max,
         } = self;
-        page.entries = match kind {
+        page.entries = match form {
             _ if body.is_empty() => Vec::new(),
-            ContentKind::Json => json_entries(&body)?,
-            ContentKind::Text => {
+            Form::Lines => lines(&body, bytes_max)?,
+            Form::Of(ContentKind::Json) => json_entries(&body)?,
+            Form::Of(ContentKind::Text) => {
                 let text = String::from_utf8(body)
                     .map_err(|_| Undecodable::malformed("text that is not UTF-8"))?;
                 vec![entry(Data::Text(text))]
             }
-            ContentKind::Binary => vec![entry(Data::Binary(body.into()))],
+            Form::Of(ContentKind::Binary) => vec![entry(Data::Binary(body.into()))],
         };
         if let Some(last) = page.entries.last_mut() {
             last.offset = page.next.clone();
         }
         Ok(page)
     }
+}
+
+/// The media type of a page whose entries are of several kinds.
+const MIXED: &str = "application/vnd.everwire.entries";
+
+fn lines(body: &[u8], bytes_max: usize) -> Result<Vec<Entry>, Undecodable> {
+    let mut signals = VecDeque::new();
+    NdjsonDecoder::new(bytes_max).decode(body, &mut signals)?;
+    Ok((signals.into_iter())
+        .filter_map(|signal| match signal {
+            Signal::Entry(entry) => Some(entry),
+            _ => None,
+        })
+        .collect())
 }
 
 fn json_entries(body: &[u8]) -> Result<Vec<Entry>, Undecodable> {

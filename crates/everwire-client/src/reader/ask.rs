@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use everwire_channel::{ContentKind, ContentType};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
@@ -88,9 +89,11 @@ impl Ask {
                     .is_some_and(|value| value == "base64");
                 let encoding = match base64 {
                     true => DataEncoding::Base64,
-                    false if names(headers, ENTRY_TYPE, "application/json") => DataEncoding::Json,
-                    false if !headers.contains_key(ENTRY_TYPE) => DataEncoding::Unknown,
-                    false => DataEncoding::Text,
+                    false => match entry_kind(headers) {
+                        None => DataEncoding::Unknown,
+                        Some(ContentKind::Json) => DataEncoding::Json,
+                        Some(ContentKind::Text | ContentKind::Binary) => DataEncoding::Text,
+                    },
                 };
                 stream(
                     EVENT_STREAM,
@@ -118,6 +121,13 @@ pub(crate) fn stream_start(headers: &HeaderMap) -> Option<Offset> {
         .ok()?
         .parse()
         .ok()
+}
+
+/// The kind of a stream's entries, if its head names their type.
+fn entry_kind(headers: &HeaderMap) -> Option<ContentKind> {
+    let stated = headers.get(ENTRY_TYPE)?.to_str().ok();
+    let stated = stated.and_then(|text| text.parse::<ContentType>().ok());
+    Some(stated.map_or(ContentKind::Text, |stated| stated.kind()))
 }
 
 const EVENT_STREAM: &str = "text/event-stream";

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::{ChannelName, ContentKind, Draft, Entry, Epoch, Log, Mark, Read, Retention};
 use everwire_websocket::WindowBits;
 use everwire_wire::{
-    Carrier, Command, Deflaters, Framing, Source, Standing, StreamCursor, Tail, Transfer,
+    Carrier, Command, Deflaters, Framing, PageForm, Source, Standing, StreamCursor, Tail, Transfer,
     encode_ok, offset_of_reply, page,
 };
 
@@ -118,7 +118,7 @@ fn pages() {
             let Read::Entries(entries) = log.after(0) else {
                 panic!("entries follow");
             };
-            black_box(page(ContentKind::Json, 0, entries, None, 1 << 20));
+            black_box(page(PageForm::Array, 0, entries, None, 1 << 20));
         },
     );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use everwire_channel::{Append, Appended, ChannelName, ContentType, Draft, Guard, split};
+use everwire_channel::{Append, Appended, ChannelName, ContentKind, Draft, Guard, split};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     hub::{Channel, NoChannel, Occasion},
-    publish::{Publisher, content_problem, guess, no_channel},
+    payload_type::PayloadType,
+    publish::{Publisher, content_problem, no_channel},
     webhook::Proposal,
 };
 
@@ -45,7 +46,7 @@ impl Context {
         } = AppendFields::of(&parts.headers)?;
         if parts.headers.contains_key(header::EXPECT) {
             // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
-            fields::content_type(said)?;
+            fields::content_type(said, dialect)?;
         }
         let allowance =
             Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
@@ -61,31 +62,31 @@ impl Context {
         if dialect == Dialect::DurableStreams && channel.is_none() {
             return Err(no_channel(name, NoChannel::Missing));
         }
-        let (content_type, payloads) = if body.is_empty() && close {
+        let (payload_type, payloads) = if body.is_empty() && close {
             // Whatever type a client attaches to nothing, closing is meant.
             (None, Vec::new())
         } else {
-            let known = (channel.as_ref())
-                .and_then(|channel| channel.lock().core().content_type().cloned());
-            let content_type = content_type(said, dialect, known, &body)?;
+            let known = PayloadType::stated_for(channel.as_ref());
+            let payload_type = payload_type(said, dialect, known, &body)?;
             let payloads = split(
-                content_type.kind(),
+                payload_type.kind(),
                 own(body),
                 self.shared.live.config.limits.entries_per_append_max,
             )
             .map_err(|error| content_problem(&error))?;
-            (Some(content_type), payloads)
+            (Some(payload_type), payloads)
         };
         let mut entries = payloads
             .into_iter()
             .map(|payload| Draft {
                 payload,
+                kind: payload_type.as_ref().and_then(PayloadType::own_kind),
                 event: event.clone(),
                 publisher: publisher_id.clone(),
             })
             .collect::<Vec<_>>();
         let proposal = Proposal {
-            content_type: content_type.as_ref(),
+            content_type: payload_type.as_ref().map(PayloadType::media_type),
             entries: &entries,
             close,
         };
@@ -101,7 +102,7 @@ impl Context {
         let by_producer = producer.is_some() && !entries.is_empty();
         let append = Append {
             entries,
-            content_type: content_type.as_ref(),
+            content_type: payload_type.as_ref().and_then(PayloadType::stated),
             close,
             producer,
             idempotency_key,
@@ -149,26 +150,28 @@ pub(super) fn replace(entries: &mut [Draft], payloads: Vec<Bytes>) {
     }
 }
 
-/// The type of an append's content: what is said, else the channel's, else what it looks like.
-fn content_type(
+/// The type of an append's content: the one that is stated, else the channel's, else what the content looks like.
+fn payload_type(
     said: Option<&str>,
     dialect: Dialect,
-    known: Option<ContentType>,
+    known: Option<PayloadType>,
     body: &Bytes,
-) -> Result<ContentType, Problem> {
+) -> Result<PayloadType, Problem> {
     // Who says what the channel is called by need not have it parsed again and again.
-    if let Some(known) = &known
+    if let Some(PayloadType::Stated(known)) = &known
         && said == Some(known.as_str())
     {
-        return Ok(known.clone());
+        return Ok(PayloadType::Stated(known.clone()));
     }
-    match (fields::content_type(said)?, dialect) {
-        (Said::Type(content_type), _) => Ok(content_type),
+    match (fields::content_type(said, dialect)?, dialect) {
+        (Said::Type(content_type), _) => Ok(PayloadType::Stated(content_type)),
         (Said::Nothing, Dialect::DurableStreams) => Err(Problem::new(
             ProblemKind::BadRequest,
             "the content has no type; send Content-Type with the stream's type",
         )),
-        (Said::Nothing, Dialect::Everwire) => Ok(known.unwrap_or_else(|| guess(body))),
+        (Said::Nothing, Dialect::Everwire) => {
+            Ok(known.unwrap_or_else(|| PayloadType::Guessed(ContentKind::guess(body))))
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
-use everwire_channel::{Append, ChannelName, ContentType, Draft, IdempotencyKey, Offset};
+use everwire_channel::{Append, ChannelName, ContentKind, Draft, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
@@ -30,6 +30,7 @@ use crate::{
     clock,
     config::Action,
     hub::Channel,
+    payload_type::PayloadType,
     publish::{Publisher, ends_at, event_name, json_payload, no_tail, one, replaced},
     webhook::{Decision, Proposal, Question},
 };
@@ -179,10 +180,12 @@ impl Context {
             for (Object(item), question) in items.iter().zip(questions) {
                 let judged = match question {
                     Ok(None) => Ok(Judged::Not),
-                    Ok(Some((content_type, decision))) => {
+                    Ok(Some((payload_type, decision))) => {
                         let allowed = decision.await.permission(clock::unix_ms());
                         allowed
-                            .and_then(|allowed| replaced(&allowed, Some(&content_type), 1))
+                            .and_then(|allowed| {
+                                replaced(&allowed, Some(payload_type.media_type()), 1)
+                            })
                             .map(|payloads| Judged::Fine(payloads.and_then(|mut all| all.pop())))
                     }
                     Err(problem) => Err(problem),
@@ -201,7 +204,7 @@ impl Context {
         &self,
         asker: &Asker<'_>,
         item: &Item<'_>,
-    ) -> Result<Option<(ContentType, impl Future<Output = Decision> + use<>)>, Problem> {
+    ) -> Result<Option<(PayloadType, impl Future<Output = Decision> + use<>)>, Problem> {
         let (Some(desk), Some(evidence)) = (&self.shared.live.desk, &asker.evidence) else {
             return Ok(None);
         };
@@ -210,19 +213,19 @@ impl Context {
             return Ok(None);
         }
         let found = self.shared.hub.find(&name, clock::unix_ms());
-        let (content_type, payload) = payload_of(item, found.as_ref())?;
+        let (payload_type, payload) = payload_of(item, found.as_ref())?;
         let entry = Draft {
             event: item.event.as_deref().map(event_name).transpose()?,
             ..Draft::from(payload)
         };
         let proposal = Proposal {
-            content_type: Some(&content_type),
+            content_type: Some(payload_type.media_type()),
             entries: &[entry],
             close: false,
         };
         let question =
             Question::publish(desk.settings(), evidence, &asker.caller, &name, proposal)?;
-        Ok(Some((content_type, desk.begin(question))))
+        Ok(Some((payload_type, desk.begin(question))))
     }
 }
 
@@ -300,7 +303,7 @@ fn publish(
         .map(IdempotencyKey::new)
         .transpose()
         .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?;
-    let (content_type, payload) = payload_of(item, found.as_ref())?;
+    let (payload_type, payload) = payload_of(item, found.as_ref())?;
     let payload = replacement.unwrap_or(payload);
     let guard = item.tail.as_deref().map(ends_at).transpose()?;
     if guard.is_some() && found.is_none() {
@@ -308,7 +311,7 @@ fn publish(
     }
     let append = Append {
         guard: guard.as_ref(),
-        ..one(payload, event, Some(&content_type), key)
+        ..one(payload, event, &payload_type, key)
     };
     let appended = publisher.append(name, found, append)?;
     Ok(appended.next())
@@ -322,9 +325,9 @@ fn name_of(item: &Item<'_>) -> Result<ChannelName, Problem> {
 fn payload_of(
     item: &Item<'_>,
     found: Option<&Arc<Channel>>,
-) -> Result<(ContentType, Bytes), Problem> {
-    let known = found.and_then(|channel| channel.lock().core().content_type().cloned());
-    let content_type = known.unwrap_or_else(ContentType::json);
-    let payload = json_payload(content_type.kind(), item.data)?;
-    Ok((content_type, payload))
+) -> Result<(PayloadType, Bytes), Problem> {
+    let payload_type =
+        PayloadType::stated_for(found).unwrap_or(PayloadType::Guessed(ContentKind::Json));
+    let payload = json_payload(payload_type.kind(), item.data)?;
+    Ok((payload_type, payload))
 }

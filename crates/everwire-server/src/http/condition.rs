@@ -6,7 +6,8 @@
 //! ```text
 //!  "1k7s…0305248rv"                    the tail; with :c after it, of a channel that is closed
 //!  "1k7s…0005248rv:1k7s…0305248rv"     a page, from where to where
-//!  "1k7s…0005248rv:1k7s…0305248rv;br"  the same in a content coding, which is another representation
+//!  "1k7s…0005248rv:1k7s…0305248rv;br"  the same in a content coding, which is another representation; with ;m, as lines
+//!                                      since the channel holds entries of several kinds
 //! ```
 //!
 //! `If-Modified-Since` and `If-Unmodified-Since` do not count, since nothing here has a date of modification (sections

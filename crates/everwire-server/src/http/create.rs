@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use everwire_channel::{
-    Append, ChannelName, Confirmed, ContentError, ContentType, Draft, Expiry, split,
+    Append, ChannelName, Confirmed, ContentError, ContentKind, ContentType, Draft, Expiry, Whole,
+    split,
 };
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
@@ -18,8 +19,9 @@ use super::{
 };
 use crate::{
     hub::State,
+    payload_type::PayloadType,
     proxy::Client,
-    publish::{content_problem, guess, no_channel, no_tail, tail_tag},
+    publish::{content_problem, no_channel, no_tail, tail_tag},
     webhook::Proposal,
 };
 
@@ -46,20 +48,22 @@ impl Context {
         let conditions = Conditions::of(headers)?;
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
-        let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?)?;
+        let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?, dialect)?;
         let allowance =
             Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
         let Content {
             bytes: body,
             share: _held,
         } = collect(content, parts, &self.shared, allowance).await?;
-        let content_type = match (said, dialect) {
-            (Said::Type(content_type), _) => content_type,
-            (Said::Nothing, Dialect::Everwire) if !body.is_empty() => guess(&body),
-            (Said::Nothing, _) => ContentType::octet_stream(),
+        let payload_type = match (said, dialect) {
+            (Said::Type(content_type), _) => PayloadType::Stated(content_type),
+            (Said::Nothing, Dialect::Everwire) => PayloadType::Guessed(ContentKind::guess(&body)),
+            (Said::Nothing, Dialect::DurableStreams) => {
+                PayloadType::Stated(ContentType::octet_stream())
+            }
         };
         let payloads = match split(
-            content_type.kind(),
+            payload_type.kind(),
             own(body),
             self.shared.live.config.limits.entries_per_append_max,
         ) {
@@ -68,9 +72,14 @@ impl Context {
             Err(ContentError::Empty | ContentError::EmptyBatch) => Vec::new(),
             Err(error) => return Err(content_problem(&error)),
         };
-        let mut entries: Vec<Draft> = payloads.into_iter().map(Draft::from).collect();
+        let mut entries: Vec<Draft> = (payloads.into_iter())
+            .map(|payload| Draft {
+                kind: payload_type.own_kind(),
+                ..Draft::from(payload)
+            })
+            .collect();
         let proposal = Proposal {
-            content_type: Some(&content_type),
+            content_type: Some(payload_type.media_type()),
             entries: &entries,
             close: closed,
         };
@@ -87,7 +96,7 @@ impl Context {
         let (channel, fresh) = match conditions.needs_channel() {
             true => (hub.find(name, now_ms).ok_or_else(no_tail)?, false),
             false => {
-                let (rules, kind) = (&self.shared.live.rules, Some(content_type.clone()));
+                let (rules, kind) = (&self.shared.live.rules, payload_type.stated().cloned());
                 hub.create(rules, name, kind, expiry, now_ms)
                     .map_err(|none| no_channel(name, none))?
             }
@@ -97,7 +106,7 @@ impl Context {
         } else {
             let mut state = channel.lock();
             conditions.check(state.core().tail())?;
-            match state.confirm(&content_type, expiry, closed, now_ms) {
+            match state.confirm(payload_type.stated(), expiry, closed, now_ms) {
                 Ok(Confirmed::Adopted) => true,
                 Ok(Confirmed::Same) => false,
                 Err(mismatch) => {
@@ -109,7 +118,7 @@ impl Context {
         if created && (!entries.is_empty() || closed) {
             let append = Append {
                 entries,
-                content_type: Some(&content_type),
+                content_type: payload_type.stated(),
                 close: closed,
                 guard: (!fresh).then_some(&guard),
                 ..Append::default()
@@ -147,15 +156,14 @@ pub(super) fn tag_of(state: &State) -> HeaderValue {
 /// What a channel is, as fields of a response.
 pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
     let core = state.core();
-    let content_type = core
-        .content_type()
-        .map_or("application/octet-stream", |content_type| {
-            content_type.as_str()
-        });
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_str(content_type).expect("a media type is ASCII"),
-    );
+    let content_type = match core.whole() {
+        None => HeaderValue::from_static("application/octet-stream"),
+        Some(Whole::Of(content_type)) => {
+            HeaderValue::from_str(content_type.as_str()).expect("a media type is ASCII")
+        }
+        Some(Whole::Mixed) => HeaderValue::from_static(fields::MIXED),
+    };
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&core.log().head()));
     if core.is_closed() {
         headers.insert(answer::STREAM_CLOSED, answer::TRUE);

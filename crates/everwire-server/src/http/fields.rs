@@ -7,7 +7,7 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderName};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::answer;
+use super::{answer, target::Dialect};
 use crate::publish::event_name;
 
 /// What the sender says its content is.
@@ -15,7 +15,7 @@ use crate::publish::event_name;
 pub(crate) enum Said {
     /// This type.
     Type(ContentType),
-    /// Nothing: no field, or the type that curl sends by itself.
+    /// Nothing: no field, or a type that clients name without being asked.
     Nothing,
 }
 
@@ -120,17 +120,31 @@ pub(crate) fn closes(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-/// What a `Content-Type` field says, as it was sent.
-pub(crate) fn content_type(said: Option<&str>) -> Result<Said, Problem> {
+/// The `Content-Type` field of an append or a creation, as it was sent.
+pub(crate) fn content_type(said: Option<&str>, dialect: Dialect) -> Result<Said, Problem> {
     let Some(text) = said else {
         return Ok(Said::Nothing);
     };
-    let content_type: ContentType = text.parse().map_err(|error| bad(format!("{error}")))?;
-    if content_type.essence() == "application/x-www-form-urlencoded" {
+    if dialect == Dialect::Everwire && text.eq_ignore_ascii_case(UNASKED_TEXT) {
         return Ok(Said::Nothing);
     }
-    Ok(Said::Type(content_type))
+    let content_type: ContentType = text.parse().map_err(|error| bad(format!("{error}")))?;
+    match content_type.essence() {
+        "application/x-www-form-urlencoded" => Ok(Said::Nothing),
+        MIXED => Err(bad(format!(
+            "{MIXED} is the type of pages that this server makes; state the type of what is sent"
+        ))),
+        _ => Ok(Said::Type(content_type)),
+    }
 }
+
+/// The type of a page whose entries are of several kinds: lines as the ndjson wire has them. It is the server's own, so
+/// that no publisher's lines are taken for the server's.
+pub(crate) const MIXED: &str = "application/vnd.everwire.entries";
+
+/// The type that `fetch`, `XMLHttpRequest` and `sendBeacon` name for any string, JSON included, spelled just so (WHATWG
+/// Fetch, "extract a body"). Durable Streams has every type stated, so there it counts.
+const UNASKED_TEXT: &str = "text/plain;charset=UTF-8";
 
 /// `Stream-TTL` or `Stream-Expires-At`, not both.
 pub(crate) fn expiry(headers: &HeaderMap) -> Result<Option<Expiry>, Problem> {

@@ -14,7 +14,7 @@ mod content;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use everwire_channel::{ChannelName, ContentKind, ContentType, Gap, Start};
+use everwire_channel::{ChannelName, ContentKind, Gap, Start, Whole};
 use everwire_websocket::{
     DeflatePolicy, Role, encode_close,
     handshake::{self, Accepted, Policy},
@@ -313,8 +313,11 @@ impl Context {
                 content_type.expect("a media type is ASCII"),
             );
         }
-        let kind = state.core().content_type().map(ContentType::kind);
-        if asked != Asked::Ndjson && kind == Some(ContentKind::Binary) {
+        let holds_bytes = matches!(
+            state.core().whole(),
+            Some(Whole::Of(content_type)) if content_type.kind() == ContentKind::Binary
+        );
+        if asked != Asked::Ndjson && holds_bytes {
             headers.insert(
                 answer::STREAM_SSE_DATA_ENCODING,
                 HeaderValue::from_static("base64"),

@@ -190,14 +190,12 @@ impl State {
     /// Confirms that the channel is what a creation asks for, and keeps it from then on.
     pub fn confirm(
         &mut self,
-        content_type: &ContentType,
+        content_type: Option<&ContentType>,
         expiry: Option<Expiry>,
         closed: bool,
         now_ms: u64,
     ) -> Result<Confirmed, Mismatch> {
-        let confirmed = self
-            .core
-            .confirm(Some(content_type), expiry, closed, now_ms)?;
+        let confirmed = self.core.confirm(content_type, expiry, closed, now_ms)?;
         self.by_request = true;
         Ok(confirmed)
     }

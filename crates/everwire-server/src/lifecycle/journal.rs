@@ -179,6 +179,7 @@ fn draft<S: Subject>(turn: Turn, subjects: &[&S], left_out: u64) -> Draft {
     payload.push('}');
     Draft {
         payload: Bytes::from(payload),
+        kind: None,
         event: Some(EventName::new(S::event(turn)).expect("it is a name")),
         publisher: None,
     }

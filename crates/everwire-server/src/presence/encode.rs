@@ -23,6 +23,7 @@ pub(super) fn draft(change: &Change) -> Draft {
     payload.push(b'}');
     Draft {
         payload: payload.into_boxed_slice().into(), // kept long, so without spare room
+        kind: None,
         event: Some(EventName::new(event).expect("it is a name")),
         publisher: None,
     }

@@ -69,14 +69,7 @@ mod tests {
     fn lines_hold_so_much_together_and_no_more() {
         let mut log = Log::new(Epoch(1), Mark(1), Retention::default());
         let payload = Bytes::from(vec![0; HELD_BYTES_MAX / 4]);
-        log.append(
-            Draft {
-                payload,
-                event: None,
-                publisher: None,
-            },
-            0,
-        );
+        log.append(Draft::from(payload), 0);
         let Read::Entries(mut entries) = log.after(0) else {
             unreachable!("there is an entry");
         };

@@ -55,7 +55,7 @@ pub(crate) fn entry(source: &Source<'_>, offset: &Offset, entry: &Entry, out: &m
         None => {
             event("entry", source.name.as_str(), out);
             out.put_slice(b",");
-            envelope::entry(source.kind, offset, entry, out);
+            envelope::entry(source.kind_of(entry), offset, entry, out);
             out.put_slice(b"}");
         }
         Some(of) => {
@@ -74,7 +74,7 @@ pub(crate) fn entry(source: &Source<'_>, offset: &Offset, entry: &Entry, out: &m
 /// An upper bound of the bytes that [`entry`] writes.
 pub(crate) fn entry_bytes_max(source: &Source<'_>, entry: &Entry) -> usize {
     // A character of a JSON string takes at most six bytes (`\u001f`).
-    64 + 6 * source.name.as_str().len() + envelope::entry_bytes_max(source.kind, entry)
+    64 + 6 * source.name.as_str().len() + envelope::entry_bytes_max(source.kind_of(entry), entry)
 }
 
 /// `{"ev":"gap","channel":"…","oldest":"…","newest":"…"}`, of a presence log with `"presence":true`.
@@ -135,7 +135,7 @@ pub fn offset_of_reply(offset: &Offset, out: &mut BytesMut) {
 /// An entry in a reply: `{"offset":"…","time":…,"event"?:"…","data":…}`.
 pub fn entry_of_reply(source: &Source<'_>, offset: &Offset, entry: &Entry, out: &mut BytesMut) {
     out.put_slice(b"{");
-    envelope::entry(source.kind, offset, entry, out);
+    envelope::entry(source.kind_of(entry), offset, entry, out);
     out.put_slice(b"}");
 }
 
@@ -192,6 +192,7 @@ mod tests {
         let mut log = Channel::new(Setup::new(Epoch(1), Mark(7)), 0);
         let draft = Draft {
             payload: Bytes::from_static(payload.as_bytes()),
+            kind: None,
             event: EventName::new(event).ok(),
             publisher: None,
         };

@@ -36,6 +36,17 @@ pub struct One {
 
 impl One {
     pub fn new(name: &str, kind: ContentKind, payload: &[u8], event: Option<&str>) -> Self {
+        Self::with(name, kind, None, payload, event)
+    }
+
+    /// An entry with a kind of its own, in a channel whose type would read it as `kind`.
+    pub fn with(
+        name: &str,
+        kind: ContentKind,
+        own: Option<ContentKind>,
+        payload: &[u8],
+        event: Option<&str>,
+    ) -> Self {
         let retention = Retention {
             entries_max: 10,
             bytes_max: u64::MAX,
@@ -44,6 +55,7 @@ impl One {
         let mut log = Log::new(Epoch(5), Mark(6), retention);
         let draft = Draft {
             payload: Bytes::copy_from_slice(payload),
+            kind: own,
             event: event.map(|event| EventName::new(event).unwrap()),
             publisher: None,
         };

@@ -34,6 +34,8 @@ pub(crate) enum Part {
 pub(crate) struct Event {
     pub id: Option<Vec<u8>>,
     pub name: Vec<u8>,
+    /// The entry's own kind, as Everwire's `kind` field names it.
+    pub kind: Option<Vec<u8>>,
     pub data: Vec<u8>,
 }
 
@@ -101,6 +103,7 @@ impl Parser {
             b"" => return Ok(Some(Part::Comment)),
             b"id" => self.event.id = Some(value.to_vec()),
             b"event" => self.event.name = value.to_vec(),
+            b"kind" => self.event.kind = Some(value.to_vec()),
             b"data" => {
                 append(&mut self.event.data, value, self.bytes_max)?;
                 self.event.data.push(b'\n');

@@ -1,8 +1,8 @@
 //! Entries as one response: a page of history, and the answer to a long poll.
 
 use bytes::Bytes;
-use everwire_channel::{ContentKind, ContentType, Gap, Offset, PublisherId, Read};
-use everwire_wire::{Problem, ProblemKind, StreamCursor, page};
+use everwire_channel::{ContentKind, ContentType, Gap, Offset, PublisherId, Read, Whole};
+use everwire_wire::{PageForm, Problem, ProblemKind, StreamCursor, page};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
@@ -62,12 +62,12 @@ pub(super) fn content(
     page_bytes_max: usize,
 ) -> Response<Bytes> {
     let log = state.core().log();
-    let kind = kind_of(state);
+    let form = form_of(state);
     let page = match log.after(after) {
         Read::Entries(entries) if page_bytes_max > 0 => {
-            page(kind, after, entries, own, page_bytes_max)
+            page(form, after, entries, own, page_bytes_max)
         }
-        _ => page(kind, after, std::iter::empty(), own, page_bytes_max),
+        _ => page(form, after, std::iter::empty(), own, page_bytes_max),
     };
     let mut response = answer::safe(Response::new(page.body));
     let headers = response.headers_mut();
@@ -85,7 +85,8 @@ pub(super) fn content(
     response
 }
 
-/// The entity tag of a page: where it starts and ends, and whether the channel was closed there.
+/// The entity tag of a page: where it starts and ends, whether the channel was closed there, and whether its entries
+/// are of several kinds, which changes the form of pages that were read before.
 pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
     let log = state.core().log();
     let from: Offset = log.offset_at(after).unwrap_or_else(|| log.oldest());
@@ -98,15 +99,32 @@ pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> Head
     } else {
         ""
     };
-    HeaderValue::try_from(format!("\"{from}:{to}{closed}\""))
+    let mixed = match state.core().whole() {
+        Some(Whole::Mixed) => ";m",
+        Some(Whole::Of(_)) | None => "",
+    };
+    HeaderValue::try_from(format!("\"{from}:{to}{closed}{mixed}\""))
         .expect("offsets are letters and digits")
 }
 
+/// The kind of entries that have none of their own.
 pub(super) fn kind_of(state: &State) -> ContentKind {
     state
         .core()
         .content_type()
         .map_or(ContentKind::Binary, ContentType::kind)
+}
+
+/// The form of a page of this channel.
+fn form_of(state: &State) -> PageForm {
+    match state.core().whole() {
+        None => PageForm::Concatenated,
+        Some(Whole::Of(content_type)) => PageForm::of(content_type.kind()),
+        Some(Whole::Mixed) => PageForm::Lines {
+            epoch: state.core().log().head().epoch,
+            kind: kind_of(state),
+        },
+    }
 }
 
 pub(crate) fn gap_problem(gap: &Gap) -> Problem {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_channel::{
-    Append, ChannelName, ContentKind, ContentType, Draft, IdempotencyKey, Offset, Read, Start,
+    Append, ChannelName, ContentKind, Draft, IdempotencyKey, Offset, Read, Start,
 };
 use everwire_wire::{
     Command, CommandError, Data, Framing, From, Notice, Operation, Problem, ProblemKind, Publish,
@@ -23,6 +23,7 @@ use crate::{
     config::Action,
     http::{gap_problem, start_at},
     hub::Occasion,
+    payload_type::PayloadType,
     publish::{
         Publisher, append_label, bad, ends_at, event_name, json_payload, no_channel, no_tail,
         replaced,
@@ -225,15 +226,16 @@ impl<N: Net> Shard<N> {
                 .ok_or_else(no_tail)?,
             None => self.open_channel(name, Occasion::Append)?,
         };
-        let known = channel.lock().core().content_type().cloned();
-        let (mut payload, content_type) = payload_of(publish.data, known)?;
+        let known = PayloadType::stated_for(Some(&channel));
+        let (mut payload, payload_type) = payload_of(publish.data, known)?;
         if let Some(allowed) = allowed
-            && let Some(payloads) = replaced(allowed, Some(&content_type), 1)?
+            && let Some(payloads) = replaced(allowed, Some(payload_type.media_type()), 1)?
         {
             payload = payloads.into_iter().next().unwrap_or(payload);
         }
         let entry = Draft {
             payload,
+            kind: payload_type.own_kind(),
             event: publish.event.as_deref().map(event_name).transpose()?,
             publisher: self
                 .session(key)
@@ -241,7 +243,7 @@ impl<N: Net> Shard<N> {
         };
         let append = Append {
             entries: vec![entry],
-            content_type: Some(&content_type),
+            content_type: payload_type.stated(),
             idempotency_key: publish
                 .key
                 .as_deref()
@@ -378,22 +380,22 @@ pub(super) fn start_of(from: &From) -> Result<Option<Start>, Problem> {
 /// What is published, and in which type: the channel's, or what the message suggests.
 pub(super) fn payload_of(
     data: Data<'_>,
-    known: Option<ContentType>,
-) -> Result<(Bytes, ContentType), Problem> {
+    known: Option<PayloadType>,
+) -> Result<(Bytes, PayloadType), Problem> {
     match data {
         Data::Json(value) => {
-            let content_type = known.unwrap_or_else(ContentType::json);
-            Ok((json_payload(content_type.kind(), value)?, content_type))
+            let payload_type = known.unwrap_or(PayloadType::Guessed(ContentKind::Json));
+            Ok((json_payload(payload_type.kind(), value)?, payload_type))
         }
         Data::Base64(text) => {
-            let content_type = known.unwrap_or_else(ContentType::octet_stream);
-            if content_type.kind() != ContentKind::Binary {
+            let payload_type = known.unwrap_or(PayloadType::Guessed(ContentKind::Binary));
+            if payload_type.kind() != ContentKind::Binary {
                 return Err(bad(format!(
                     "this channel holds {}; send `data`, not `data64`",
-                    content_type.as_str()
+                    payload_type.media_type()
                 )));
             }
-            Ok((bytes_of(text)?, content_type))
+            Ok((bytes_of(text)?, payload_type))
         }
     }
 }

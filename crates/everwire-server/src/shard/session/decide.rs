@@ -35,6 +35,7 @@ use super::{
 use crate::{
     auth::Caller,
     config::Action,
+    payload_type::PayloadType,
     publish::{RawMessage, event_name, may_not},
     webhook::{Allowed, Decision, Desk, Evidence, Proposal, Question, ReplyTo},
 };
@@ -216,16 +217,17 @@ impl<N: Net> Shard<N> {
         publisher.admit()?;
         publisher.admit_to(name)?;
         let found = self.shared.hub.find(name, self.now_ms);
-        let known = found.and_then(|channel| channel.lock().core().content_type().cloned());
-        let (payload, content_type) = payload_of(publish.data, known)?;
+        let known = PayloadType::stated_for(found.as_ref());
+        let (payload, payload_type) = payload_of(publish.data, known)?;
         let session = self.session(key);
         let entry = Draft {
             payload,
+            kind: payload_type.own_kind(),
             event: publish.event.as_deref().map(event_name).transpose()?,
             publisher: session.and_then(|session| session.publisher.clone()),
         };
         let proposal = Proposal {
-            content_type: Some(&content_type),
+            content_type: Some(payload_type.media_type()),
             entries: &[entry],
             close: false,
         };
