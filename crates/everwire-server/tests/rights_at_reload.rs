@@ -240,7 +240,7 @@ fn a_right_is_taken_also_from_a_session_whose_command_waits_for_the_application(
         let decided =
             r#"{ match = "d/**", decide = ["read", "presence"], anonymous = ["publish"] }"#;
         let plain = format!("{{ match = \"plain\", anonymous = [{plain}] }}");
-        let rules = format!("webhooks.url = \"http://x/\"\nrules = [{decided}, {plain}]");
+        let rules = format!("webhooks.url = \"https://x/\"\nrules = [{decided}, {plain}]");
         Config::from_toml(&rules).unwrap().rules
     };
     let mut running = Config::default();

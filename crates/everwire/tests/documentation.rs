@@ -174,6 +174,7 @@ fn tests() -> BTreeSet<String> {
     for (folder, prefix) in [
         ("crates/everwire/tests", ""),
         ("crates/everwire/tests/attacks", "attacks::"),
+        ("crates/everwire/tests/operation", ""),
         ("crates/everwire-server/tests", ""),
     ] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {

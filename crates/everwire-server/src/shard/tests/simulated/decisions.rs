@@ -342,7 +342,7 @@ struct Guest {
 impl Guest {
     fn rules(toml: &str) -> Config {
         let decided = "{ match = \"d/**\", decide = [\"read\", \"publish\", \"presence\"] }";
-        let toml = format!("webhooks.url = \"http://x/\"\nrules = [{decided}, {toml}]");
+        let toml = format!("webhooks.url = \"https://x/\"\nrules = [{decided}, {toml}]");
         Config {
             rules: Config::from_toml(&toml).unwrap().rules,
             ..World::config()
