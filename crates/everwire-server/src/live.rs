@@ -15,7 +15,6 @@ use std::{io, path::Path, sync::Arc};
 use arc_swap::{ArcSwap, Guard};
 use everwire_channel::ChannelName;
 use everwire_wire::Problem;
-use tokio::sync::watch;
 
 use crate::{
     auth::{Authority, Caller, not_taken, right_to_read},
@@ -44,8 +43,6 @@ pub(crate) struct Settings(Arc<Holds>);
 #[derive(Debug)]
 struct Holds {
     live: ArcSwap<Live>,
-    /// Told when it is replaced.
-    replaced: watch::Sender<()>,
 }
 
 /// A configuration that its holder works with until it looks for a newer one.
@@ -168,7 +165,6 @@ impl Settings {
     pub fn new(live: Live) -> Self {
         Self(Arc::new(Holds {
             live: ArcSwap::from_pointee(live),
-            replaced: watch::Sender::new(()),
         }))
     }
 
@@ -185,15 +181,9 @@ impl Settings {
         }
     }
 
-    /// Tells whenever another one holds, from now on.
-    pub fn replacements(&self) -> watch::Receiver<()> {
-        self.0.replaced.subscribe()
-    }
-
     /// From now on this holds.
     pub fn replace(&self, live: Live) {
         self.0.live.store(Arc::new(live));
-        self.0.replaced.send_replace(());
     }
 }
 

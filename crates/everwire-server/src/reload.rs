@@ -84,7 +84,6 @@ impl Reloader {
                 for mailbox in &self.mailboxes {
                     mailbox.post(Mail::Revoked);
                 }
-                self.settings.now().authority.revocations().tell();
                 self.metrics.reloaded(clock::unix_ms());
                 Ok(Reloaded { kept })
             }

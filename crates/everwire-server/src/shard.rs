@@ -77,14 +77,12 @@ use crate::{
     tls::Acceptor,
 };
 
-pub(crate) use feed::source as source_of;
-pub(crate) use join::{Entries, LineRequest, Publishing, Wire};
+pub(crate) use join::{Entries, LineRequest, OpenLine, Publishing, Wire};
 pub(crate) use line::LineKey;
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use outlet::Outlet;
-pub(crate) use poll::{Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
-pub(crate) use session::{Commands, Input, OpenSession, Own, SessionRequest};
-pub(crate) use side::gap_reason;
+pub(crate) use poll::{AnswerTo, Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
+pub(crate) use session::{Commands, Own, SessionRequest};
 pub(crate) use timers::LineRef;
 
 /// Sends between two looks at everything else.
@@ -183,7 +181,7 @@ pub(crate) struct Shard<N: Net = Kernel> {
     net: N,
     lines: Slab<Line<N::Socket>>,
     sides: HashMap<LineKey, Box<Side>>,
-    /// The sessions that requests speak for.
+    /// The lines that mail speaks of: the sessions that requests speak for, and all lines that have a pipe.
     remotes: HashMap<SessionId, LineKey>,
     feeds: Slab<Feed<N::Socket>>,
     locals: Slab<Local>,
@@ -376,11 +374,11 @@ impl<N: Net> Shard<N> {
                     self.look_for_revoked();
                 }
                 Mail::Drain => self.drain(),
-                Mail::Open(open) => self.open_remote(*open),
+                Mail::Open(open) => self.join_piped(*open),
                 Mail::Commands(commands) => self.on_remote_commands(commands),
-                Mail::Input(session, input) => self.on_remote_input(session, input),
-                Mail::Room(session) => self.on_room(session),
-                Mail::Gone(session) => self.on_gone(session),
+                Mail::Readable(line) => self.on_pipe_readable(line),
+                Mail::Room(line) => self.on_room(line),
+                Mail::Gone(line) => self.on_gone(line),
                 Mail::Decided(line, decision) => self.on_decided(line, decision),
             }
         }

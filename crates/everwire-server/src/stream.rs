@@ -1,49 +1,40 @@
-//! Lines over HTTP/2: the wires driven by tasks, since a stream has no socket that a shard could take.
+//! Lines over HTTP/2: a stream has no socket that a shard could take, so its line lives on a shard and speaks through a
+//! pipe. What is here only carries bytes.
 //!
 //! ```text
-//!  event stream, ndjson   Body ◀─ one batch ahead ◀─ task: log ─▶ framing
-//!  long poll              waits for its one answer
-//!  WebSocket              extended CONNECT (RFC 8441): the stream is the connection
+//!  event stream, ndjson   Body ◀───── poll_take ─── Pipe ◀── shard
+//!  WebSocket (RFC 8441)   stream ◀── poll_take ─── Pipe ◀── shard
+//!                                ─── give ───────▶      ──▶
+//!  long poll              one answer ◀───────────────────── shard
 //! ```
 
-mod entries;
-mod right;
-mod session;
+mod piped;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod work;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
+use tokio::sync::oneshot;
 
-use self::right::Right;
 pub(crate) use self::{
-    entries::EntryStream,
-    session::SessionStream,
+    piped::{Cut, Piped},
     work::{Busy, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
 };
 use crate::{
     census::{Census, Seat},
-    clock,
     http::{Body, Context},
-    shard::{LineRequest, PollOccasion, PollRequest, Wire, poll_answer},
+    shard::{AnswerTo, LineRequest, PollRequest, Wire},
 };
 
-/// A counted line, given back when it is dropped.
-pub(crate) struct Counted {
+/// A place among the lines, given back when it is dropped unless a line took it.
+struct Counted {
     census: Arc<Census>,
     seat: Option<Seat>,
-}
-
-impl Counted {
-    /// The place itself, for whoever gives it back.
-    fn into_seat(mut self) -> Option<Seat> {
-        self.seat.take()
-    }
 }
 
 impl Drop for Counted {
@@ -54,7 +45,7 @@ impl Drop for Counted {
     }
 }
 
-/// Opens a line on a stream: the response, and a task or a body that goes on.
+/// Opens a line on a stream: the response, and what goes on after it.
 pub(crate) async fn open(
     context: Context,
     line: LineRequest,
@@ -76,72 +67,35 @@ pub(crate) async fn open(
         response,
         opening,
         wire,
-        account,
+        ..
     } = line;
-    match wire {
-        Wire::Poll(request) => wait(&context, &request, counted).await.map(Body::from),
-        Wire::Entries(entries) if !entries.framing.is_websocket() => {
-            let stream = EntryStream::open(context, entries, opening, counted);
-            response.map(|()| Body::Entries(Box::new(stream)))
+    match (wire, upgrade) {
+        (Wire::Poll(request), _) => {
+            let busy = context.busy.clone();
+            let answer = wait(&context, request, counted).await;
+            answer.map(|content| match busy {
+                Some(busy) => Body::from(busy.give(content)),
+                None => Body::from(content),
+            })
         }
-        Wire::Session(request) => {
-            let Some(seat) = counted.into_seat() else {
-                return response.map(|()| Body::from(Bytes::new()));
-            };
-            match upgrade {
-                Some(upgrade) => {
-                    tokio::spawn(session::serve_socket(
-                        context, upgrade, request, opening, seat,
-                    ));
-                    response.map(|()| Body::from(Bytes::new()))
-                }
-                None => {
-                    let stream = session::open(&context, request, opening, seat);
-                    response.map(|()| Body::Session(Box::new(stream)))
-                }
-            }
-        }
-        Wire::Entries(_) | Wire::Echo { .. } | Wire::Ended => {
-            if let Some(upgrade) = upgrade {
-                tokio::spawn(socket::serve(
-                    context, upgrade, wire, opening, counted, account,
-                ));
-            }
+        (wire, Some(upgrade)) => {
+            tokio::spawn(socket::carry(context, upgrade, opening, wire, counted));
             response.map(|()| Body::from(Bytes::new()))
+        }
+        (wire, None) => {
+            let line = Piped::open(&context, opening, wire, counted);
+            response.map(|()| Body::Line(Box::new(line)))
         }
     }
 }
 
-/// Waits for a long poll's answer.
-async fn wait(context: &Context, request: &PollRequest, _counted: Counted) -> Response<Bytes> {
-    let page_bytes_max = context.shared.live.config.limits.page_bytes_max;
-    let mut timeout = std::pin::pin!(tokio::time::sleep(Duration::from_millis(request.wait_ms)));
-    let _attendance = request.channel.attend();
-    let mut occasion = PollOccasion::Change;
-    let mut right = Right::new(context, &request.caller, &request.channel, request.is_lent);
-    loop {
-        // Enabled before the look: what changes after the look wakes it.
-        let mut changed = std::pin::pin!(request.channel.changed());
-        changed.as_mut().enable();
-        if right.check().is_err() {
-            // Its client asks again, and is told then.
-            occasion = PollOccasion::TimeOut;
-        }
-        let answer = poll_answer(
-            &request.shape,
-            &request.channel.lock(),
-            occasion,
-            page_bytes_max,
-            clock::unix_ms(),
-        );
-        if let Some(response) = answer {
-            return response;
-        }
-        tokio::select! {
-            () = changed => {}
-            () = right.changed() => {}
-            () = timeout.as_mut() => occasion = PollOccasion::TimeOut,
-            () = context.stopping.stopped() => occasion = PollOccasion::TimeOut,
-        }
+/// Waits for a long poll's answer. A client that resets its stream drops this future, and the poll is gone.
+async fn wait(context: &Context, mut request: PollRequest, counted: Counted) -> Response<Bytes> {
+    let (answer, answered) = oneshot::channel();
+    request.answer_to = AnswerTo::Stream(answer);
+    let _line = Piped::open(context, Bytes::new(), Wire::Poll(request), counted);
+    match answered.await {
+        Ok(response) => response,
+        Err(_) => context.refuse_stopping(),
     }
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use everwire_channel::UserName;
-use tokio::sync::watch;
 
 use super::{Known, Who};
 use crate::config::{Revoked, Tokens};
@@ -143,8 +142,6 @@ fn is_needed(ends_s: Option<u64>, settings: &Tokens, now_s: u64) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Revocations {
     list: Mutex<List>,
-    /// Tells those who serve lines that there is more.
-    changed: watch::Sender<()>,
 }
 
 impl Revocations {
@@ -165,16 +162,6 @@ impl Revocations {
     /// Whether one concerns the holder of a token.
     pub fn concerns(&self, known: &Known) -> bool {
         self.lock().concerns(known)
-    }
-
-    /// Has those look who wait for it.
-    pub fn tell(&self) {
-        self.changed.send_replace(());
-    }
-
-    /// Told whenever somebody whose line is open may be concerned.
-    pub fn watch(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

@@ -19,7 +19,7 @@ use crate::{
     rate::Account,
     sessions::Speaker,
     shard::Shared,
-    stream::{EntryStream, SessionStream},
+    stream::{Cut as LineCut, Piped},
 };
 
 /// A request's content, whole, and the share of the budget that it takes up.
@@ -289,10 +289,8 @@ async fn discard(mut content: Incoming) {
 pub(crate) enum Body {
     /// Known as a whole.
     Full(Option<Bytes>),
-    /// Entries as they come, over HTTP/2.
-    Entries(Box<EntryStream>),
-    /// A session's messages as they come, over HTTP/2.
-    Session(Box<SessionStream>),
+    /// What a line sends, as it comes, over HTTP/2.
+    Line(Box<Piped>),
 }
 
 impl From<Bytes> for Body {
@@ -303,7 +301,7 @@ impl From<Bytes> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = LineCut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -311,12 +309,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Entries(stream) => stream
+            Self::Line(line) => line
                 .poll_bytes(cx)
-                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Session(stream) => stream
-                .poll_bytes(cx)
-                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+                .map(|taken| taken.map(|taken| taken.map(Frame::data))),
         }
     }
 
@@ -329,7 +324,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Entries(_) | Self::Session(_) => SizeHint::default(),
+            Self::Line(_) => SizeHint::default(),
         }
     }
 }

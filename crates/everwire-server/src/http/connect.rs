@@ -33,7 +33,7 @@ use crate::{
     pipe::{Pipe, Takes},
     session_id::SessionId,
     sessions::{Answers, Polls, Remote, Secret, Speaker},
-    shard::{Commands, LineRequest, OpenSession, SessionRequest, Wire},
+    shard::{Commands, LineRequest, OpenLine, SessionRequest, Wire},
 };
 
 /// Shows that a request comes from the session's own client.
@@ -136,7 +136,7 @@ impl Context {
     fn connect_polls(&self, query: Query, asker: &Asker<'_>) -> Result<Response<Bytes>, Problem> {
         let secret = new_secret()?;
         let request = self.session_request(Carrier::Poll, query, asker, None);
-        let address = self
+        let seat = self
             .shared
             .enter(asker.client.address, Stay::Open, asker.account)
             .map_err(answer::too_many_lines)?;
@@ -161,11 +161,11 @@ impl Context {
         };
         let remote = Remote::new(shard.clone(), secret, speaker, Some(polls));
         sessions.insert(request.id, remote);
-        shard.post(Mail::Open(Box::new(OpenSession {
+        shard.post(Mail::Open(Box::new(OpenLine {
             pipe,
             opening: Bytes::new(),
-            request,
-            address,
+            wire: Wire::Session(request),
+            seat,
         })));
         Ok(messages(1, &welcome))
     }

@@ -46,7 +46,7 @@ use crate::{
     rate::Account,
     session_id::SessionId,
     shard::{
-        Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, Publishing,
+        AnswerTo, Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, Publishing,
         SessionRequest, Wire, poll_answer,
     },
 };
@@ -241,7 +241,9 @@ impl Context {
             is_lent: asker.is_lent,
             caller: asker.caller.clone(),
             wait_ms,
-            keep_alive: keeps_alive(parts),
+            answer_to: AnswerTo::Connection {
+                keep_alive: keeps_alive(parts),
+            },
         };
         let line = LineRequest {
             response: Response::new(()),
@@ -520,9 +522,7 @@ pub(super) fn accept<'p>(
 ) -> Result<Accepted<'p>, Problem> {
     let policy = Policy {
         subprotocols,
-        // A line over an HTTP/2 stream has no shard whose compressors it could share; one of its own would
-        // cost 190-320 kB.
-        deflate: (parts.version == Version::HTTP_11).then(DeflatePolicy::default),
+        deflate: Some(DeflatePolicy::default()),
     };
     handshake::accept(&handshake_request(parts), &policy).map_err(|refusal| {
         let kind = match refusal.status() {

@@ -93,7 +93,6 @@ impl Context {
             Problem::new(ProblemKind::Overloaded, detail).at_limit("revocations_max")
         })?;
         self.shared.metrics.revocations(count);
-        revocations.tell();
         for shard in self.shared.sessions.shards() {
             shard.post(Mail::Revoked);
         }

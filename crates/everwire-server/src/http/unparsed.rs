@@ -4,7 +4,7 @@ use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 use http::{Request, Response, StatusCode, Version};
 
-use super::{Context, answer::problem_response};
+use super::{Context, answer::problem_response, read};
 use crate::census::Pass;
 
 impl Context {
@@ -62,6 +62,11 @@ impl Context {
             super::end_connection(response.headers_mut());
         }
         Some(response)
+    }
+
+    /// The answer to a long poll whose shard ends before it.
+    pub fn refuse_stopping(&self) -> Response<Bytes> {
+        self.refuse_early(&read::stopping())
     }
 
     fn refuse_early(&self, problem: &Problem) -> Response<Bytes> {

@@ -9,7 +9,6 @@ use everwire_channel::{
     Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Expiry,
     Mismatch,
 };
-use tokio::sync::Notify;
 
 use super::{
     mailbox::{Mail, Mailbox},
@@ -20,16 +19,12 @@ use super::{
 pub struct Channel {
     name: ChannelName,
     state: Mutex<State>,
-    /// Woken at each change; for readers that are tasks, as those over HTTP/2 are.
-    changed: Notify,
 }
 
 /// What stands under the channel's lock.
 pub struct State {
     core: Core,
     watchers: Vec<Watcher>,
-    /// Readers that are tasks.
-    streams: usize,
     /// Told of readers that come and go; of a channel that is removed, nobody is told any more.
     occupancy: Option<Occupancy>,
     /// Made by `PUT`, or by the server for others to read, so it stays even while nobody uses it.
@@ -58,16 +53,6 @@ pub struct Removed<'a>(pub Append<'a>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchKey(pub u32);
 
-/// A reader that is a task. A guard, since a task may be dropped wherever it waits: a client over HTTP/2 resets
-/// its stream, and the future that served it is gone.
-pub struct Attendance(Arc<Channel>);
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        self.0.lock().change_readers(|state| state.streams -= 1);
-    }
-}
-
 impl Channel {
     pub(super) fn new(
         name: ChannelName,
@@ -80,7 +65,6 @@ impl Channel {
         let state = State {
             core,
             watchers: Vec::new(),
-            streams: 0,
             occupancy,
             by_request,
             removed: false,
@@ -91,7 +75,6 @@ impl Channel {
         Self {
             name,
             state: Mutex::new(state),
-            changed: Notify::new(),
         }
     }
 
@@ -121,11 +104,6 @@ impl Channel {
             state.used_ms = now_ms;
             state.count_bytes();
             state.tell();
-            let streams = state.streams > 0;
-            drop(state);
-            if streams {
-                self.changed.notify_waiters();
-            }
         }
         Ok(result)
     }
@@ -143,20 +121,7 @@ impl Channel {
         let counted = std::mem::take(&mut state.bytes_counted);
         state.bytes_of_all.fetch_sub(counted, Ordering::Relaxed);
         state.tell();
-        drop(state);
-        self.changed.notify_waiters();
         true
-    }
-
-    /// Counts a reader that is a task, which [`changed`](Self::changed) wakes, for as long as the guard lives.
-    pub fn attend(self: &Arc<Self>) -> Attendance {
-        self.lock().change_readers(|state| state.streams += 1);
-        Attendance(self.clone())
-    }
-
-    /// A future that resolves at the next change after it was enabled.
-    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
     }
 }
 
@@ -229,7 +194,7 @@ impl State {
 
     /// Whether somebody reads the channel as it grows.
     pub fn is_watched(&self) -> bool {
-        self.streams > 0 || !self.watchers.is_empty()
+        !self.watchers.is_empty()
     }
 
     /// Whether the channel may be forgotten: made by use, empty, and unused for `forget_ms`.

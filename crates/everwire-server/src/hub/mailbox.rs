@@ -8,7 +8,7 @@ use std::{
 use super::channel::WatchKey;
 use crate::{
     session_id::SessionId,
-    shard::{Commands, Input, LineRef, OpenSession},
+    shard::{Commands, LineRef, OpenLine},
     webhook::Decision,
 };
 
@@ -21,15 +21,15 @@ pub enum Mail {
     Revoked,
     /// The server stops: end all lines.
     Drain,
-    /// A session that has no socket of its own.
-    Open(Box<OpenSession>),
+    /// A line that has a pipe instead of a socket.
+    Open(Box<OpenLine>),
     /// What a session's client asks for by a request.
     Commands(Commands),
-    /// What a session's client sent beside its pipe.
-    Input(SessionId, Input),
-    /// A session's pipe was full, and has room again.
+    /// There is something to read in a line's pipe.
+    Readable(SessionId),
+    /// A line's pipe was full, and has room again.
     Room(SessionId),
-    /// A session's client ends it, or takes nothing any more of what it is told.
+    /// A session's client ends it, or nobody takes anything any more out of a line's pipe.
     Gone(SessionId),
     /// What the application decided about what a line wants.
     Decided(LineRef, Decision),

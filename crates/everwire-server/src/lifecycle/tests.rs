@@ -55,19 +55,35 @@ impl World {
     }
 }
 
+/// A shard that watches a channel, until it is dropped.
+struct Reader(Arc<crate::hub::Channel>, Arc<Mailbox>);
+
+impl Reader {
+    fn of(channel: &Arc<crate::hub::Channel>) -> Self {
+        let mailbox = Arc::default();
+        channel.lock().watch(&mailbox, WatchKey(0));
+        Self(channel.clone(), mailbox)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.lock().unwatch(&self.1, WatchKey(0));
+    }
+}
+
 #[test]
 fn a_channel_is_occupied_by_its_first_reader_and_vacated_by_its_last() {
     let world = World::new(true);
     let channel = world.channel("chat");
     world.told(CHANNELS, &[]);
-    let mailbox = Arc::new(Mailbox::default());
-    channel.lock().watch(&mailbox, WatchKey(0));
-    let task = channel.attend();
+    let first = Reader::of(&channel);
+    let last = Reader::of(&channel);
     let occupied = ("occupied", r#"{"channels":["chat"]}"#);
     world.told(CHANNELS, &[occupied]);
-    channel.lock().unwatch(&mailbox, WatchKey(0));
+    drop(first);
     world.told(CHANNELS, &[occupied]);
-    drop(task);
+    drop(last);
     world.told(
         CHANNELS,
         &[occupied, ("vacated", r#"{"channels":["chat"]}"#)],
@@ -78,10 +94,10 @@ fn a_channel_is_occupied_by_its_first_reader_and_vacated_by_its_last() {
 fn a_channel_that_is_removed_is_vacated_before_the_next_of_its_name_is_occupied() {
     let world = World::new(true);
     let first = world.channel("chat");
-    let reader = first.attend();
+    let reader = Reader::of(&first);
     world.hub.delete(first.name(), &Guard::default()).unwrap();
     let second = world.channel("chat");
-    let other = second.attend();
+    let other = Reader::of(&second);
     // It notices only now.
     drop(reader);
     let names = r#"{"channels":["chat"]}"#;
@@ -94,7 +110,7 @@ fn a_channel_that_is_removed_is_vacated_before_the_next_of_its_name_is_occupied(
 fn who_reads_what_is_told_is_not_told_of() {
     let world = World::new(true);
     let own = world.hub.find(&CHANNELS.parse().unwrap(), 0).unwrap();
-    let reader = own.attend();
+    let reader = Reader::of(&own);
     world.told(CHANNELS, &[]);
     drop(reader);
 }
@@ -121,7 +137,7 @@ fn sessions_are_told_as_they_come_and_go() {
 #[test]
 fn nothing_is_noted_unless_it_is_enabled() {
     let world = World::new(false);
-    let reader = world.channel("chat").attend();
+    let reader = Reader::of(&world.channel("chat"));
     world.hub.lifecycle().connected(SessionId(1), None);
     assert!(world.hub.lifecycle().lock().sessions.is_empty());
     assert!(world.hub.lifecycle().lock().channels.is_empty());

@@ -1,11 +1,17 @@
 //! Members of channels, on a clock of their own.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use everwire_channel::{Mark, Read, Start};
 
 use super::*;
-use crate::{census::Census, config::Config, live::Settings, stop::Stop};
+use crate::{
+    census::Census,
+    config::Config,
+    hub::{Mailbox, WatchKey},
+    live::Settings,
+    stop::Stop,
+};
 
 /// A server's presences, and a clock that shows what it is told to.
 struct World {
@@ -337,13 +343,16 @@ async fn the_worker_wakes_when_somebody_has_left_and_ends_with_the_server() {
     let worker = tokio::spawn(expire(presences.clone(), stopping));
     tokio::task::yield_now().await;
     let log = presences.log(&name("chat"), world.start).unwrap();
-    let _attendance = log.attend();
+    let mailbox = Arc::new(Mailbox::default());
+    log.lock().watch(&mailbox, WatchKey(0));
     let ada = presences.member("ada", None).unwrap();
     let joined = presences.join(&name("chat"), SessionId(1), ada, Now::read());
     joined.unwrap();
-    let changed = log.changed();
+    let mut told = Vec::new();
+    mailbox.take(&mut told);
+    log.lock().looked(&mailbox);
     presences.leave(&name("chat"), SessionId(1), Now::read());
-    soon(changed).await;
+    soon(poll_fn(|cx| mailbox.poll(cx))).await;
     assert_eq!(log.lock().core().log().head_sequence(), 2);
     stop.stop();
     soon(worker).await.unwrap();

@@ -104,7 +104,6 @@ impl<N: Net> Shard<N> {
             }
         }
         self.read_buffer = buffer;
-        self.hear_waiting(key);
     }
 
     /// The peer says nothing more. Who polls may have said all that it had to say, and still read; or it is gone, which

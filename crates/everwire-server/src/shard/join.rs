@@ -11,7 +11,7 @@ use everwire_wire::Framing;
 use super::{
     BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Seat, Shard, Side, Subscriber, Then,
     line::{Alone, Rights, Role},
-    outlet::Outlet,
+    outlet::{Outlet, PipeEnd},
     poll::{Poll, PollRequest},
     session::SessionRequest,
     timers::Timer,
@@ -21,7 +21,9 @@ use crate::{
     census::{self, Stay, Visit},
     clock::Now,
     hub::WatchKey,
+    pipe::Pipe,
     rate::Account,
+    session_id::SessionId,
     webhook::Evidence,
 };
 
@@ -51,12 +53,40 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
+    /// The id of a line over it, where its shard knows it by one: a session's own, or a random number.
+    pub fn id(&self) -> SessionId {
+        match self {
+            Self::Session(session) => session.id,
+            Self::Echo { .. } | Self::Entries(_) | Self::Poll(_) | Self::Ended => {
+                SessionId(fastrand::u64(..))
+            }
+        }
+    }
+
     /// What a line over it is counted as.
     pub fn stay(&self) -> Stay {
         match self {
             Self::Poll(_) => Stay::Poll,
             Self::Echo { .. } | Self::Entries(_) | Self::Session(_) | Self::Ended => Stay::Open,
         }
+    }
+}
+
+/// A line that is to be opened with a pipe instead of a socket.
+pub(crate) struct OpenLine {
+    pub pipe: Arc<Pipe>,
+    /// What it is sent first.
+    pub opening: Bytes,
+    pub wire: Wire,
+    /// Its place in the count of lines.
+    pub seat: census::Seat,
+}
+
+impl std::fmt::Debug for OpenLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenLine")
+            .field("line", &self.pipe.line())
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +161,41 @@ impl<N: Net> Shard<N> {
         let mut out = BytesMut::with_capacity(head.len() + request.opening.len());
         out.extend_from_slice(head);
         out.extend_from_slice(&request.opening);
-        match request.wire {
+        self.seat(key, outlet, out, request.wire, Some(visit));
+        if !unread.is_empty() {
+            self.on_input(key, &mut BytesMut::from(unread));
+        }
+        self.look_at_newcomer(key);
+        // The wheel may have to wake the shard earlier, and lines may be ready to go on.
+        self.mailbox.wake();
+        Ok(())
+    }
+
+    /// Takes over a line that has a pipe.
+    pub(super) fn join_piped(&mut self, open: OpenLine) {
+        let OpenLine {
+            pipe,
+            opening,
+            wire,
+            seat,
+        } = open;
+        let key = self.insert_line(seat);
+        self.remotes.insert(pipe.line(), key);
+        let outlet = Outlet::Pipe(PipeEnd(pipe));
+        self.seat(key, outlet, BytesMut::from(opening), wire, None);
+        self.look_at_newcomer(key);
+    }
+
+    /// Gives a new line its seat, and sends what it is sent first.
+    fn seat(
+        &mut self,
+        key: LineKey,
+        outlet: Outlet<N::Socket>,
+        out: BytesMut,
+        wire: Wire,
+        visit: Option<Visit>,
+    ) {
+        match wire {
             Wire::Echo { deflate } => {
                 self.lines[key as usize].deflate = deflate;
                 self.seat_alone(key, outlet, Role::Echo);
@@ -169,9 +233,10 @@ impl<N: Net> Shard<N> {
                 self.send_side(key);
             }
         }
-        if !unread.is_empty() {
-            self.on_input(key, &mut BytesMut::from(unread));
-        }
+    }
+
+    /// A line has come that was let in a moment ago.
+    fn look_at_newcomer(&mut self, key: LineKey) {
         // Taken back after the request was judged: those who were here were looked at.
         self.end_if_revoked(key);
         self.judge_newcomer(key);
@@ -179,9 +244,6 @@ impl<N: Net> Shard<N> {
         if let Some(draining) = &mut self.draining {
             draining.push(key);
         }
-        // The wheel may have to wake the shard earlier, and lines may be ready to go on.
-        self.mailbox.wake();
-        Ok(())
     }
 
     /// A new line, which has no seat yet.
@@ -254,7 +316,7 @@ impl<N: Net> Shard<N> {
         key: LineKey,
         outlet: Outlet<N::Socket>,
         request: PollRequest,
-        visit: Visit,
+        visit: Option<Visit>,
     ) {
         let local = self.local_channel(&request.channel);
         let polls = &mut self.locals[local as usize].polls;
@@ -341,7 +403,11 @@ impl<N: Net> Shard<N> {
         if outlet.unwatch(&self.net).is_err() {
             return;
         }
-        if let Role::Answering { unread, visit } = alone.role {
+        if let Role::Answering {
+            unread,
+            visit: Some(visit),
+        } = alone.role
+        {
             let unread = unread.freeze();
             self.returned.push(super::Returned {
                 outlet,

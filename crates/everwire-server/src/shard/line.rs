@@ -70,7 +70,10 @@ pub(crate) enum Role {
     /// A parked long poll.
     Poll(Poll),
     /// A long poll whose answer is going out; what was read after its request goes back to HTTP with it.
-    Answering { unread: BytesMut, visit: Visit },
+    Answering {
+        unread: BytesMut,
+        visit: Option<Visit>,
+    },
     /// Sends messages back.
     Echo,
     /// All was said; waits for the peer to close, so that what was sent last is not lost to a reset.

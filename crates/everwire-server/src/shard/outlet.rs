@@ -21,12 +21,12 @@ pub(crate) enum Outlet<S> {
     Pipe(PipeEnd),
 }
 
-/// The shard's end of a pipe: with it, the pipe ends.
+/// The shard's end of a pipe, which is cut with it unless it has ended before.
 pub(crate) struct PipeEnd(pub Arc<Pipe>);
 
 impl Drop for PipeEnd {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.cut();
     }
 }
 
@@ -80,12 +80,15 @@ impl<S> Outlet<S> {
         }
     }
 
-    /// Reads what there is. What comes in beside a pipe comes as mail.
+    /// Reads what there is.
     pub fn read(&self, net: &impl Net<Socket = S>, buffer: &mut [u8]) -> io::Result<Heard> {
         match self {
             Self::Socket(socket) => Heard::of(net, socket, buffer),
             Self::Tls(secured) => secured.read(net, buffer),
-            Self::Pipe(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Pipe(end) => end.0.read(buffer).map(|bytes| Heard {
+                bytes,
+                is_all: false, // the end may be there already
+            }),
         }
     }
 
@@ -103,8 +106,10 @@ impl<S> Outlet<S> {
     /// Tells the peer that nothing follows, so that it knows that nothing was cut off. In clear text its
     /// connection's end says that, as far as anything can.
     pub fn say_end(&self, net: &impl Net<Socket = S>) {
-        if let Self::Tls(secured) = self {
-            secured.say_end(net);
+        match self {
+            Self::Socket(_) => {}
+            Self::Tls(secured) => secured.say_end(net),
+            Self::Pipe(end) => end.0.end(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
+use tokio::sync::oneshot;
 
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
@@ -23,8 +24,25 @@ pub(crate) struct PollRequest {
     pub is_lent: bool,
     /// How long it may wait, in milliseconds.
     pub wait_ms: u64,
-    /// Whether the connection takes another request after the answer.
-    pub keep_alive: bool,
+    pub answer_to: AnswerTo,
+}
+
+/// Where a poll's answer goes.
+pub(crate) enum AnswerTo {
+    /// Out on a connection of HTTP/1.1.
+    Connection {
+        /// Whether it takes another request after the answer.
+        keep_alive: bool,
+    },
+    /// To whoever serves a stream of HTTP/2.
+    Stream(oneshot::Sender<http::Response<Bytes>>),
+}
+
+/// What a poll is answered with. Polls of the same shape share its content.
+pub(super) enum Answer {
+    /// As HTTP/1.1 has it, head and content.
+    Encoded(Bytes),
+    Whole(http::Response<Bytes>),
 }
 
 /// What decides how an answer looks: polls of the same shape share its bytes.
@@ -47,8 +65,8 @@ pub(crate) struct Poll {
     /// Where it stands among the channel's polls.
     pub index: u32,
     pub request: PollRequest,
-    /// Its connection, which is counted as one while it waits.
-    pub visit: Visit,
+    /// Its connection, which is counted as one while it waits. That of a stream is counted where it is served.
+    pub visit: Option<Visit>,
     /// What the client sent after its request.
     pub unread: BytesMut,
 }
@@ -93,37 +111,36 @@ pub(crate) fn poll_answer(
 
 impl<N: Net> Shard<N> {
     /// The answers that the polls of a channel have now.
-    pub(super) fn poll_answers(&mut self, local: u32, state: &State) -> Vec<(LineKey, Bytes)> {
+    pub(super) fn poll_answers(&mut self, local: u32, state: &State) -> Vec<(LineKey, Answer)> {
         // Nearly all polls of a channel have the same shape, so their answer is made once.
-        let mut made: Option<(PollShape, bool, Bytes)> = None;
+        let mut last: Option<Made> = None;
         let mut answers = Vec::new();
         for key in &self.locals[local as usize].polls {
             let Some(poll) = self.poll(*key) else {
                 continue;
             };
-            let (shape, keep_alive) = (&poll.request.shape, poll.request.keep_alive);
-            if let Some((made_shape, made_keep_alive, bytes)) = &made
-                && made_shape == shape
-                && *made_keep_alive == keep_alive
-            {
-                answers.push((*key, bytes.clone()));
-                continue;
-            }
-            if let Some(bytes) = self.encode_answer(poll, state, Occasion::Change) {
-                made = Some((shape.clone(), keep_alive, bytes.clone()));
-                answers.push((*key, bytes));
+            let shape = &poll.request.shape;
+            let made = match last.take_if(|made| made.shape == *shape) {
+                Some(made) => Some(made),
+                None => self.make_answer(poll, state, Occasion::Change),
+            };
+            if let Some(mut made) = made {
+                answers.push((*key, made.answer(&poll.request.answer_to)));
+                last = Some(made);
             }
         }
         answers
     }
 
     /// The answer that one poll has now.
-    pub(super) fn poll_answer_now(&self, key: LineKey, state: &State) -> Option<Bytes> {
-        self.encode_answer(self.poll(key)?, state, Occasion::Change)
+    pub(super) fn poll_answer_now(&self, key: LineKey, state: &State) -> Option<Answer> {
+        let poll = self.poll(key)?;
+        let mut made = self.make_answer(poll, state, Occasion::Change)?;
+        Some(made.answer(&poll.request.answer_to))
     }
 
-    /// Answers a poll, and gives its connection back once the answer is out.
-    pub(super) fn answer_poll(&mut self, key: LineKey, answer: Bytes) {
+    /// Answers a poll. A connection goes back to HTTP once the answer is out.
+    pub(super) fn answer_poll(&mut self, key: LineKey, answer: Answer) {
         let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat)
         else {
             return;
@@ -133,27 +150,38 @@ impl<N: Net> Shard<N> {
             alone.role = role;
             return;
         };
-        alone.role = Role::Answering {
-            unread: poll.unread,
-            visit: poll.visit,
-        };
-        self.leave_polls(poll.local, poll.index);
-        let side = self.side(key);
-        side.shared = answer;
-        side.then = if poll.request.keep_alive {
-            Then::Return
-        } else {
-            Then::Linger
-        };
-        self.send_side(key);
+        match (poll.request.answer_to, answer) {
+            (AnswerTo::Connection { keep_alive }, Answer::Encoded(answer)) => {
+                let (unread, visit) = (poll.unread, poll.visit);
+                alone.role = Role::Answering { unread, visit };
+                self.leave_polls(poll.local, poll.index);
+                let side = self.side(key);
+                side.shared = answer;
+                side.then = match keep_alive {
+                    true => Then::Return,
+                    false => Then::Linger,
+                };
+                self.send_side(key);
+            }
+            (AnswerTo::Stream(waits), Answer::Whole(response)) => {
+                self.leave_polls(poll.local, poll.index);
+                self.close(key);
+                // Whoever waited may be gone.
+                drop(waits.send(response));
+            }
+            (AnswerTo::Connection { .. } | AnswerTo::Stream(_), _) => {
+                unreachable!("an answer is made for where it goes")
+            }
+        }
     }
 
     /// Answers a poll that has waited long enough.
     pub(super) fn end_poll(&mut self, key: LineKey) {
         let Some(poll) = self.poll(key) else { return };
         let channel = poll.request.channel.clone();
-        let answer = self.encode_answer(poll, &channel.lock(), Occasion::TimeOut);
-        if let Some(answer) = answer {
+        let made = self.make_answer(poll, &channel.lock(), Occasion::TimeOut);
+        if let Some(mut made) = made {
+            let answer = made.answer(&poll.request.answer_to);
             self.answer_poll(key, answer);
         }
     }
@@ -184,18 +212,43 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn encode_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Bytes> {
+    fn make_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Made> {
         let page_bytes_max = self.shared.live.config.limits.page_bytes_max;
-        let answer = poll_answer(
-            &poll.request.shape,
-            state,
-            occasion,
-            page_bytes_max,
-            self.now_ms,
-        )?;
-        Some(head::encode_response(
-            answer,
-            poll.request.keep_alive && !self.is_stopping(),
-        ))
+        let shape = &poll.request.shape;
+        let response = poll_answer(shape, state, occasion, page_bytes_max, self.now_ms)?;
+        Some(Made {
+            shape: shape.clone(),
+            response,
+            encoded: None,
+            is_stopping: self.is_stopping(),
+        })
+    }
+}
+
+/// An answer that was made.
+struct Made {
+    shape: PollShape,
+    response: http::Response<Bytes>,
+    /// As HTTP/1.1 has it, for connections that go on or for those that end.
+    encoded: Option<(bool, Bytes)>,
+    is_stopping: bool,
+}
+
+impl Made {
+    /// The same for one more poll of this shape.
+    fn answer(&mut self, to: &AnswerTo) -> Answer {
+        let keep_alive = match to {
+            AnswerTo::Connection { keep_alive, .. } => *keep_alive && !self.is_stopping,
+            AnswerTo::Stream(_) => return Answer::Whole(self.response.clone()),
+        };
+        let encoded = match self
+            .encoded
+            .take_if(|(for_more, _)| *for_more == keep_alive)
+        {
+            Some((_, encoded)) => encoded,
+            None => head::encode_response(self.response.clone(), keep_alive),
+        };
+        self.encoded = Some((keep_alive, encoded.clone()));
+        Answer::Encoded(encoded)
     }
 }

@@ -21,7 +21,7 @@ mod member;
 mod remote;
 mod subscribe;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use everwire_channel::PublisherId;
@@ -29,12 +29,7 @@ use everwire_websocket::{CloseCode, Deflate};
 use everwire_wire::{Carrier, Framing, codes};
 
 use self::member::Membership;
-pub(crate) use self::{
-    decide::Asks,
-    deliver::Parts,
-    input::Input,
-    remote::{Commands, OpenSession},
-};
+pub(crate) use self::{decide::Asks, deliver::Parts, remote::Commands};
 use super::{
     Behind, Channel, LineKey, Net, Seat, Shard, Then,
     outlet::Outlet,
@@ -96,8 +91,6 @@ pub(crate) struct Session<S> {
     pub is_remote: bool,
     /// The channels where it is among those present.
     pub memberships: Vec<Membership>,
-    /// What came in beside a pipe while nothing was taken out of it.
-    pub waiting: VecDeque<Input>,
     /// What the application has to do with it, if there is one that decides.
     pub asks: Option<Box<Asks>>,
     /// Of a line on a channel's URL: it reads because the application said so.
@@ -199,7 +192,6 @@ impl<N: Net> Shard<N> {
             own: own.as_ref().map(|own| own.channel.clone()),
             is_remote,
             memberships: Vec::new(),
-            waiting: VecDeque::new(),
             asks: evidence.map(|evidence| Box::new(Asks::new(evidence))),
             is_lent: false, // each of its channels is judged
         };
@@ -253,6 +245,12 @@ impl<N: Net> Shard<N> {
             Seat::Session(session) => Some(session),
             Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
         }
+    }
+
+    /// Whether a line speaks in a session's messages.
+    pub(super) fn speaks_in_messages(&self, key: LineKey) -> bool {
+        let session = self.session(key);
+        session.is_some_and(|session| matches!(session.speech, Speech::Messages(_)))
     }
 
     /// A session has lost its seat: it leaves its feeds, and nobody finds it any more. Its outlet is left.

@@ -223,17 +223,21 @@ impl<N: Net> Shard<N> {
     /// Says a last thing and closes the line. First it gets what there is for it, as long as its socket takes it.
     pub(super) fn say_last(&mut self, key: LineKey, goodbye: &[u8]) {
         self.leave_tail(key);
-        let is_session = self.session(key).is_some();
+        // What a session has not got it asks for when it comes back.
+        let reads_on = !self.speaks_in_messages(key);
+        if reads_on {
+            self.leave_tails(key);
+        }
         let side = self.side(key);
         if side.farewell.is_some() || side.then != Then::Stay {
             // It is ending already.
             return;
         }
         side.farewell = Some(Bytes::copy_from_slice(goodbye));
+        let reads_on = reads_on && side.blocked_since.is_none();
         let goes_on = match side.behind {
-            // What a session has not got it asks for when it comes back.
-            Some(behind) => behind.skip > 0 || (!is_session && side.blocked_since.is_none()),
-            None => false,
+            Some(behind) => behind.skip > 0 || reads_on,
+            None => reads_on && !side.late.is_empty(),
         };
         if !goes_on {
             self.part(key);
@@ -334,6 +338,7 @@ impl<N: Net> Shard<N> {
             }
             Next::Entries => {
                 let is_session = self.note_speech(key);
+                let in_messages = self.speaks_in_messages(key);
                 let total = batch.len();
                 batch.advance(behind.skip);
                 let sent = self.write(key, &mut batch);
@@ -347,7 +352,7 @@ impl<N: Net> Shard<N> {
                 if behind.skip == 0 {
                     let replies = std::mem::take(&mut side.replies);
                     side.out.extend_from_slice(&replies);
-                    if (slow || is_session) && side.farewell.is_some() {
+                    if (slow || in_messages) && side.farewell.is_some() {
                         self.part(key);
                     } else if is_session {
                         self.let_go_if_left(key, feed_key);
@@ -578,6 +583,6 @@ impl<N: Net> Shard<N> {
 }
 
 /// What the close code of a gap is told with.
-pub(crate) fn gap_reason(gap: &Gap) -> String {
+fn gap_reason(gap: &Gap) -> String {
     format!("entries are gone; the oldest kept are after {}", gap.oldest)
 }

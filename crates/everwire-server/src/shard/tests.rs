@@ -114,7 +114,7 @@ impl Bench {
             },
             caller: Caller::Anybody,
             wait_ms: 20_000,
-            keep_alive: true,
+            answer_to: AnswerTo::Connection { keep_alive: true },
         }
     }
 

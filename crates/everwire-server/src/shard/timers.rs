@@ -262,8 +262,11 @@ impl<N: Net> Shard<N> {
             Seat::Alone(alone) => match &alone.outlet {
                 Outlet::Socket(socket) => self.net.end(socket),
                 Outlet::Tls(secured) => secured.end(&self.net),
-                // Its reader takes what is in it by himself.
-                Outlet::Pipe(_) => return self.close(key),
+                // What is in it is still taken.
+                Outlet::Pipe(end) => {
+                    end.0.end();
+                    return self.close(key);
+                }
             },
             Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant => return,
         };

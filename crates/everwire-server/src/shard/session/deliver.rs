@@ -200,7 +200,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Has a session read from the log what its tails have for it.
-    fn leave_tails(&mut self, key: LineKey) {
+    pub(in super::super) fn leave_tails(&mut self, key: LineKey) {
         let Some(session) = self.session(key) else {
             return;
         };

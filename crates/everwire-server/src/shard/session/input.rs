@@ -2,23 +2,15 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use everwire_websocket::{MessageKind, encode_close};
-use everwire_wire::{Carrier, Problem, ProblemKind};
-use tokio::sync::OwnedSemaphorePermit;
+use everwire_wire::{Problem, ProblemKind};
 
 use super::{
     super::{LineKey, Net, Shard, Then, inbound::Breach},
     Speech,
     decide::{Answers, Done, Parked},
 };
-
-/// What came in beside a pipe. Only so much may be on its way as there are permits.
-#[derive(Debug)]
-pub(crate) struct Input {
-    pub bytes: Bytes,
-    pub permit: OwnedSemaphorePermit,
-}
 
 /// Messages that came in together, and what came in after them.
 pub(crate) struct Heard {
@@ -143,7 +135,6 @@ impl<N: Net> Shard<N> {
         if !self.is_parked(key) {
             // There may be more that nobody has read since.
             self.ask_again(key);
-            self.hear_waiting(key);
         }
     }
 
@@ -187,39 +178,6 @@ impl<N: Net> Shard<N> {
             replies.extend_from_slice(&notices);
         }
         Ok(done)
-    }
-
-    /// Takes what came in on a session's WebSocket that has no socket of its own.
-    pub(super) fn on_piped_input(&mut self, key: LineKey, input: Input) {
-        if let Some(session) = self.session_mut(key)
-            && let Speech::Messages(Carrier::WebSocket { .. }) = session.speech
-        {
-            session.waiting.push_back(input);
-            self.hear_waiting(key);
-        }
-    }
-
-    /// Takes what came in beside a pipe, as long as its session is listened to.
-    pub(in super::super) fn hear_waiting(&mut self, key: LineKey) {
-        let has_some = |shard: &Self| {
-            let session = shard.session(key);
-            session.is_some_and(|session| !session.waiting.is_empty())
-        };
-        while has_some(self)
-            && self.is_listened_to(key)
-            && let Some(session) = self.session_mut(key)
-            && let Some(Input { bytes, permit }) = session.waiting.pop_front()
-        {
-            self.on_input(key, &mut BytesMut::from(bytes));
-            drop(permit);
-        }
-    }
-
-    /// Who takes nothing is not listened to either, so that replies do not pile up.
-    fn is_listened_to(&self, key: LineKey) -> bool {
-        let side = self.sides.get(&key);
-        side.is_none_or(|side| side.blocked_since.is_none() && side.unheard.is_empty())
-            && !self.is_parked(key)
     }
 }
 

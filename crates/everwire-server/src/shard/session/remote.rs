@@ -1,6 +1,6 @@
-//! Sessions that requests speak for, and those whose messages leave through a pipe: what comes for them is mail.
+//! Sessions that requests speak for, and lines that have a pipe: what comes for them is mail.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::CloseCode;
@@ -9,31 +9,10 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{
-        LineKey, Net, Shard,
-        outlet::{Outlet, PipeEnd},
-    },
-    Input, SessionRequest,
+    super::{LineKey, Net, Shard, inbound::Until, outlet::Outlet},
     decide::{Answers, Done, Parked},
 };
-use crate::{budget, census, http::Content, pipe::Pipe, publish::bad, session_id::SessionId};
-
-/// A session that is to be opened without a socket of its own.
-pub(crate) struct OpenSession {
-    pub pipe: Arc<Pipe>,
-    /// What it is told first.
-    pub opening: Bytes,
-    pub request: SessionRequest,
-    pub address: census::Seat,
-}
-
-impl std::fmt::Debug for OpenSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenSession")
-            .field("session", &self.request.id)
-            .finish_non_exhaustive()
-    }
-}
+use crate::{budget, http::Content, publish::bad, session_id::SessionId};
 
 /// Commands that came in by a request.
 #[derive(Debug)]
@@ -56,23 +35,6 @@ pub(crate) struct Request {
 }
 
 impl<N: Net> Shard<N> {
-    pub(in super::super) fn open_remote(&mut self, open: OpenSession) {
-        let OpenSession {
-            pipe,
-            opening,
-            request,
-            address,
-        } = open;
-        let key = self.insert_line(address);
-        let outlet = Outlet::Pipe(PipeEnd(pipe));
-        self.seat_session(key, outlet, BytesMut::from(opening), request);
-        self.end_if_revoked(key);
-        self.judge_newcomer(key);
-        if let Some(draining) = &mut self.draining {
-            draining.push(key);
-        }
-    }
-
     pub(in super::super) fn on_remote_commands(&mut self, commands: Commands) {
         let key = self.remotes.get(&commands.session).copied();
         if let Some(key) = key {
@@ -210,28 +172,27 @@ impl<N: Net> Shard<N> {
     /// A line is gone that may have had a pipe.
     pub(in super::super) fn forget_pipe(&mut self, outlet: &Outlet<N::Socket>) {
         if let Outlet::Pipe(end) = outlet {
-            self.remotes.remove(&end.0.session());
+            self.remotes.remove(&end.0.line());
         }
     }
 
-    pub(in super::super) fn on_remote_input(&mut self, session: SessionId, input: Input) {
-        if let Some(key) = self.remotes.get(&session).copied() {
-            self.on_piped_input(key, input);
+    /// There is something to read in a line's pipe.
+    pub(in super::super) fn on_pipe_readable(&mut self, line: SessionId) {
+        if let Some(key) = self.remotes.get(&line).copied() {
+            self.on_readable(key, Until::Empty);
         }
     }
 
     /// A pipe that was full has room again.
-    pub(in super::super) fn on_room(&mut self, session: SessionId) {
-        let Some(key) = self.remotes.get(&session).copied() else {
-            return;
-        };
-        self.on_writable(key);
-        self.hear_waiting(key);
+    pub(in super::super) fn on_room(&mut self, line: SessionId) {
+        if let Some(key) = self.remotes.get(&line).copied() {
+            self.on_writable(key);
+        }
     }
 
-    /// A session's client ends it, or takes nothing any more of what it is told.
-    pub(in super::super) fn on_gone(&mut self, session: SessionId) {
-        if let Some(key) = self.remotes.get(&session).copied() {
+    /// A session's client ends it, or nobody takes anything any more out of a line's pipe.
+    pub(in super::super) fn on_gone(&mut self, line: SessionId) {
+        if let Some(key) = self.remotes.get(&line).copied() {
             match self.session(key).map(|session| &session.outlet) {
                 Some(Outlet::Socket(_) | Outlet::Tls(_)) => {
                     self.close_session(key, CloseCode::NORMAL, "the session was ended");

@@ -1,6 +1,6 @@
 //! Which channels a session reads.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use everwire_channel::ChannelName;
@@ -44,7 +44,6 @@ impl<N: Net> Shard<N> {
             own: None,
             is_remote: false,
             memberships: Vec::new(),
-            waiting: VecDeque::new(),
             asks,
             is_lent: entries.is_lent,
         };

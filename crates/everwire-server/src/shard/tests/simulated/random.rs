@@ -206,3 +206,11 @@ proptest! {
         play(World::under_tls(), steps.into_iter().filter(few).collect());
     }
 }
+
+proptest! {
+    /// A stream of HTTP/2 has no socket: its line speaks through a pipe, and everything else is the same.
+    #[test]
+    fn through_pipes_too(steps in prop::collection::vec(step(), 1..120)) {
+        play(World::through_pipes(), steps);
+    }
+}

@@ -24,8 +24,17 @@ pub struct World {
     pub readers: Vec<Reader>,
     pub shared: Shared,
     now: Now,
-    /// Whether readers come under TLS.
-    is_secure: bool,
+    /// What the lines of readers have for a connection.
+    links: Links,
+}
+
+/// What lines have for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Clear,
+    Tls,
+    /// A pipe, as over HTTP/2.
+    Pipes,
 }
 
 /// A core thread, which sleeps when its shard says so and wakes by what wakes a real one.
@@ -75,14 +84,22 @@ impl World {
             readers: Vec::new(),
             shared,
             now,
-            is_secure: false,
+            links: Links::Clear,
         }
     }
 
     /// One whose readers come under TLS.
     pub fn under_tls() -> Self {
         Self {
-            is_secure: true,
+            links: Links::Tls,
+            ..Self::new()
+        }
+    }
+
+    /// One whose readers come by streams of HTTP/2.
+    pub fn through_pipes() -> Self {
+        Self {
+            links: Links::Pipes,
             ..Self::new()
         }
     }
@@ -172,8 +189,6 @@ impl World {
             Appetite::Bytes { room, bite } => (room, bite),
         };
         let channel = self.lives[life].channel.clone();
-        let core_of_line = &mut self.cores[core];
-        let (socket, peer) = core_of_line.net.connect(room, bite);
         let wire = match framing {
             Framing::Session(carrier) => Wire::Session(session(channel, carrier, sequence)),
             framing => Wire::Entries(entries(channel, framing, sequence)),
@@ -181,11 +196,31 @@ impl World {
         // In place of the head and the welcome, something that each wire has.
         let mut opening = BytesMut::new();
         framing.encode_heartbeat(&mut opening);
-        let (outlet, end) = match self.is_secure {
-            true => end::under_tls(socket, peer),
-            false => (Outlet::Socket(socket), End::Clear(peer)),
+        let opening = opening.freeze();
+        let end = match self.links {
+            Links::Pipes => {
+                let mailbox = &self.cores[core].shard.mailbox;
+                let (pipe, end) = end::through_a_pipe(wire.id(), mailbox, room);
+                let seat = self.seat();
+                mailbox.post(Mail::Open(Box::new(OpenLine {
+                    pipe,
+                    opening,
+                    wire,
+                    seat,
+                })));
+                end
+            }
+            Links::Clear | Links::Tls => {
+                let core = &mut self.cores[core];
+                let (socket, peer) = core.net.connect(room, bite);
+                let (outlet, end) = match self.links {
+                    Links::Tls => end::under_tls(socket, peer),
+                    _ => (Outlet::Socket(socket), End::Clear(peer)),
+                };
+                core.join(outlet, opening, wire, &self.shared, self.now);
+                end
+            }
         };
-        core_of_line.join(outlet, opening.freeze(), wire, &self.shared, self.now);
         let mut reader = Reader::new(end, core, life, framing, sequence);
         reader.prompt = appetite == Appetite::All;
         reader
@@ -214,9 +249,15 @@ impl World {
 
     /// Turns of both shards until both sleep.
     pub fn settle(&mut self) {
+        let mut rests = 0;
         for _ in 0..100_000 {
             let awake = [self.turn(0), self.turn(1)];
-            if awake == [false, false] {
+            rests = match awake {
+                [false, false] => rests + 1,
+                _ => 0,
+            };
+            // What a reader took after the first of the two turns may have woken that shard.
+            if rests == 2 {
                 return;
             }
         }

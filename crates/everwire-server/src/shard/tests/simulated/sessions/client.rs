@@ -10,7 +10,7 @@ use bytes::Bytes;
 use everwire_channel::{Epoch, Offset, PublisherId};
 use everwire_wire::{Carrier, Problem, Transfer};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::super::world::{Appetite, World, chunk, frame};
 use crate::{
@@ -20,8 +20,7 @@ use crate::{
     session_id::SessionId,
     sessions::Secret,
     shard::{
-        Commands, Input, OpenSession, SessionRequest, Wire, line::Seat, net::memory::Peer,
-        session::Session,
+        Commands, OpenLine, SessionRequest, Wire, line::Seat, net::memory::Peer, session::Session,
     },
 };
 
@@ -63,8 +62,6 @@ enum Link {
     Socket(Peer),
     Pipe {
         pipe: Arc<Pipe>,
-        /// As many inputs may be on their way.
-        inputs: Arc<Semaphore>,
         unsaid: VecDeque<Bytes>,
         hungry: bool,
     },
@@ -131,15 +128,14 @@ impl Client {
                     _ => Takes::Bytes,
                 };
                 let pipe = Arc::new(Pipe::new(id, shard.clone(), takes));
-                shard.post(Mail::Open(Box::new(OpenSession {
+                shard.post(Mail::Open(Box::new(OpenLine {
                     pipe: pipe.clone(),
                     opening: Bytes::new(),
-                    request,
-                    address: world.seat(),
+                    wire: Wire::Session(request),
+                    seat: world.seat(),
                 })));
                 Link::Pipe {
                     pipe,
-                    inputs: Arc::new(Semaphore::new(4)),
                     unsaid: VecDeque::new(),
                     hungry: true,
                 }
@@ -230,19 +226,16 @@ impl Client {
             Link::Socket(peer) => peer.say(&bytes),
             Link::Pipe { unsaid, .. } => unsaid.push_back(bytes.into()),
         }
-        self.speak_out(world);
+        self.speak_out();
     }
 
     /// Says what could not be said so far.
-    fn speak_out(&mut self, world: &World) {
-        if let Link::Pipe { inputs, unsaid, .. } = &mut self.link {
-            while !unsaid.is_empty()
-                && let Ok(permit) = inputs.clone().try_acquire_owned()
-                && let Some(bytes) = unsaid.pop_front()
-            {
-                let mailbox = &world.cores[self.core].shard.mailbox;
-                mailbox.post(Mail::Input(self.id, Input { bytes, permit }));
-            }
+    fn speak_out(&mut self) {
+        if let Link::Pipe { pipe, unsaid, .. } = &mut self.link
+            && pipe.poll_accepts(&Context::from_waker(Waker::noop())) == Poll::Ready(true)
+            && let Some(bytes) = unsaid.pop_front()
+        {
+            pipe.give(bytes);
         }
     }
 
@@ -275,8 +268,8 @@ impl Client {
         }
     }
 
-    pub fn hear(&mut self, world: &World, published: &Published) {
-        self.speak_out(world);
+    pub fn hear(&mut self, published: &Published) {
+        self.speak_out();
         while let Some(Ok(answer)) = self.answers.front_mut().map(oneshot::Receiver::try_recv) {
             self.answers.pop_front();
             let replies: Vec<Value> = serde_json::from_slice(&answer.unwrap()).unwrap();

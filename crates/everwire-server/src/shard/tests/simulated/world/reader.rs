@@ -123,7 +123,7 @@ impl Reader {
     /// Hears what came, and answers pings.
     pub fn hear(&mut self, life: &Life) {
         let heard = self.peer.heard();
-        if !heard.is_empty() {
+        if self.peer.has_taken(&heard) {
             self.starved_ms = 0;
         }
         self.unparsed.extend(heard);
