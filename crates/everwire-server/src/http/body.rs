@@ -72,7 +72,13 @@ impl Allowance {
         let (live, account) = (&shared.live, speaker.account);
         let may_publish = speaker.caller.may_ever(&live.rules, Action::Publish)
             || live.rules.is_decided_somewhere(Action::Publish);
-        let bytes_max = live.config.sessions.content_bytes_max;
+        // Who lowers the limit of all contents means these too.
+        let of_all = live.config.limits.content_bytes_max;
+        let of_sessions = live.config.sessions.content_bytes_max;
+        let (bytes_max, setting) = match of_sessions <= of_all {
+            true => (of_sessions, "sessions.content_bytes_max"),
+            false => (of_all, "limits.content_bytes_max"),
+        };
         Self {
             account,
             // Commands are short but for what is published.
@@ -80,7 +86,7 @@ impl Allowance {
                 true => bytes_max,
                 false => bytes_max.min(STEP_BYTES),
             },
-            setting: "sessions.content_bytes_max",
+            setting,
             // Behind others that the application has to judge.
             waits: true,
         }
