@@ -108,7 +108,10 @@ impl Keeper {
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Bytes::new())
             .map_err(|error| error.to_string())?;
-        let sent = self.outbound.send(asked.address(), request, limits).await;
+        let sent = self
+            .outbound
+            .send(asked.address(), request, None, limits)
+            .await;
         let answer = sent.map_err(|error| error.to_string())?;
         match answer.status() {
             StatusCode::OK => {

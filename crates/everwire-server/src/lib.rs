@@ -23,6 +23,7 @@ mod budget;
 mod census;
 mod clock;
 pub mod config;
+mod fair;
 mod front;
 mod http;
 mod hub;

@@ -65,7 +65,8 @@ impl Live {
         Self::without_credentials(Config::default()).succeeded_by(config, read)
     }
 
-    /// The same, where this one holds until then: what others have given it, keys of key servers, is taken over.
+    /// The same, where this one holds until then: what others have given it, keys of key servers and the application's
+    /// answers, is taken over.
     ///
     /// # Errors
     ///
@@ -77,7 +78,7 @@ impl Live {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             authority: self.authority.succeeded_by(&config, read)?,
-            desk: Application::desk(&config, read)?.map(Arc::new),
+            desk: Application::desk(&config, self.desk.as_ref(), read)?,
             ..Self::without_credentials(config)
         })
     }

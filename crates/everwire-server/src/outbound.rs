@@ -11,6 +11,7 @@
 //! can be asked stands in the configuration, so the hosts are few.
 
 mod error;
+mod places;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -20,7 +21,7 @@ use std::{
     fmt, io,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -31,10 +32,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
-pub(crate) use self::error::OutboundError;
-use self::trust::Trust;
+pub(crate) use self::{error::OutboundError, places::Whose};
+use self::{places::Places, trust::Trust};
 use crate::{
     config::{self, Address, ConfigError},
     metrics::Metrics,
@@ -60,7 +61,7 @@ struct Shared {
     connections_per_host_max: usize,
     /// Made for the first exchange: who asks nobody reads no certificates.
     client: OnceLock<HttpClient>,
-    hosts: Mutex<HashMap<Authority, Arc<Semaphore>>>,
+    hosts: Mutex<HashMap<Authority, Places>>,
 }
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -99,8 +100,8 @@ impl Outbound {
         &self.0.workers
     }
 
-    /// Sends a request to an address that may be asked, and gives back the whole answer, whatever its status is. Goes on
-    /// to its end, or its deadline, when nobody waits for it any more.
+    /// Sends a request to an address that may be asked, on behalf of whoever caused it, and gives back the whole answer,
+    /// whatever its status is. Goes on to its end, or its deadline, when nobody waits for it any more.
     ///
     /// # Errors
     ///
@@ -109,12 +110,13 @@ impl Outbound {
         &self,
         to: &Address,
         mut request: Request<Bytes>,
+        whose: Whose,
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
         *request.uri_mut() = to.as_uri().clone();
         let host = to.authority().clone();
         let shared = self.0.clone();
-        let exchange = async move { shared.exchange(request, host, limits).await };
+        let exchange = async move { shared.exchange(request, host, whose, limits).await };
         let exchange: JoinHandle<_> = self.0.workers.spawn(exchange);
         match exchange.await {
             Ok(outcome) => outcome,
@@ -129,18 +131,18 @@ impl Shared {
         &self,
         mut request: Request<Bytes>,
         host: Authority,
+        whose: Whose,
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
         let time_ms = limits.time_max.as_millis();
-        let mut has_place = false;
+        let mut has_place_since = None;
         request
             .headers_mut()
             .entry(header::USER_AGENT)
             .or_insert(USER_AGENT);
         let exchange = async {
-            let places = self.places(&host);
-            let _place = places.acquire().await.expect("it is never closed");
-            has_place = true;
+            let _place = self.places(&host).take(whose).await;
+            has_place_since = Some(Instant::now());
             let (parts, content) = request.into_parts();
             let request = Request::from_parts(parts, Full::new(content));
             let answer = self
@@ -161,13 +163,15 @@ impl Shared {
                 })?;
             Ok(Response::from_parts(parts, content.to_bytes()))
         };
-        match timeout(limits.time_max, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) if has_place => Err(OutboundError::TimeOut {
+        let outcome = timeout(limits.time_max, exchange).await;
+        match (outcome, has_place_since) {
+            (Ok(outcome), _) => outcome,
+            (Err(_), Some(since)) => Err(OutboundError::TimeOut {
                 host: host.to_string(),
                 time_ms,
+                had: since.elapsed(),
             }),
-            Err(_) => {
+            (Err(_), None) => {
                 self.metrics.outbound_was_busy();
                 Err(OutboundError::Busy {
                     host: host.to_string(),
@@ -178,11 +182,11 @@ impl Shared {
         }
     }
 
-    fn places(&self, host: &Authority) -> Arc<Semaphore> {
+    fn places(&self, host: &Authority) -> Places {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let places = hosts
             .entry(host.clone())
-            .or_insert_with(|| Arc::new(Semaphore::new(self.connections_per_host_max)));
+            .or_insert_with(|| Places::new(self.connections_per_host_max));
         places.clone()
     }
 

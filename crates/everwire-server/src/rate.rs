@@ -33,7 +33,7 @@ pub(crate) struct Rate {
 }
 
 /// Who pays for an append, and for what is held for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Account(u32);
 
 /// What an account is for.

@@ -4,7 +4,7 @@
 //!  a request ─┐                       ┌─ remembered ─────────────────────────────┐
 //!             ├─▶ Question ─▶ Desk ───┼─ asked already ─▶ waits for that answer ─┼─▶ Decision
 //!  a line ────┘                       └─ Application ─▶ POST, signed ────────────┘
-//!                                          breaker, attempts, one deadline
+//!                                          breakers, attempts, one deadline
 //! ```
 //!
 //! A request waits for its decision as a future. A line cannot wait: its shard goes on, and gets the decision as mail.
@@ -13,6 +13,7 @@
 mod answer;
 mod application;
 mod breaker;
+mod breakers;
 mod desk;
 mod gate;
 mod key_pair;
@@ -30,6 +31,6 @@ pub(crate) use self::{
 #[cfg(test)]
 pub(crate) use self::{
     answer::{Answer, NoDecision},
-    desk::{Answers, Connection, Errand},
+    desk::{Answers, Basis, Connection, Errand},
     question::Kind,
 };

@@ -417,9 +417,13 @@ fn an_application_that_is_not_there_is_left_alone_until_it_is_back() {
         config.webhooks.attempts_max = 1;
         config.webhooks.breaker_failures = 3;
         config.webhooks.breaker_rest_ms = 200;
+        config.tokens.keys = vec![Issuer::shared().key()];
     });
-    for _ in 0..3 {
-        assert_eq!(site.ask(&get("/channels/c", "")).status, 503);
+    // Three callers: one alone could have an input on which it does not answer.
+    for user in ["ada", "bob", "eve"] {
+        let token = Issuer::shared().token(json!({"sub": user}));
+        let shown = format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(site.ask(&get("/channels/c", &shown)).status, 503);
     }
     assert_eq!(site.metric("everwire_webhook_breaker_open"), 1);
     is_back.store(1, Ordering::Relaxed);
@@ -468,7 +472,10 @@ fn who_asks_the_same_at_the_same_time_gets_one_answer_and_no_more_wait_than_may(
         }
         json!({"allow": true})
     };
-    let (site, application) = decided_with(answer, |config| config.webhooks.waiting_max = 3);
+    let (site, application) = decided_with(answer, |config| {
+        config.webhooks.waiting_max = 3;
+        config.webhooks.waiting_per_caller_max = 9; // of all before of one
+    });
     let mut peers: Vec<_> = (0..3).map(|_| site.connect()).collect();
     for peer in &mut peers {
         peer.send(get("/channels/slow", NDJSON));

@@ -63,7 +63,7 @@ impl Listener {
         let address = Address::of(&address, ClearText::Nowhere);
         let address = address.map_err(|exposed| no_address(&exposed.to_string()))?;
         let request = Request::from_parts(parts, content);
-        let answer = self.outbound.send(&address, request, LIMITS).await;
+        let answer = self.outbound.send(&address, request, None, LIMITS).await;
         let answer = answer.map_err(|error| Error::Other(Box::new(error)))?;
         let status = answer.status();
         let is_refusal = status.is_client_error() || status.is_server_error();

@@ -49,11 +49,15 @@ pub struct Webhooks {
     pub attempts_max: u32 = 3,
     /// Most callers that wait for answers at once; further ones are answered with 503.
     pub waiting_max: usize = 1_000,
+    /// Most of them that are one user's, one API key's or one address's, so that nobody else is refused for what one
+    /// caller asks; further ones of it are answered with 429. 0, the default, is a sixteenth of `waiting_max`.
+    pub waiting_per_caller_max: usize = 0,
     /// Most commands that one session may have waiting behind one that is being decided, over HTTP; further requests are
     /// answered with 429. A WebSocket is not read meanwhile.
     pub session_waiting_max: usize = 16,
     /// After how many failures in a row the application is left alone for a while, at least 1: no connection, no answer
-    /// in time, a gateway's 502, 503 or 504. Until then whatever it decides is answered with 503 at once.
+    /// in the time that it had, a gateway's 502, 503 or 504. Until then whatever it decides is answered with 503 at once.
+    /// But for connections, one caller's failures count once: after so many of its own, it alone is refused.
     pub breaker_failures: u32 = 5,
     /// For how long it is left alone, in milliseconds; then one question finds out whether it is back.
     pub breaker_rest_ms: u64 = 5_000,
@@ -116,6 +120,14 @@ impl Webhooks {
         Address::of(&url, outbound.clear_text())
             .map(Some)
             .map_err(|exposed| wrong(format!("is {url}; {}", outbound.told(exposed))))
+    }
+
+    /// How many questions of one caller wait at most.
+    pub(crate) fn waiting_per_caller_max(&self) -> usize {
+        match self.waiting_per_caller_max {
+            0 => (self.waiting_max / 16).max(1),
+            max => max,
+        }
     }
 
     /// Whether this field of a request is passed on.

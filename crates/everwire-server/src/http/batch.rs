@@ -174,7 +174,9 @@ impl Context {
     ) -> Vec<Result<Offset, Problem>> {
         let mut published = Vec::with_capacity(items.len());
         let mut last = Last::default();
-        for items in items.chunks(ASKED_AT_ONCE) {
+        let desk = self.shared.live.desk.as_ref();
+        let share = desk.map_or(ASKED_AT_ONCE, |desk| desk.waiting_per_caller_max());
+        for items in items.chunks(ASKED_AT_ONCE.min(share)) {
             let questions = items.iter().map(|Object(item)| self.question(asker, item));
             let questions: Vec<_> = questions.collect();
             for (Object(item), question) in items.iter().zip(questions) {
@@ -225,7 +227,7 @@ impl Context {
         };
         let question =
             Question::publish(desk.settings(), evidence, &asker.caller, &name, proposal)?;
-        Ok(Some((payload_type, desk.begin(question))))
+        Ok(Some((payload_type, desk.begin(question, asker.account))))
     }
 }
 

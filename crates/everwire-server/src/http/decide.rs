@@ -99,7 +99,9 @@ impl Context {
             return Ok(());
         }
         if let (Some(desk), Some(evidence)) = (&self.shared.live.desk, &asker.evidence) {
-            let decision = desk.decide(Question::connect(evidence)).await;
+            let decision = desk
+                .decide(Question::connect(evidence), asker.account)
+                .await;
             let allowed = decision.permission(clock::unix_ms())?;
             asker.caller = allowed.caller.clone();
             // The answer may be a remembered one.
@@ -140,7 +142,10 @@ impl Context {
             && let (Some(desk), Some(evidence)) = (&self.shared.live.desk, &asker.evidence)
         {
             let question = Question::permit(action, evidence, &asker.caller, name);
-            let allowed = desk.decide(question).await.permission(clock::unix_ms())?;
+            let allowed = desk
+                .decide(question, asker.account)
+                .await
+                .permission(clock::unix_ms())?;
             asker.is_lent = true;
             asker.end_by(allowed.until_ms);
         }
@@ -160,7 +165,10 @@ impl Context {
             return Ok(None);
         };
         let question = Question::publish(desk.settings(), evidence, &asker.caller, name, proposal)?;
-        let allowed = desk.decide(question).await.permission(clock::unix_ms())?;
+        let allowed = desk
+            .decide(question, asker.account)
+            .await
+            .permission(clock::unix_ms())?;
         publish::replaced(&allowed, proposal.content_type, proposal.entries.len())
     }
 }

@@ -1,6 +1,6 @@
 //! Why there is no answer.
 
-use std::error::Error;
+use std::{error::Error, io, time::Duration};
 
 use hyper_util::client::legacy;
 
@@ -39,6 +39,19 @@ pub(crate) enum OutboundError {
         host: String,
         /// How long that was.
         time_ms: u128,
+        /// How long the other server had of it; the rest was waited for a connection that was not in use.
+        had: Duration,
+    },
+    /// This server had no descriptor, port or memory for a connection.
+    #[error(
+        "this server cannot make one more connection, to {host}: {cause}; raise its limit of open files, or lower what \
+         limits.connections_max allows"
+    )]
+    Wanting {
+        /// The host and its port.
+        host: String,
+        /// From the outermost cause to the innermost.
+        cause: String,
     },
     /// The answer is larger than is taken.
     #[error("the answer of {host} is larger than {bytes_max} bytes, which are all that is taken")]
@@ -65,6 +78,7 @@ impl OutboundError {
     pub(super) fn of_client(host: &str, error: &legacy::Error) -> Self {
         let (host, cause) = (host.to_owned(), causes(error));
         match error.is_connect() {
+            true if is_own_want(error) => Self::Wanting { host, cause },
             true => Self::Connect { host, cause },
             false => Self::Cut { host, cause },
         }
@@ -80,13 +94,31 @@ impl OutboundError {
     /// Whether another attempt may find it better, unchanged.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Busy { .. } | Self::TimeOut { .. } | Self::Cut { .. } => {
-                true
-            }
+            Self::Connect { .. }
+            | Self::Wanting { .. }
+            | Self::Busy { .. }
+            | Self::TimeOut { .. }
+            | Self::Cut { .. } => true,
             Self::TooLarge { .. } | Self::Stopping => false,
         }
     }
 }
+
+/// Whether a connection failed for what this machine lacks, which tells nothing of the other server.
+fn is_own_want(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let error = cause.downcast_ref::<io::Error>();
+        if let Some(code) = error.and_then(io::Error::raw_os_error) {
+            return OWN_WANTS.contains(&code);
+        }
+        next = cause.source();
+    }
+    false
+}
+
+/// Of Linux: no memory, no descriptor in the system or the process, no port, no buffer.
+const OWN_WANTS: [i32; 5] = [12, 23, 24, 99, 105];
 
 /// An error and what it comes from, each said once.
 fn causes(error: &(dyn Error + 'static)) -> String {
@@ -100,4 +132,22 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         next = error.source();
     }
     said.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn what_this_machine_lacks_is_told_from_who_does_not_answer() {
+        for (code, expected) in [(24, true), (99, true), (111, false), (113, false)] {
+            let error = Outer(io::Error::from_raw_os_error(code));
+            assert_eq!(is_own_want(&error), expected, "{}", causes(&error));
+        }
+        assert!(!is_own_want(&Outer(io::Error::other("no name"))));
+    }
 }

@@ -108,7 +108,7 @@ async fn sent(
 ) -> Result<Response<Bytes>, OutboundError> {
     let url = Url::parse(&request.uri().to_string()).unwrap();
     let to = Address::of(&url, ClearText::OnLoopback).unwrap();
-    outbound.send(&to, request, limits).await
+    outbound.send(&to, request, None, limits).await
 }
 
 async fn text_of(outbound: &Outbound, request: Request<Bytes>) -> String {

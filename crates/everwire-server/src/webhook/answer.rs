@@ -63,6 +63,8 @@ pub(crate) enum Replacement {
 pub(crate) enum NoDecision {
     /// More questions wait than may.
     TooMany,
+    /// More questions of this caller wait than may be one caller's.
+    TooManyOfOne,
     /// It was not there lately, and is left alone for so long.
     Resting(Duration),
     /// It did not answer in time, or not as it should.
@@ -210,6 +212,13 @@ impl Decision {
                 1,
             )
             .map_err(|problem| problem.at_limit("waiting_max")),
+            Self::None(NoDecision::TooManyOfOne) => Err(Problem::new(
+                ProblemKind::TooMany,
+                "as many questions of this caller wait for the application's decision as may (webhooks.waiting_per_caller_max); \
+                 wait for their answers",
+            )
+            .with("retry_after", 1)
+            .at_limit("waiting_per_caller_max")),
             Self::None(NoDecision::Resting(left)) => unavailable(
                 "the application that decides this does not answer, and is asked again in a moment; try again then",
                 left.as_secs() + 1,

@@ -15,9 +15,10 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use super::{
     answer::{Answer, AnswerError, Decision, NoDecision},
-    breaker::{Attempt, Breaker, Position, Terms},
-    desk::{Answers, Connection, Desk, Errand},
-    question::{Kind, Question},
+    breaker::{Position, Terms},
+    breakers::{Absence, Breakers, Leave},
+    desk::{Answers, Basis, Connection, Desk, Errand},
+    question::Kind,
     signature::Signer,
 };
 use crate::{
@@ -43,7 +44,7 @@ struct Shared {
     answer_bytes_max: usize,
     grants_max: usize,
     signer: Signer,
-    breaker: Mutex<Breaker>,
+    breakers: Mutex<Breakers>,
     /// When a mistake of the application was last logged, in Unix seconds.
     logged_s: AtomicU64,
 }
@@ -59,23 +60,41 @@ enum Failure {
     Answer(#[from] AnswerError),
 }
 
+/// What an attempt tells of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tells {
+    /// It is there.
+    Presence,
+    /// It is not, or so it seems.
+    Absence(Absence),
+    /// Neither.
+    Nothing,
+}
+
 impl Application {
-    /// A desk whose questions this application answers once it is connected, if the configuration names one. `read` gets
-    /// the content of a key's file.
+    /// A desk whose questions this application answers once it is connected, if the configuration names one: the one that
+    /// there was `before` where nothing about it has changed, with its open questions, its answers and its breakers. `read`
+    /// gets the content of a key's file.
     ///
     /// # Errors
     ///
     /// There is nothing to sign with, or it is not what it should be.
     pub fn desk(
         config: &Config,
+        before: Option<&Arc<Desk>>,
         read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
-    ) -> Result<Option<Desk>, ConfigError> {
+    ) -> Result<Option<Arc<Desk>>, ConfigError> {
         let settings = &config.webhooks;
         let Some(address) = settings.address(&config.outbound)? else {
             return Ok(None);
         };
+        let signer = Signer::new(settings, read)?;
+        let basis = Basis::new(config, *signer.digest());
+        if let Some(before) = before.filter(|before| before.is_made_from(&basis)) {
+            return Ok(Some(before.clone()));
+        }
         let time_max = Duration::from_millis(settings.time_ms_max);
-        let breaker = Breaker::new(Terms {
+        let breakers = Breakers::new(Terms {
             failures: settings.breaker_failures,
             rest: Duration::from_millis(settings.breaker_rest_ms),
             probe: time_max,
@@ -86,11 +105,11 @@ impl Application {
             attempts_max: settings.attempts_max,
             answer_bytes_max: settings.answer_bytes_max,
             grants_max: config.tokens.grants_max,
-            signer: Signer::new(settings, read)?,
-            breaker: Mutex::new(breaker),
+            signer,
+            breakers: Mutex::new(breakers),
             logged_s: AtomicU64::new(0),
         }));
-        Ok(Some(Desk::new(settings.clone(), Box::new(application))))
+        Ok(Some(Arc::new(Desk::new(basis, Box::new(application)))))
     }
 }
 
@@ -101,7 +120,7 @@ impl Answers for Application {
         workers.spawn(async move {
             let began = Instant::now();
             let answer = shared
-                .attempts(&errand.question, began + shared.time_max, &connection)
+                .attempts(&errand, began + shared.time_max, &connection)
                 .await;
             let outcome = match &answer {
                 Ok(Answer { decision, .. }) => match decision {
@@ -109,7 +128,9 @@ impl Answers for Application {
                     Decision::Refused(_) | Decision::None(_) => "refused",
                 },
                 Err(NoDecision::Resting(_)) => "resting",
-                Err(NoDecision::TooMany | NoDecision::Failed) => "failed",
+                Err(NoDecision::TooMany | NoDecision::TooManyOfOne | NoDecision::Failed) => {
+                    "failed"
+                }
             };
             let metrics = &connection.metrics;
             metrics.question(errand.question.kind.name(), outcome);
@@ -123,17 +144,17 @@ impl Shared {
     /// Asks until there is an answer, it makes no sense to ask again, or the deadline has come.
     async fn attempts(
         &self,
-        question: &Question,
+        errand: &Errand,
         deadline: Instant,
         connection: &Connection,
     ) -> Result<Answer, NoDecision> {
         // The same for each attempt, so that the application can tell that it was asked already.
         let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         for attempt in 1.. {
-            let admitted = self.breaker().admit(Instant::now());
+            let admitted = self.breakers().admit(errand.whose, Instant::now());
             let leave = admitted.map_err(NoDecision::Resting)?;
-            let outcome = self.attempt(question, &id, deadline, connection).await;
-            self.tell_breaker(leave, &outcome, connection);
+            let outcome = self.attempt(errand, &id, deadline, connection).await;
+            self.tell_breakers(leave, &outcome, connection);
             let failure = match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -141,7 +162,10 @@ impl Shared {
             let pause_ms = fastrand::u64(0..=PAUSE_MS << attempt.min(10) >> 1);
             let pause = Duration::from_millis(pause_ms);
             let has_time = Instant::now() + pause < deadline;
-            if !failure.is_passing(question.kind) || attempt >= self.attempts_max || !has_time {
+            if !failure.is_passing(errand.question.kind)
+                || attempt >= self.attempts_max
+                || !has_time
+            {
                 self.log(&failure);
                 break;
             }
@@ -152,12 +176,13 @@ impl Shared {
 
     async fn attempt(
         &self,
-        question: &Question,
+        errand: &Errand,
         id: &str,
         deadline: Instant,
         connection: &Connection,
     ) -> Result<Answer, Failure> {
         let unix_s = clock::unix_ms() / 1000;
+        let question = &errand.question;
         let content = question.content(id, unix_s);
         let signature = self.signer.sign(content.as_bytes(), unix_s);
         let mut request = Request::new(Bytes::from(content));
@@ -174,7 +199,7 @@ impl Shared {
         };
         let response = connection
             .outbound
-            .send(&self.address, request, limits)
+            .send(&self.address, request, Some(errand.whose), limits)
             .await?;
         match response.status() {
             StatusCode::OK => {}
@@ -184,23 +209,25 @@ impl Shared {
         Ok(answer)
     }
 
-    fn tell_breaker(
+    fn tell_breakers(
         &self,
-        leave: Attempt,
+        leave: Leave,
         outcome: &Result<Answer, Failure>,
         connection: &Connection,
     ) {
         let now = Instant::now();
         let (before, after) = {
-            let mut breaker = self.breaker();
-            let before = breaker.position();
-            match outcome {
-                Err(failure) if failure.is_absence() => breaker.failed(leave, now),
-                Err(Failure::Outbound(OutboundError::Busy { .. } | OutboundError::Stopping)) => {}
-                // Whatever it answered, it is there.
-                Ok(_) | Err(_) => breaker.succeeded(leave),
+            let mut breakers = self.breakers();
+            let before = breakers.position();
+            match outcome
+                .as_ref()
+                .map_or_else(|failure| failure.tells(self.time_max), |_| Tells::Presence)
+            {
+                Tells::Presence => breakers.succeeded(leave),
+                Tells::Absence(absence) => breakers.failed(leave, absence, now),
+                Tells::Nothing => {}
             }
-            (before, breaker.position())
+            (before, breakers.position())
         };
         connection.metrics.breaker_stands(after != Position::Closed);
         match (before, after) {
@@ -224,23 +251,30 @@ impl Shared {
         }
     }
 
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Failure {
-    /// Whether it tells that nobody is there.
-    fn is_absence(&self) -> bool {
+    /// What it tells of the application. What took its time in this server's own queue, or was this server's own want,
+    /// tells nothing.
+    fn tells(&self, time_max: Duration) -> Tells {
         match self {
-            Self::Outbound(error) => matches!(
-                error,
-                OutboundError::Connect { .. }
-                    | OutboundError::TimeOut { .. }
-                    | OutboundError::Cut { .. }
-            ),
-            Self::Status(status) => is_gateway(*status),
-            Self::Answer(_) => false,
+            Self::Outbound(error) => match error {
+                OutboundError::Connect { .. } => Tells::Absence(Absence::Connection),
+                OutboundError::TimeOut { had, .. } if *had * 2 < time_max => Tells::Nothing,
+                OutboundError::TimeOut { .. } | OutboundError::Cut { .. } => {
+                    Tells::Absence(Absence::Answer)
+                }
+                OutboundError::Busy { .. }
+                | OutboundError::Wanting { .. }
+                | OutboundError::Stopping => Tells::Nothing,
+                OutboundError::TooLarge { .. } => Tells::Presence,
+            },
+            Self::Status(status) if is_gateway(*status) => Tells::Absence(Absence::Answer),
+            // Whatever it answered, it is there.
+            Self::Status(_) | Self::Answer(_) => Tells::Presence,
         }
     }
 
@@ -249,7 +283,10 @@ impl Failure {
     fn is_passing(&self, kind: Kind) -> bool {
         match self {
             Self::Outbound(OutboundError::Cut { .. }) => kind.is_shared(),
-            Self::Outbound(error) => matches!(error, OutboundError::Connect { .. }),
+            Self::Outbound(error) => matches!(
+                error,
+                OutboundError::Connect { .. } | OutboundError::Wanting { .. }
+            ),
             Self::Status(status) => is_gateway(*status),
             Self::Answer(_) => false,
         }
@@ -262,4 +299,75 @@ fn is_gateway(status: StatusCode) -> bool {
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME_MAX: Duration = Duration::from_millis(3_000);
+
+    fn failures() -> Vec<(Failure, Tells)> {
+        let host = || "app.example.org".to_owned();
+        let cause = || "why".to_owned();
+        let time_out = |had_ms| {
+            Failure::Outbound(OutboundError::TimeOut {
+                host: host(),
+                time_ms: 3_000,
+                had: Duration::from_millis(had_ms),
+            })
+        };
+        let busy = OutboundError::Busy {
+            host: host(),
+            connections_max: 16,
+            time_ms: 3_000,
+        };
+        let (connect, wanting, cut, large) = (
+            OutboundError::Connect {
+                host: host(),
+                cause: cause(),
+            },
+            OutboundError::Wanting {
+                host: host(),
+                cause: cause(),
+            },
+            OutboundError::Cut {
+                host: host(),
+                cause: cause(),
+            },
+            OutboundError::TooLarge {
+                host: host(),
+                bytes_max: 1,
+            },
+        );
+        vec![
+            (connect.into(), Tells::Absence(Absence::Connection)),
+            (time_out(3_000), Tells::Absence(Absence::Answer)),
+            (time_out(1_500), Tells::Absence(Absence::Answer)),
+            (time_out(1_499), Tells::Nothing),
+            (time_out(0), Tells::Nothing),
+            (busy.into(), Tells::Nothing),
+            (wanting.into(), Tells::Nothing),
+            (OutboundError::Stopping.into(), Tells::Nothing),
+            (cut.into(), Tells::Absence(Absence::Answer)),
+            (large.into(), Tells::Presence),
+            (
+                Failure::Status(StatusCode::GATEWAY_TIMEOUT),
+                Tells::Absence(Absence::Answer),
+            ),
+            (
+                Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
+                Tells::Presence,
+            ),
+            (Failure::Answer(AnswerError::Until), Tells::Presence),
+        ]
+    }
+
+    /// The breaker counts what the application did, and nothing that this server did.
+    #[test]
+    fn time_in_this_servers_own_queue_tells_nothing_of_the_application() {
+        for (failure, expected) in failures() {
+            assert_eq!(failure.tells(TIME_MAX), expected, "{failure:?}");
+        }
+    }
 }

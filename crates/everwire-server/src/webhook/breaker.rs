@@ -10,8 +10,9 @@
 //!
 //! Without it, each question to an application that hangs would take its whole time and one of the few places that
 //! there are, and an application that comes back would meet all of them at once. Only what tells that nobody is there
-//! counts: a connection that fails, no answer in time, a gateway's 502, 503 or 504. An answer that makes no sense does
-//! not, or whoever finds an input on which the application fails could have everybody refused.
+//! counts: a connection that fails, no answer in the time that the application had, a gateway's 502, 503 or 504. An answer
+//! that makes no sense does not, or whoever finds an input on which the application fails could have everybody refused;
+//! whose failures count for whom is told in `breakers.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,20 @@ impl Breaker {
             (State::HalfOpen { .. }, Attempt::Probe) => self.state = open,
             // What began before it opened is no news.
             (State::Open { .. }, _) | (State::HalfOpen { .. }, Attempt::Usual) => {}
+        }
+    }
+
+    /// It rests from now on, however often it failed.
+    pub fn open(&mut self, now: Instant) {
+        let until = now + self.terms.rest;
+        self.state = State::Open { until };
+    }
+
+    /// Whether it is open, or an attempt finds out.
+    pub fn rests(&self, now: Instant) -> bool {
+        match self.state {
+            State::Closed { .. } => false,
+            State::Open { until } | State::HalfOpen { until } => now < until,
         }
     }
 

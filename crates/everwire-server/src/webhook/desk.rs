@@ -10,24 +10,36 @@ use tokio::sync::oneshot;
 use super::{
     answer::{Answer, Decision, NoDecision},
     gate::{Asked, Gate, Terms, Ticket},
-    question::Question,
+    question::{Digest, Question},
 };
 use crate::{
     clock,
-    config::Webhooks,
+    config::{Config, Webhooks},
     hub::{Mail, Mailbox},
     metrics::Metrics,
     outbound::Outbound,
+    rate::Account,
     shard::LineRef,
 };
 
 /// Takes questions. Each is answered exactly once.
 pub(crate) struct Desk {
-    settings: Webhooks,
+    basis: Basis,
     gate: Mutex<Gate<ReplyTo>>,
     answers: Box<dyn Answers>,
     /// Once it is there, questions are answered.
     connection: OnceLock<Connection>,
+}
+
+/// What a desk is made from. Where a reload changes nothing of it, the desk goes on, with what it knows.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Basis {
+    settings: Webhooks,
+    grants_max: usize,
+    /// A caller may have as many questions waiting as all may.
+    is_open: bool,
+    /// Tells what questions are signed with.
+    signer: Digest,
 }
 
 /// What a desk needs of a running server.
@@ -46,6 +58,8 @@ pub(crate) trait Answers: Send + Sync {
 /// An open question. One that is dropped without an answer gets none.
 pub(crate) struct Errand {
     pub question: Question,
+    /// Who wanted to know first.
+    pub whose: Account,
     ticket: Option<Ticket>,
     desk: Arc<Desk>,
 }
@@ -58,16 +72,42 @@ pub(crate) enum ReplyTo {
     Line(Arc<Mailbox>, LineRef),
 }
 
+impl Basis {
+    /// The settings, and what tells the secret and the key that they name.
+    pub fn new(config: &Config, signer: Digest) -> Self {
+        Self {
+            settings: config.webhooks.clone(),
+            grants_max: config.tokens.grants_max,
+            is_open: config.dev,
+            signer,
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        let Webhooks {
+            waiting_max,
+            cached_max,
+            cache_s_max,
+            ..
+        } = self.settings;
+        Terms {
+            waiting_max,
+            waiting_per_caller_max: match self.is_open {
+                true => waiting_max,
+                false => self.settings.waiting_per_caller_max(),
+            },
+            cached_max,
+            cache_s_max,
+        }
+    }
+}
+
 impl Desk {
     /// No question is open.
-    pub(crate) fn new(settings: Webhooks, answers: Box<dyn Answers>) -> Self {
-        let terms = Terms {
-            waiting_max: settings.waiting_max,
-            cached_max: settings.cached_max,
-            cache_s_max: settings.cache_s_max,
-        };
+    pub(crate) fn new(basis: Basis, answers: Box<dyn Answers>) -> Self {
+        let terms = basis.terms();
         Self {
-            settings,
+            basis,
             gate: Mutex::new(Gate::new(terms)),
             answers,
             connection: OnceLock::new(),
@@ -82,20 +122,35 @@ impl Desk {
         });
     }
 
-    /// What is asked, and how.
-    pub fn settings(&self) -> &Webhooks {
-        &self.settings
+    /// Whether it would be made from this again.
+    pub fn is_made_from(&self, basis: &Basis) -> bool {
+        self.basis == *basis
     }
 
-    /// Takes a question. The decision is given back at once if there is one; else it will be told.
-    pub fn ask(self: &Arc<Self>, question: Question, reply_to: ReplyTo) -> Option<Decision> {
+    /// What is asked, and how.
+    pub fn settings(&self) -> &Webhooks {
+        &self.basis.settings
+    }
+
+    /// How many questions one caller may have waiting.
+    pub fn waiting_per_caller_max(&self) -> usize {
+        self.basis.terms().waiting_per_caller_max
+    }
+
+    /// Takes a caller's question. The decision is given back at once if there is one; else it will be told.
+    pub fn ask(
+        self: &Arc<Self>,
+        question: Question,
+        whose: Account,
+        reply_to: ReplyTo,
+    ) -> Option<Decision> {
         let Some(connection) = self.connection.get() else {
             return Some(Decision::None(NoDecision::Failed));
         };
         let metrics = &connection.metrics;
         let (asked, waiting) = {
             let mut gate = self.gate();
-            let asked = gate.ask(&question, reply_to, clock::unix_ms());
+            let asked = gate.ask(&question, whose, reply_to, clock::unix_ms());
             (asked, gate.waiting())
         };
         metrics.questions_wait(waiting);
@@ -115,6 +170,7 @@ impl Desk {
             Asked::Ask(ticket) => {
                 let errand = Errand {
                     question,
+                    whose,
                     ticket: Some(ticket),
                     desk: self.clone(),
                 };
@@ -124,15 +180,19 @@ impl Desk {
         }
     }
 
-    /// Waits for the decision.
-    pub async fn decide(self: &Arc<Self>, question: Question) -> Decision {
-        self.begin(question).await
+    /// Waits for the decision about a caller's question.
+    pub async fn decide(self: &Arc<Self>, question: Question, whose: Account) -> Decision {
+        self.begin(question, whose).await
     }
 
     /// Asks at once, to wait for the decision later.
-    pub fn begin(self: &Arc<Self>, question: Question) -> impl Future<Output = Decision> + use<> {
+    pub fn begin(
+        self: &Arc<Self>,
+        question: Question,
+        whose: Account,
+    ) -> impl Future<Output = Decision> + use<> {
         let (sender, receiver) = oneshot::channel();
-        let at_once = self.ask(question, ReplyTo::Request(sender));
+        let at_once = self.ask(question, whose, ReplyTo::Request(sender));
         async move {
             match at_once {
                 Some(decision) => decision,

@@ -1,5 +1,5 @@
 //! Who waits for which answer: the same question is asked once, an answer is used again for as long as it says, and
-//! no more wait than may.
+//! no more wait than may, of one caller and of all.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use super::{
     question::{Digest, Question},
     remembered::Remembered,
 };
+use crate::rate::Account;
 
 /// The questions that are open, each with those who wait for its answer.
 #[derive(Debug)]
@@ -20,12 +21,16 @@ pub(super) struct Gate<W> {
     /// Those that another may join who asks the same.
     shared: HashMap<Digest, usize>,
     waiting: usize,
+    /// How many wait of each caller.
+    by_caller: HashMap<Account, usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     /// Most that wait at once, for whichever answer.
     pub waiting_max: usize,
+    /// Most of them that are one caller's.
+    pub waiting_per_caller_max: usize,
     /// Most answers that are remembered.
     pub cached_max: usize,
     /// Longest time for which one is.
@@ -36,7 +41,7 @@ pub(super) struct Terms {
 struct Open<W> {
     digest: Digest,
     is_shared: bool,
-    waiters: Vec<W>,
+    waiters: Vec<(Account, W)>,
 }
 
 /// What becomes of somebody who asks.
@@ -63,28 +68,34 @@ impl<W> Gate<W> {
             open: Slab::new(),
             shared: HashMap::new(),
             waiting: 0,
+            by_caller: HashMap::new(),
         }
     }
 
-    /// Somebody wants to know.
-    pub fn ask(&mut self, question: &Question, waiter: W, now_ms: u64) -> Asked<W> {
+    /// This caller wants to know.
+    pub fn ask(&mut self, question: &Question, whose: Account, waiter: W, now_ms: u64) -> Asked<W> {
         let digest = question.digest();
         if let Some(decision) = self.remembered.find(&digest, now_ms) {
             return Asked::Decided(waiter, decision);
+        }
+        let own = self.by_caller.get(&whose).copied().unwrap_or(0);
+        if own >= self.terms.waiting_per_caller_max {
+            return Asked::Decided(waiter, Decision::None(NoDecision::TooManyOfOne));
         }
         if self.waiting >= self.terms.waiting_max {
             return Asked::Decided(waiter, Decision::None(NoDecision::TooMany));
         }
         self.waiting += 1;
+        self.by_caller.insert(whose, own + 1);
         let is_shared = question.kind.is_shared();
         if let Some(open) = self.shared.get(&digest).filter(|_| is_shared) {
-            self.open[*open].waiters.push(waiter);
+            self.open[*open].waiters.push((whose, waiter));
             return Asked::Waits;
         }
         let number = self.open.insert(Open {
             digest,
             is_shared,
-            waiters: vec![waiter],
+            waiters: vec![(whose, waiter)],
         });
         if is_shared {
             self.shared.insert(digest, number);
@@ -108,6 +119,13 @@ impl<W> Gate<W> {
             self.shared.remove(&digest);
         }
         self.waiting -= waiters.len();
+        // Who asked first has it remembered.
+        let whose = waiters.first().map(|(whose, _)| *whose);
+        let mut told = Vec::with_capacity(waiters.len());
+        for (whose, waiter) in waiters {
+            self.forget_waiter(whose);
+            told.push(waiter);
+        }
         let decision = match answer {
             Ok(Answer { decision, cache_s }) => {
                 let life_ms = cache_s.min(self.terms.cache_s_max) * 1000;
@@ -116,14 +134,23 @@ impl<W> Gate<W> {
                     Decision::Refused(_) | Decision::None(_) => u64::MAX,
                 };
                 let ends_ms = ends_ms.min(now_ms + life_ms);
-                if now_ms < ends_ms {
-                    self.remembered.keep(digest, decision.clone(), ends_ms);
+                if let Some(whose) = whose.filter(|_| now_ms < ends_ms) {
+                    (self.remembered).keep(digest, whose, decision.clone(), ends_ms);
                 }
                 decision
             }
             Err(none) => Decision::None(none),
         };
-        (waiters, decision)
+        (told, decision)
+    }
+
+    fn forget_waiter(&mut self, whose: Account) {
+        if let Some(count) = self.by_caller.get_mut(&whose) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_caller.remove(&whose);
+            }
+        }
     }
 
     /// How many wait.
@@ -142,11 +169,13 @@ mod tests {
     use crate::{
         auth::Caller,
         config::{Action, Webhooks},
+        rate::Rate,
         webhook::{Kind, question::Evidence},
     };
 
     const TERMS: Terms = Terms {
         waiting_max: 3,
+        waiting_per_caller_max: 9,
         cached_max: 10,
         cache_s_max: 60,
     };
@@ -155,6 +184,11 @@ mod tests {
         let peer = IpAddr::from([127, 0, 0, 1]);
         let evidence = Evidence::of(&Webhooks::default(), peer, &HeaderMap::new(), false, None);
         Question::permit(action, &evidence, &Caller::Anybody, &name.parse().unwrap())
+    }
+
+    fn callers() -> [Account; 2] {
+        let rate = Rate::default();
+        [1, 2].map(|last| rate.account(&Caller::Anybody, [10, 0, 0, last].into()))
     }
 
     fn answer(content: &str) -> Result<Answer, NoDecision> {
@@ -171,11 +205,11 @@ mod tests {
 
     #[test]
     fn who_asks_the_same_waits_for_the_same_answer() {
-        let mut gate = Gate::new(TERMS);
+        let (mut gate, [ada, _]) = (Gate::new(TERMS), callers());
         let read = question(Action::Read, "a");
-        let first = ticket(gate.ask(&read, 1, 0));
-        assert!(matches!(gate.ask(&read, 2, 0), Asked::Waits));
-        let other = ticket(gate.ask(&question(Action::Read, "b"), 3, 0));
+        let first = ticket(gate.ask(&read, ada, 1, 0));
+        assert!(matches!(gate.ask(&read, ada, 2, 0), Asked::Waits));
+        let other = ticket(gate.ask(&question(Action::Read, "b"), ada, 3, 0));
         assert_eq!(gate.close(first, answer(r#"{"allow":true}"#), 0).0, [1, 2]);
         assert_eq!(gate.close(other, Err(NoDecision::Failed), 0).0, [3]);
         assert_eq!(gate.waiting(), 0);
@@ -183,11 +217,11 @@ mod tests {
 
     #[test]
     fn two_publications_are_two_questions() {
-        let mut gate = Gate::new(TERMS);
+        let (mut gate, [ada, _]) = (Gate::new(TERMS), callers());
         let publish = question(Action::Publish, "a");
         let (first, second) = (
-            ticket(gate.ask(&publish, 1, 0)),
-            ticket(gate.ask(&publish, 2, 0)),
+            ticket(gate.ask(&publish, ada, 1, 0)),
+            ticket(gate.ask(&publish, ada, 2, 0)),
         );
         assert_eq!(gate.close(second, answer(r#"{"allow":true}"#), 0).0, [2]);
         assert_eq!(gate.close(first, answer(r#"{"allow":true}"#), 0).0, [1]);
@@ -195,13 +229,13 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_may_whichever_answer_they_wait_for() {
-        let mut gate = Gate::new(TERMS);
+        let (mut gate, [ada, _]) = (Gate::new(TERMS), callers());
         let read = question(Action::Read, "a");
-        let first = ticket(gate.ask(&read, 1, 0));
-        gate.ask(&read, 2, 0);
-        gate.ask(&question(Action::Read, "b"), 3, 0);
+        let first = ticket(gate.ask(&read, ada, 1, 0));
+        gate.ask(&read, ada, 2, 0);
+        gate.ask(&question(Action::Read, "b"), ada, 3, 0);
         for name in ["a", "c"] {
-            let asked = gate.ask(&question(Action::Read, name), 4, 0);
+            let asked = gate.ask(&question(Action::Read, name), ada, 4, 0);
             let is_refused = matches!(
                 asked,
                 Asked::Decided(4, Decision::None(NoDecision::TooMany))
@@ -209,7 +243,40 @@ mod tests {
             assert!(is_refused, "{asked:?}");
         }
         gate.close(first, Err(NoDecision::Failed), 0);
-        ticket(gate.ask(&question(Action::Read, "c"), 4, 0));
+        ticket(gate.ask(&question(Action::Read, "c"), ada, 4, 0));
+    }
+
+    #[test]
+    fn who_has_asked_as_much_as_one_may_is_refused_and_others_are_not() {
+        let terms = Terms {
+            waiting_max: 4,
+            waiting_per_caller_max: 2,
+            ..TERMS
+        };
+        let (mut gate, [ada, bob]) = (Gate::new(terms), callers());
+        let ask = |gate: &mut Gate<u32>, whose, name| {
+            gate.ask(&question(Action::Read, name), whose, 0, 0)
+        };
+        let first = ticket(ask(&mut gate, ada, "a"));
+        assert!(
+            matches!(ask(&mut gate, ada, "a"), Asked::Waits),
+            "joined, and counted too"
+        );
+        for name in ["a", "b"] {
+            let asked = ask(&mut gate, ada, name);
+            let is_refused = matches!(
+                asked,
+                Asked::Decided(0, Decision::None(NoDecision::TooManyOfOne))
+            );
+            assert!(is_refused, "{asked:?}");
+        }
+        let second = ticket(ask(&mut gate, bob, "b"));
+        gate.close(first, Err(NoDecision::Failed), 0);
+        let third = ticket(ask(&mut gate, ada, "c"));
+        for ticket in [second, third] {
+            gate.close(ticket, Err(NoDecision::Failed), 0);
+        }
+        assert!(gate.by_caller.is_empty() && gate.waiting() == 0);
     }
 
     #[test]
@@ -222,24 +289,24 @@ mod tests {
             (r#"{"allow":true,"cache_s":5,"until":0.5}"#, 1_000),
             (r#"{"allow":false,"cache_s":5}"#, 6_000),
         ] {
-            let mut gate = Gate::new(TERMS);
+            let (mut gate, [ada, _]) = (Gate::new(TERMS), callers());
             let read = question(Action::Read, "a");
-            let first = ticket(gate.ask(&read, 1, 1_000));
+            let first = ticket(gate.ask(&read, ada, 1, 1_000));
             gate.close(first, answer(content), 1_000);
             if until_ms > 1_000 {
-                let asked = gate.ask(&read, 2, until_ms - 1);
+                let asked = gate.ask(&read, ada, 2, until_ms - 1);
                 assert!(matches!(asked, Asked::Decided(2, _)), "{content}");
             }
-            ticket(gate.ask(&read, 2, until_ms));
+            ticket(gate.ask(&read, ada, 2, until_ms));
         }
     }
 
     #[test]
     fn what_was_not_decided_is_asked_again() {
-        let mut gate = Gate::new(TERMS);
+        let (mut gate, [ada, _]) = (Gate::new(TERMS), callers());
         let read = question(Action::Read, "a");
-        let first = ticket(gate.ask(&read, 1, 0));
+        let first = ticket(gate.ask(&read, ada, 1, 0));
         gate.close(first, Err(NoDecision::Failed), 0);
-        ticket(gate.ask(&read, 2, 0));
+        ticket(gate.ask(&read, ada, 2, 0));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::{fmt, io, path::Path};
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
@@ -19,6 +19,7 @@ use crate::config::{ConfigError, Webhooks};
 pub(crate) struct Signer {
     secret: Option<hmac::Key>,
     key: Option<EncodingKey>,
+    digest: [u8; 32],
 }
 
 /// A shorter secret could be guessed by who has seen one question (RFC 7518, section 3.2).
@@ -59,13 +60,19 @@ impl Signer {
                 );
                 return Err(ConfigError::value(setting, problem));
             }
-            secret => secret.map(|(_, bytes)| hmac::Key::new(hmac::HMAC_SHA256, &bytes)),
+            secret => secret.map(|(_, bytes)| bytes),
         };
+        let mut digest = digest::Context::new(&digest::SHA256);
+        for part in [secret.as_deref().unwrap_or_default(), b"\0"] {
+            digest.update(part);
+        }
+        let secret = secret.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
         let key = match settings.private_key_file.as_os_str().is_empty() {
             true => None,
             false => {
                 let setting = "webhooks.private_key_file";
                 let pem = content(setting, &settings.private_key_file)?;
+                digest.update(&pem);
                 let key = EncodingKey::from_ed_pem(&pem).ok();
                 // A key of another kind is found out by its first signature.
                 let key = key.filter(|key| ed25519(key, b"").is_some());
@@ -79,7 +86,17 @@ impl Signer {
                            stranger's; set webhooks.secret, or webhooks.private_key_file";
             return Err(ConfigError::value("webhooks.url", problem));
         }
-        Ok(Self { secret, key })
+        let digest = digest.finish();
+        Ok(Self {
+            secret,
+            key,
+            digest: digest.as_ref().try_into().expect("SHA-256 has 32 bytes"),
+        })
+    }
+
+    /// Tells the secret and the key from others.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// The value of the field `Everwire-Signature`, for a content that is sent at this time.

@@ -331,7 +331,7 @@ impl<N: Net> Shard<N> {
         answers: &mut Answers,
     ) -> Result<Done, Problem> {
         let reply_to = ReplyTo::Line(self.mailbox.clone(), self.line_ref(key));
-        match desk.ask(question, reply_to) {
+        match desk.ask(question, self.account(key)?, reply_to) {
             Some(decision) => {
                 let answer = decision.permission(self.now_ms);
                 answers.0.push((subject, answer.clone()));

@@ -16,7 +16,7 @@ use crate::{
     outbound::Outbound,
     sessions::Secret,
     shard::net::memory::Peer,
-    webhook::{Answer, Answers, Connection, Desk, Errand, Evidence, Kind, NoDecision},
+    webhook::{Answer, Answers, Basis, Connection, Desk, Errand, Evidence, Kind, NoDecision},
 };
 
 /// The questions that are open, each to be answered when and how a test likes.
@@ -223,7 +223,7 @@ fn decided(config: Config) -> (World, Questions, Runtime) {
     let workers = Builder::new_current_thread().build().unwrap();
     let questions = Questions::default();
     let desk = Arc::new(Desk::new(
-        config.webhooks.clone(),
+        Basis::new(&config, [0; 32]),
         Box::new(questions.clone()),
     ));
     let live = Live {
