@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::{effective_with, placed, with_settings},
-    files::{Files, Reading},
+    files::{Change, Files, Reading},
     local,
     log::Log,
     supervisor::Supervisor,
@@ -67,8 +67,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
                     supervisor.alive();
                     continue;
                 }
-                _ = hangup.recv() => "SIGHUP",
-                () = files.changed() => "a file changed",
+                _ = hangup.recv() => Cause::Order,
+                change = files.changed() => Cause::Change(change),
             };
             supervisor.reloading();
             reload(matches, &reloader, &mut files, cause);
@@ -86,9 +86,23 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     })
 }
 
+/// Why the configuration is read anew.
+enum Cause {
+    /// An operator says so.
+    Order,
+    Change(Change),
+}
+
 /// Has the server go on with what its files say now, or with what it has.
-fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: &str) {
-    let mut reading = files.reading();
+fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: Cause) {
+    let (cause, mut reading) = match cause {
+        Cause::Order => ("SIGHUP", files.reading()),
+        Cause::Change(Change::Apply(changes)) => ("a file changed", files.reading_of(&changes)),
+        Cause::Change(Change::Refuse(error)) => {
+            reloader.refused();
+            return tell_refused("a file changed", &error);
+        }
+    };
     let mut read = |path: &Path| reading.read(path);
     let config = effective_with(matches, &mut read).and_then(|mut config| {
         local::complete(&mut config)?;
@@ -116,14 +130,17 @@ fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: &
         }
         Err(error) => {
             files.failed(reading);
-            let error = format!("{error:#}");
-            tracing::error!(
-                cause,
-                error,
-                "the configuration could not be reloaded; the old one holds on, whole"
-            );
+            tell_refused(cause, &format!("{error:#}"));
         }
     }
+}
+
+fn tell_refused(cause: &str, error: &str) {
+    tracing::error!(
+        cause,
+        error,
+        "the configuration could not be reloaded; the old one holds on, whole"
+    );
 }
 
 /// The sockets that a service manager listens on for this process (sd_listen_fds(3)). None if there are none.

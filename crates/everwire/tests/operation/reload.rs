@@ -1,6 +1,6 @@
 //! The configuration is read anew by SIGHUP, and when a file that it is read from has changed.
 
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{fs, io::Write, os::unix::fs::symlink, path::Path, process::Command};
 
 use super::process::{Process, replace};
 
@@ -35,6 +35,152 @@ fn a_change_of_the_file_is_noticed() {
     fs::write(process.file("everwire.toml"), PUBLISH).unwrap();
     process.logged(APPLIED);
     assert_eq!(status(&process), 401, "written over");
+}
+
+/// Runs a command on a file, as a person does.
+fn run(command: &str, arguments: &[&Path]) {
+    let mut shell = Command::new("sh");
+    let done = shell.args(["-c", command, "sh"]).args(arguments).status();
+    assert!(done.unwrap().success(), "{command}");
+}
+
+/// As editors and tools put another text into a file.
+type Save = fn(file: &Path, text: &str);
+
+const SAVES: [(&str, Save); 10] = [
+    ("cp", |file, text| {
+        fs::write(file.with_extension("new"), text).unwrap();
+        run("cp \"$1\" \"$2\"", &[&file.with_extension("new"), file]);
+    }),
+    ("a shell's redirection", |file, text| {
+        fs::write(file.with_extension("new"), text).unwrap();
+        run("cat \"$1\" > \"$2\"", &[&file.with_extension("new"), file]);
+    }),
+    ("sed -i", |file, text| {
+        let line = text.lines().last().unwrap();
+        run(&format!("sed -i 's/^anonymous.*/{line}/' \"$1\""), &[file]);
+    }),
+    ("install", |file, text| {
+        fs::write(file.with_extension("new"), text).unwrap();
+        run(
+            "install -m 600 \"$1\" \"$2\"",
+            &[&file.with_extension("new"), file],
+        );
+    }),
+    ("vim, which makes the file anew", |file, text| {
+        let old = file.with_extension("toml~");
+        fs::rename(file, &old).unwrap();
+        in_two_parts(file, text);
+        fs::remove_file(old).unwrap();
+    }),
+    ("nano, which writes over it", in_two_parts),
+    ("rsync", |file, text| {
+        let beside = file.with_file_name(".everwire.toml.aB3xYz");
+        in_two_parts(&beside, text);
+        fs::rename(beside, file).unwrap();
+    }),
+    ("a hard link", |file, text| {
+        let beside = file.with_extension("version");
+        fs::write(&beside, text).unwrap();
+        fs::remove_file(file).unwrap();
+        fs::hard_link(&beside, file).unwrap();
+        fs::remove_file(beside).unwrap();
+    }),
+    ("ln -sfn", |file, text| {
+        let target = file.with_extension("target");
+        fs::write(&target, text).unwrap();
+        run("ln -sfn \"$1\" \"$2\"", &[&target, file]);
+    }),
+    ("over a link", |file, text| fs::write(file, text).unwrap()),
+];
+
+fn in_two_parts(file: &Path, text: &str) {
+    let (begin, end) = text.split_at(text.len() / 2);
+    let mut file = fs::File::create(file).unwrap();
+    file.write_all(begin.as_bytes()).unwrap();
+    file.sync_all().unwrap();
+    file.write_all(end.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_file_is_taken_however_it_is_saved() {
+    let process = Process::start(PUBLISH);
+    assert_eq!(process.ask("POST /channels/c\nhello").0, 204);
+    for (index, (name, save)) in SAVES.into_iter().enumerate() {
+        let (text, expected) = [(READ, 200), (PUBLISH, 401)][index % 2];
+        save(&process.file("everwire.toml"), text);
+        process.logged(APPLIED);
+        assert_eq!(status(&process), expected, "{name}");
+    }
+    let refused = process.metric("everwire_reloads_total{outcome=\"refused\"}");
+    assert_eq!(refused, 0, "nothing was looked at that was not whole");
+}
+
+#[test]
+fn a_file_that_is_half_written_is_not_applied() {
+    let rest = "[[rules]]\nmatch = \"internal/**\"\nanonymous = []\n";
+    let process = Process::start(&format!("{READ}{rest}"));
+    let status = |process: &Process| process.ask("GET /channels/internal/x").0;
+    assert_eq!(status(&process), 401);
+    let mut file = fs::File::create(process.file("everwire.toml")).unwrap();
+    file.write_all(READ.as_bytes()).unwrap();
+    process.logged("a file of the configuration is being written");
+    assert_eq!(
+        status(&process),
+        401,
+        "half of it grants more than all of it"
+    );
+    file.write_all(format!("{rest}# anew\n").as_bytes())
+        .unwrap();
+    drop(file);
+    process.logged(APPLIED);
+    assert_eq!(status(&process), 401);
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_applied_by_an_order_only() {
+    let rest = "[[rules]]\nmatch = \"internal/**\"\nanonymous = []\n";
+    let process = Process::start(&format!("{READ}{rest}"));
+    let status = |process: &Process| process.ask("GET /channels/internal/x").0;
+    for (cut, reason) in [
+        (String::new(), "it is empty, and was not"),
+        (
+            format!("{READ}[[rules]]\nmatch = \"i/**\""),
+            "its last line has no end",
+        ),
+    ] {
+        fs::write(process.file("everwire.toml"), &cut).unwrap();
+        let line = process.logged(REFUSED);
+        assert!(line.contains(reason) && line.contains("SIGHUP"), "{line}");
+        assert_eq!(status(&process), 401, "{cut:?}");
+    }
+    assert_eq!(
+        process.metric("everwire_reloads_total{outcome=\"refused\"}"),
+        2
+    );
+    process.signal("HUP");
+    process.logged(APPLIED);
+    assert_eq!(status(&process), 404, "the operator's word");
+}
+
+/// A key that is cut off would be another key, or none.
+#[test]
+fn a_key_that_is_half_written_or_empty_is_not_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "a".repeat(32) + "\n").unwrap();
+    let process = Process::start(&format!(
+        "[[tokens.keys]]\nalg = \"HS256\"\nsecret_file = {secret:?}\n"
+    ));
+    let mut file = fs::File::create(&secret).unwrap();
+    file.write_all(&[b'b'; 40]).unwrap();
+    process.logged("a file of the configuration is being written");
+    drop(file);
+    process.logged(REFUSED);
+    fs::write(&secret, "").unwrap();
+    assert!(process.logged(REFUSED).contains("it is empty"));
+    replace(&secret, &"c".repeat(32));
+    process.logged(APPLIED);
 }
 
 #[test]
