@@ -20,6 +20,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 
 use crate::rate::{Account, Kind};
@@ -60,6 +61,12 @@ pub(crate) struct Share {
     bounds: Bounds,
     account: Account,
     bytes: usize,
+}
+
+/// Bytes with the share that they take up.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
 }
 
 /// What one connection may have the server hold without a share, besides its buffers: it is bounded by the number of
@@ -139,9 +146,18 @@ impl Budget {
 }
 
 impl Bounds {
+    /// Any number.
+    const NONE: Self = Self {
+        all: usize::MAX,
+        account: 0,
+    };
+
     /// For all callers without a credential together, in bytes.
     fn strangers(self) -> usize {
-        self.all / 4 * 3
+        match self {
+            Self::NONE => usize::MAX,
+            Self { all, .. } => all / 4 * 3,
+        }
     }
 }
 
@@ -168,6 +184,39 @@ impl Share {
         self.grow(bytes.saturating_sub(self.bytes))
     }
 
+    /// Holds so many bytes, whether there is room for them or not: what was done has to be told. Whoever then has more
+    /// than may be gets nothing more until it is given back.
+    pub fn settle(&mut self, bytes: usize) {
+        self.shrink_to(bytes);
+        let bounds = std::mem::replace(&mut self.bounds, Bounds::NONE);
+        let grown = self.grow_to(bytes);
+        debug_assert_eq!(grown, Ok(()), "nothing is in its way");
+        self.bounds = bounds;
+    }
+
+    /// A share of so many bytes of this one, or of all that it has.
+    #[cfg(test)]
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: self.budget.clone(),
+            bytes,
+            ..*self
+        }
+    }
+
+    /// Bytes that it is for: given back when the last piece of them is gone.
+    pub fn with(self, bytes: Bytes) -> Bytes {
+        match self.bytes {
+            0 => bytes,
+            _ => Bytes::from_owner(Held {
+                bytes,
+                _share: self,
+            }),
+        }
+    }
+
     /// Holds so many bytes at most, and gives back what is more.
     pub fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
@@ -181,6 +230,12 @@ impl Share {
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -261,6 +316,9 @@ mod tests {
 
         /// Whether an account may have so many more.
         fn check(&self, account: usize, bytes: usize) -> Result<(), Exhausted> {
+            if bytes == 0 {
+                return Ok(()); // whoever asks for nothing is not told of what was settled
+            }
             let is_stranger = |account: usize| account < 3;
             let all = self.sum(|_| true) + bytes;
             let strangers = self.sum(is_stranger) + bytes;
@@ -277,7 +335,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_what_the_naive_one_does(
-            steps in proptest::collection::vec((0_u8..4, 0_usize..5, 0_usize..120, any::<prop::sample::Index>()), 0..200)
+            steps in proptest::collection::vec((0_u8..6, 0_usize..5, 0_usize..120, any::<prop::sample::Index>()), 0..200)
         ) {
             let (budget, accounts) = (Arc::new(Budget::default()), accounts());
             let (mut naive, mut shares) = (Naive::default(), Vec::new());
@@ -308,6 +366,18 @@ mod tests {
                         shares.swap_remove(which);
                         naive.0.swap_remove(which);
                     }
+                    (4, Some(which)) => {
+                        shares[which].settle(bytes);
+                        naive.0[which].1 = bytes;
+                    }
+                    (5, Some(which)) => {
+                        let (account, held) = naive.0[which];
+                        let bytes = bytes.min(held);
+                        let split = shares[which].split(bytes);
+                        shares.push(split);
+                        naive.0[which].1 -= bytes;
+                        naive.0.push((account, bytes));
+                    }
                     _ => {}
                 }
                 prop_assert_eq!(budget.bytes(), naive.sum(|_| true));
@@ -331,6 +401,20 @@ mod tests {
         assert_eq!(take(third, 1).unwrap_err(), Exhausted::All);
         let _user = take(user, 100).unwrap();
         assert_eq!(take(key, 1).unwrap_err(), Exhausted::All);
+    }
+
+    #[test]
+    fn bytes_have_their_share_until_the_last_piece_is_gone() {
+        let (budget, [account, ..]) = (Arc::new(Budget::default()), accounts());
+        let mut bytes = budget
+            .take(account, 5, BOUNDS)
+            .unwrap()
+            .with(Bytes::from_static(b"bytes"));
+        let piece = bytes.split_off(4);
+        drop(bytes);
+        assert_eq!((&piece[..], budget.bytes()), (&b"s"[..], 5));
+        drop(piece);
+        assert_eq!(budget.bytes(), 0);
     }
 
     #[test]

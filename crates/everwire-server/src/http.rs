@@ -361,9 +361,10 @@ impl Context {
         match parts.method {
             Method::POST => {
                 let account = (self.shared.rate).account(&Caller::Anybody, client.address);
-                let allowance = Allowance::to_publish(&self.shared, account);
+                // It is held until it is taken.
+                let allowance = Allowance::to_publish(&self.shared, account).waiting(true);
                 let content = body::collect(content, parts, &self.shared, allowance).await?;
-                let mut response = Response::new(content.bytes);
+                let mut response = Response::new(content.into_bytes());
                 // What a page was sent back is never taken for a page.
                 let kind = HeaderValue::from_static("application/octet-stream");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);

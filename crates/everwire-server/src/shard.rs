@@ -63,7 +63,7 @@ use self::{
 };
 use crate::{
     auth::{Caller, Known},
-    budget::{Budget, Exhausted, Share},
+    budget::{Budget, Exhausted, FREE_BYTES, Share},
     census::{self, Census, Full, Stay, Visit},
     clock::Now,
     hub::{Channel, Hub, Mail, Mailbox, WatchKey},
@@ -81,7 +81,9 @@ pub(crate) use join::{Entries, LineRequest, OpenLine, Publishing, Wire};
 pub(crate) use line::LineKey;
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use outlet::Outlet;
-pub(crate) use poll::{AnswerTo, Occasion as PollOccasion, PollRequest, PollShape, poll_answer};
+pub(crate) use poll::{
+    AnswerTerms, AnswerTo, Occasion as PollOccasion, PollRequest, PollShape, poll_answer,
+};
 pub(crate) use session::{Commands, Own, SessionRequest};
 pub(crate) use timers::LineRef;
 
@@ -159,6 +161,25 @@ impl Shared {
         (self.budget)
             .take(account, bytes, self.live.in_flight_bounds())
             .map_err(Exhausted::problem)
+    }
+
+    /// The same for an answer: a small one is among what its connection may have anyhow.
+    ///
+    /// # Errors
+    ///
+    /// As [`hold`](Self::hold).
+    pub fn hold_answer(&self, account: Account, bytes: usize) -> Result<Share, Problem> {
+        let counted = if bytes > FREE_BYTES { bytes } else { 0 };
+        self.hold(account, counted)
+    }
+
+    /// What an answer of entries to somebody may take.
+    pub fn answer_terms(&self, account: Account) -> AnswerTerms<'_> {
+        AnswerTerms {
+            shared: self,
+            account,
+            page_bytes_max: self.live.config.limits.page_bytes_max,
+        }
     }
 
     /// Who appends at the cost of an account.

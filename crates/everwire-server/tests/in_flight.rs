@@ -5,7 +5,7 @@ mod common;
 
 use common::{Carrier, Peer, Session, Site};
 use everwire_server::{Config, config::Action};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A server that limits callers, on which anybody may read and publish.
 fn site(change: impl FnOnce(&mut Config)) -> Site {
@@ -113,4 +113,52 @@ fn commands_take_less_than_what_is_published() {
         let counted = "everwire_limits_met_total{limit=\"content_bytes_max\"}";
         assert_eq!(site.metric(counted), 1);
     }
+}
+
+/// Each row: a request that is answered with one entry of 8 MB, and how who asks for one more than may be held is told.
+#[test]
+fn answers_that_are_not_taken_share_one_budget() {
+    let page = "GET /channels/c?offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let poll = "GET /channels/c?live=long-poll&offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    for request in [page, poll] {
+        let site = site(|config| config.limits.in_flight_bytes_per_caller_max = 20_000_000);
+        site.publish("c", "text/plain", vec![b'x'; 8_000_000]);
+        let answered: Vec<(Peer, String)> = (0..3)
+            .map(|_| {
+                let mut peer = site.connect_narrow();
+                peer.send(request);
+                let head = peer.head();
+                (peer, head)
+            })
+            .collect();
+        let statuses: Vec<&str> = answered.iter().map(|(_, head)| &head[9..12]).collect();
+        assert_eq!(statuses, ["200", "200", "429"], "{request}");
+        assert_eq!(site.metric("everwire_in_flight_bytes"), 16_000_000);
+        let counted = "everwire_limits_met_total{limit=\"in_flight_bytes_per_caller_max\"}";
+        assert_eq!(site.metric(counted), 1);
+        drop(answered);
+        site.until("they are let go", |site| {
+            site.metric("everwire_in_flight_bytes") == 0
+        });
+    }
+}
+
+/// A control character of text takes six bytes as JSON.
+#[test]
+fn a_reply_that_is_too_large_to_be_held_is_an_error_in_its_place() {
+    let site = site(|config| config.limits.in_flight_bytes_per_caller_max = 3_000_000);
+    site.publish("c", "text/plain", vec![1; 1_000_000]);
+    let session = Session::open(&site, Carrier::LongPoll, "");
+    let commands = json!([
+        {"id": 1, "op": "ping"},
+        {"id": 2, "op": "history", "channel": "c"},
+        {"id": 3, "op": "publish", "channel": "d", "data": "told"},
+    ]);
+    let replies = session.post(&commands.to_string());
+    let replies: Value = serde_json::from_slice(&replies.body).unwrap();
+    assert_eq!(replies[0]["re"], 1);
+    let refused = (&replies[1]["re"], &replies[1]["error"]["type"]);
+    assert_eq!(refused, (&json!(2), &json!("too-many")), "{replies}");
+    assert!(replies[2]["ok"]["offset"].is_string(), "{replies}");
+    assert_eq!(site.metric("everwire_in_flight_bytes"), 0);
 }

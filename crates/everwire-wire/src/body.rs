@@ -1,6 +1,8 @@
 //! Bodies of catch-up and long poll: many entries, concatenated; for JSON, as one array; a line of JSON each where they
 //! are of several kinds.
 
+use std::convert::Infallible;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_channel::{ContentKind, Entry, Epoch, Offset, PublisherId};
 
@@ -52,6 +54,26 @@ pub fn page<'a>(
     own: Option<&PublisherId>,
     bytes_max: usize,
 ) -> Page {
+    match page_if(form, after, entries, own, bytes_max, |_| {
+        Ok::<_, Infallible>(())
+    }) {
+        Ok((page, ())) => page,
+    }
+}
+
+/// The same, if there is room for a body of so many bytes, which is asked before it is made.
+///
+/// # Errors
+///
+/// What `has_room` says.
+pub fn page_if<'a, T, E>(
+    form: PageForm,
+    after: u64,
+    entries: impl ExactSizeIterator<Item = (u64, &'a Entry)> + Clone,
+    own: Option<&PublisherId>,
+    bytes_max: usize,
+    has_room: impl FnOnce(usize) -> Result<T, E>,
+) -> Result<(Page, T), E> {
     let is_left_out = |entry: &Entry| own.is_some() && entry.publisher() == own;
     let is_array = form == PageForm::Array;
     // What fits is counted first, so that the body is allocated once and as large as it is. In an array, each
@@ -76,7 +98,9 @@ pub fn page<'a>(
     }
     let reached_head = count == entries.len();
 
-    let mut body = BytesMut::with_capacity(bytes + usize::from(is_array));
+    let bytes = bytes + usize::from(is_array);
+    let room = has_room(bytes)?;
+    let mut body = BytesMut::with_capacity(bytes);
     let mut sequence = after;
     for (at, entry) in entries.take(count) {
         sequence = at;
@@ -102,9 +126,10 @@ pub fn page<'a>(
     if is_array {
         body.put_slice(if body.is_empty() { b"[]" } else { b"]" });
     }
-    Page {
+    let page = Page {
         body: body.freeze(),
         sequence,
         reached_head,
-    }
+    };
+    Ok((page, room))
 }

@@ -25,7 +25,7 @@ mod tail;
 mod transfer;
 mod websocket;
 
-pub use body::{Page, PageForm, page};
+pub use body::{Page, PageForm, page, page_if};
 pub use carrier::Carrier;
 pub use cursor::{CURSOR_INTERVAL_MS, StreamCursor};
 pub use framing::{Deflaters, Framing, Notice, Source, Standing};

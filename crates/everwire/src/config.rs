@@ -16,6 +16,8 @@ use everwire_server::{
 };
 use toml::{Table, Value};
 
+use crate::memory;
+
 /// `everwire config`
 pub fn command() -> Command {
     let markdown = Arg::new("markdown")
@@ -113,6 +115,9 @@ pub fn effective_with(
         insert(&mut table, &setting.path, value);
         overridden.push(setting.path);
     }
+    if let Some(limit) = memory::limit() {
+        fit(&mut table, limit);
+    }
     Config::from_table(table).map_err(|error| {
         let is_overridden =
             (error.setting()).is_some_and(|setting| overridden.iter().any(|path| path == setting));
@@ -122,6 +127,25 @@ pub fn effective_with(
             _ => anyhow!(error.to_string().trim().replace('\n', " ")),
         }
     })
+}
+
+/// Completes what was set with defaults that fit into so much memory.
+fn fit(table: &mut Table, limit: u64) {
+    let threads = table.get("threads").and_then(Value::as_integer);
+    let threads = Config {
+        threads: threads.and_then(|count| count.try_into().ok()).unwrap_or(0),
+        ..Config::default()
+    };
+    for (setting, value) in memory::fitting(limit, threads.threads_effective()) {
+        let is_set = match setting.split_once('.') {
+            Some((section, name)) => (table.get(section))
+                .is_some_and(|section| !section.is_table() || section.get(name).is_some()),
+            None => table.contains_key(setting),
+        };
+        if let (false, Ok(value)) = (is_set, i64::try_from(value)) {
+            insert(table, setting, Value::Integer(value));
+        }
+    }
 }
 
 /// An error about a setting of a file, which tells where in it that is written.

@@ -11,6 +11,7 @@ mod health;
 mod key;
 mod local;
 mod log;
+mod memory;
 mod publish;
 mod serve;
 mod subscribe;

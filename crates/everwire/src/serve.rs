@@ -16,6 +16,7 @@ use crate::{
     files::{Change, Files, Reading},
     local,
     log::Log,
+    memory,
     supervisor::Supervisor,
 };
 
@@ -54,6 +55,16 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         files.holds(reading);
         server.count_lost_lines(log.lost());
         log.tell(&greeting(server.address(), &config));
+        if let Some(memory_bytes) = memory::limit() {
+            let limits = &config.limits;
+            tracing::info!(
+                memory_bytes,
+                log_bytes_max = limits.log_bytes_max,
+                in_flight_bytes_max = limits.in_flight_bytes_max,
+                kept_bytes_max = limits.kept_bytes_max,
+                "the process may have so much memory; limits that were not set fit into it"
+            );
+        }
         supervisor.ready(&format!("serving on {}", server.address()));
         loop {
             let cause = tokio::select! {

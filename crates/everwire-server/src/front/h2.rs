@@ -20,7 +20,7 @@ const STREAMS_MAX: u32 = 1024;
 
 /// Bytes of a frame, and of what a client may send before we have taken it, for each stream and for all together.
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
-const WINDOW_BYTES: u32 = 1024 * 1024;
+const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Bytes that wait in the library for each stream to be taken.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -127,9 +127,18 @@ async fn answer(
         let response = context.refuse_untaken(UNTAKEN_BYTES_MAX);
         return Ok(response.map(Body::from));
     }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let client = context.client(&request, hop, scheme);
     Ok(match context.handle(request, &client).await {
+        // It may have waited for a decision, as many others did. What was done is told.
+        Reply::Response(response)
+            if is_read
+                && !response.body().is_empty()
+                && busy.as_ref().is_some_and(|busy| busy.is_burdened()) =>
+        {
+            context.refuse_untaken(UNTAKEN_BYTES_MAX).map(Body::from)
+        }
         Reply::Response(response) => response.map(|content| match busy {
             Some(busy) => Body::from(busy.give(content)),
             None => Body::from(content),

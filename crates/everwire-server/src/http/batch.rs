@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, publishes_nowhere},
+    budget::FREE_BYTES,
     clock,
     config::Action,
     hub::Channel,
@@ -128,6 +129,9 @@ impl Context {
         if asker.is_stranger() && !items.iter().all(is_public) {
             self.introduce(&mut asker).await?;
         }
+        // For what is read of it, and what is told of it: before anything is done.
+        let held_bytes = items.len() * (size_of::<Item<'_>>() + RESULT_BYTES);
+        let mut told = self.shared.hold_answer(asker.account, held_bytes)?;
         let mut out = String::from("{\"results\":[");
         let published = self.publish_all(&asker, &items).await;
         for (index, published) in published.into_iter().enumerate() {
@@ -149,7 +153,10 @@ impl Context {
             }
         }
         out.push_str("]}");
-        let mut response = answer::safe(Response::new(Bytes::from(out)));
+        if out.len() > FREE_BYTES {
+            told.settle(out.len());
+        }
+        let mut response = answer::safe(Response::new(told.with(Bytes::from(out))));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -160,6 +167,9 @@ impl Context {
         Ok(Reply::Response(response))
     }
 }
+
+/// Bytes that the result of an item takes that was published.
+const RESULT_BYTES: usize = 64;
 
 /// Items that the application is asked about at once.
 const ASKED_AT_ONCE: usize = 32;

@@ -30,6 +30,16 @@ pub(crate) struct Content {
     pub share: Option<Share>,
 }
 
+impl Content {
+    /// The bytes, which take their share along.
+    pub fn into_bytes(self) -> Bytes {
+        match self.share {
+            Some(share) => share.with(self.bytes),
+            None => self.bytes,
+        }
+    }
+}
+
 #[cfg(test)]
 impl From<String> for Content {
     fn from(content: String) -> Self {

@@ -5,15 +5,47 @@ use everwire_wire::Transfer;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
+    response::Parts,
 };
 
-/// A whole response with its length.
+use crate::budget::FREE_BYTES;
+
+/// A response as it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    /// Sent first; empty where all of it is in one piece.
+    pub head: Bytes,
+    pub rest: Bytes,
+}
+
+/// A whole response with its length. Large content stays what it is, with the share that is held for it.
+pub(crate) fn encode_answer(response: Response<Bytes>, keep_alive: bool) -> Encoded {
+    let (parts, body) = response.into_parts();
+    if body.len() <= FREE_BYTES {
+        let response = Response::from_parts(parts, body);
+        return Encoded {
+            head: Bytes::new(),
+            rest: encode_response(response, keep_alive),
+        };
+    }
+    Encoded {
+        head: encode_with(parts, body.len(), &[], keep_alive),
+        rest: body,
+    }
+}
+
+/// A whole response with its length, in one piece.
 pub(crate) fn encode_response(response: Response<Bytes>, keep_alive: bool) -> Bytes {
-    let (mut parts, body) = response.into_parts();
+    let (parts, body) = response.into_parts();
+    encode_with(parts, body.len(), &body, keep_alive)
+}
+
+/// A response's head and as much of its content as follows at once.
+fn encode_with(mut parts: Parts, length: usize, body: &[u8], keep_alive: bool) -> Bytes {
     if parts.status != StatusCode::NO_CONTENT {
         parts
             .headers
-            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if !keep_alive {
         parts
@@ -22,7 +54,7 @@ pub(crate) fn encode_response(response: Response<Bytes>, keep_alive: bool) -> By
     }
     let mut out = BytesMut::with_capacity(512 + body.len());
     encode_head(parts.status, parts.headers, &mut out);
-    out.put_slice(&body);
+    out.put_slice(body);
     out.freeze()
 }
 

@@ -11,7 +11,7 @@ use super::{
     query::Query,
     read::{Asked, asked},
 };
-use crate::{clock::Now, config::Action};
+use crate::{clock::Now, config::Action, rate::Account};
 
 /// What this address takes.
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -36,21 +36,28 @@ impl Context {
         body::refuse(content, &self.shared.live.config).await?;
         self.publisher(asker.account).admit_to_presence(name)?;
         if looks {
-            return self.members(name, now).map(Reply::Response);
+            return (self.members(name, asker.account, now)).map(Reply::Response);
         }
         let log = self.shared.presences.log(name, now)?;
         self.read_by(asked, parts, &mut query, &log, &asker)
     }
 
-    fn members(&self, name: &ChannelName, now: Now) -> Result<Response<Bytes>, Problem> {
+    fn members(
+        &self,
+        name: &ChannelName,
+        account: Account,
+        now: Now,
+    ) -> Result<Response<Bytes>, Problem> {
         let snapshot = self.shared.presences.snapshot(name, now)?;
-        let mut content = Vec::with_capacity(snapshot.members.len() + 64);
+        let bytes = snapshot.members.len() + 64;
+        let share = self.shared.hold_answer(account, bytes)?;
+        let mut content = Vec::with_capacity(bytes);
         content.extend_from_slice(b"{\"offset\":\"");
         content.extend_from_slice(snapshot.offset.to_token().as_bytes());
         content.extend_from_slice(b"\",");
         content.extend_from_slice(&snapshot.members);
         content.push(b'}');
-        let mut response = answer::safe(Response::new(Bytes::from(content)));
+        let mut response = answer::safe(Response::new(share.with(content.into())));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -46,8 +46,8 @@ use crate::{
     rate::Account,
     session_id::SessionId,
     shard::{
-        AnswerTo, Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape, Publishing,
-        SessionRequest, Wire, poll_answer,
+        AnswerTerms, AnswerTo, Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape,
+        Publishing, SessionRequest, Wire, poll_answer,
     },
 };
 
@@ -112,7 +112,7 @@ impl Context {
         state.touch(now_ms);
         match asked {
             Asked::CatchUp => self
-                .catch_up(parts, channel.name(), query, &state)
+                .catch_up(parts, channel.name(), query, asker.account, &state)
                 .map(Reply::Response),
             Asked::LongPoll => self.long_poll(parts, channel, query, asker, &state, now_ms),
             Asked::WebSocket => self.websocket(parts, channel, query, asker, &state),
@@ -148,21 +148,22 @@ impl Context {
         parts: &Parts,
         name: &ChannelName,
         query: &Query,
+        account: Account,
         state: &State,
     ) -> Result<Response<Bytes>, Problem> {
+        let terms = self.shared.answer_terms(account);
         let start = query.start.unwrap_or(Start::Beginning);
         let after = locate(state, &start)?;
         if start == Start::Now {
-            let mut response = content(state, after, None, 0);
+            let nothing = AnswerTerms {
+                page_bytes_max: 0,
+                ..terms
+            };
+            let mut response = content(state, after, None, &nothing)?;
             answer::never_store(response.headers_mut());
             return Ok(response);
         }
-        let mut response = content(
-            state,
-            after,
-            None,
-            self.shared.live.config.limits.page_bytes_max,
-        );
+        let mut response = content(state, after, None, &terms)?;
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
         let headers = response.headers_mut();
         let tag = entity_tag(state, after, headers);
@@ -231,13 +232,14 @@ impl Context {
             0 => PollOccasion::TimeOut,
             _ => PollOccasion::Change,
         };
-        if let Some(response) = poll_answer(&shape, state, occasion, limits.page_bytes_max, now_ms)
-        {
+        let terms = self.shared.answer_terms(asker.account);
+        if let Some(response) = poll_answer(&shape, state, occasion, &terms, now_ms) {
             return Ok(Reply::Response(response));
         }
         let poll = PollRequest {
             channel: channel.clone(),
             shape,
+            account: asker.account,
             is_lent: asker.is_lent,
             caller: asker.caller.clone(),
             wait_ms,

@@ -8,9 +8,6 @@ use std::{cell::Cell, rc::Rc};
 
 use everwire_channel::Entry;
 
-/// Bytes of payload that the lines of one shard hold together, counted for each line by itself.
-const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-
 /// What the lines of a shard hold together.
 #[derive(Clone, Default)]
 pub(super) struct Held {
@@ -24,10 +21,11 @@ pub(crate) struct HeldEntry {
 }
 
 impl Held {
-    /// Holds an entry, if there is room.
-    pub fn hold(&self, entry: &Entry) -> Option<Box<HeldEntry>> {
+    /// Holds an entry, if there is room: the lines of a shard hold so many bytes of payload together, counted for each
+    /// line by itself.
+    pub fn hold(&self, entry: &Entry, bytes_max: usize) -> Option<Box<HeldEntry>> {
         let bytes = self.bytes.get() + entry.payload.len();
-        if bytes > HELD_BYTES_MAX {
+        if bytes > bytes_max {
             return None;
         }
         self.bytes.set(bytes);
@@ -68,18 +66,18 @@ mod tests {
     #[test]
     fn lines_hold_so_much_together_and_no_more() {
         let mut log = Log::new(Epoch(1), Mark(1), Retention::default());
-        let payload = Bytes::from(vec![0; HELD_BYTES_MAX / 4]);
+        let payload = Bytes::from(vec![0; 250]);
         log.append(Draft::from(payload), 0);
         let Read::Entries(mut entries) = log.after(0) else {
             unreachable!("there is an entry");
         };
         let (_, entry) = entries.next().unwrap();
         let held = Held::default();
-        let mut lines: Vec<_> = std::iter::from_fn(|| held.hold(entry)).collect();
+        let mut lines: Vec<_> = std::iter::from_fn(|| held.hold(entry, 1_000)).collect();
         assert_eq!(lines.len(), 4);
         lines.pop();
         assert!(
-            held.hold(entry).is_some(),
+            held.hold(entry, 1_000).is_some(),
             "what one gives back another may hold"
         );
         drop(lines);

@@ -6,18 +6,25 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
 use tokio::sync::oneshot;
 
-use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
+use super::{Channel, LineKey, Net, Role, Seat, Shard, Shared, Then};
 use crate::{
     auth::Caller,
     census::Visit,
-    http::{head, origin::Allowed, read},
+    http::{
+        head::{self, Encoded},
+        origin::Allowed,
+        read,
+    },
     hub::State,
+    rate::Account,
 };
 
 /// What a long poll asks for.
 pub(crate) struct PollRequest {
     pub channel: Arc<Channel>,
     pub shape: PollShape,
+    /// For whom its answer is held.
+    pub account: Account,
     /// Who asks, whose right to it may end.
     pub caller: Caller,
     /// It may because the application said so.
@@ -40,8 +47,8 @@ pub(crate) enum AnswerTo {
 
 /// What a poll is answered with. Polls of the same shape share its content.
 pub(super) enum Answer {
-    /// As HTTP/1.1 has it, head and content.
-    Encoded(Bytes),
+    /// As HTTP/1.1 has it.
+    Encoded(Encoded),
     Whole(http::Response<Bytes>),
 }
 
@@ -69,6 +76,13 @@ pub(crate) struct Poll {
     pub visit: Option<Visit>,
     /// What the client sent after its request.
     pub unread: BytesMut,
+}
+
+/// What an answer of entries may take.
+pub(crate) struct AnswerTerms<'s> {
+    pub shared: &'s Shared,
+    pub account: Account,
+    pub page_bytes_max: usize,
 }
 
 /// Why a poll is answered now.
@@ -99,14 +113,14 @@ pub(crate) fn poll_answer(
     request: &PollShape,
     state: &State,
     occasion: Occasion,
-    page_bytes_max: usize,
+    terms: &AnswerTerms<'_>,
     now_ms: u64,
 ) -> Option<http::Response<Bytes>> {
     let waiting = !request.has_entries(state) && !state.is_ended();
     if waiting && occasion == Occasion::Change {
         return None;
     }
-    Some(read::live_answer(request, state, page_bytes_max, now_ms))
+    Some(read::live_answer(request, state, terms, now_ms))
 }
 
 impl<N: Net> Shard<N> {
@@ -156,7 +170,8 @@ impl<N: Net> Shard<N> {
                 alone.role = Role::Answering { unread, visit };
                 self.leave_polls(poll.local, poll.index);
                 let side = self.side(key);
-                side.shared = answer;
+                side.out.extend_from_slice(&answer.head);
+                side.shared = answer.rest;
                 side.then = match keep_alive {
                     true => Then::Return,
                     false => Then::Linger,
@@ -213,9 +228,9 @@ impl<N: Net> Shard<N> {
     }
 
     fn make_answer(&self, poll: &Poll, state: &State, occasion: Occasion) -> Option<Made> {
-        let page_bytes_max = self.shared.live.config.limits.page_bytes_max;
+        let terms = self.shared.answer_terms(poll.request.account);
         let shape = &poll.request.shape;
-        let response = poll_answer(shape, state, occasion, page_bytes_max, self.now_ms)?;
+        let response = poll_answer(shape, state, occasion, &terms, self.now_ms)?;
         Some(Made {
             shape: shape.clone(),
             response,
@@ -230,7 +245,7 @@ struct Made {
     shape: PollShape,
     response: http::Response<Bytes>,
     /// As HTTP/1.1 has it, for connections that go on or for those that end.
-    encoded: Option<(bool, Bytes)>,
+    encoded: Option<(bool, Encoded)>,
     is_stopping: bool,
 }
 
@@ -246,7 +261,7 @@ impl Made {
             .take_if(|(for_more, _)| *for_more == keep_alive)
         {
             Some((_, encoded)) => encoded,
-            None => head::encode_response(self.response.clone(), keep_alive),
+            None => head::encode_answer(self.response.clone(), keep_alive),
         };
         self.encoded = Some((keep_alive, encoded.clone()));
         Answer::Encoded(encoded)

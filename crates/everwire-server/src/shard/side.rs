@@ -95,10 +95,13 @@ impl<N: Net> Shard<N> {
     /// Holds the entry that a line is inside of, if it is inside of one and there is room.
     pub(super) fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
         let mut entry = None;
+        let bytes_max = self.shared.live.config.limits.kept_bytes_max;
         if behind.skip > 0 {
             let state = self.feeds[feed as usize].channel.lock();
             if let LogRead::Entries(mut entries) = state.core().log().after(behind.sequence) {
-                entry = entries.next().and_then(|(_, entry)| self.held.hold(entry));
+                entry = entries
+                    .next()
+                    .and_then(|(_, entry)| self.held.hold(entry, bytes_max));
             }
         }
         self.side(key).inside = entry;

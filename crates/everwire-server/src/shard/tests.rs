@@ -112,6 +112,7 @@ impl Bench {
                 publisher: None,
                 allow_origin: None,
             },
+            account: (self.shared.rate).account(&Caller::Anybody, [127, 0, 0, 1].into()),
             caller: Caller::Anybody,
             wait_ms: 20_000,
             answer_to: AnswerTo::Connection { keep_alive: true },

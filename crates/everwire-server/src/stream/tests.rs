@@ -107,6 +107,7 @@ fn poll(channel: &Arc<Channel>) -> PollRequest {
             publisher: None,
             allow_origin: None,
         },
+        account: crate::rate::Rate::default().account(&Caller::Anybody, [127, 0, 0, 1].into()),
         caller: Caller::Anybody,
         wait_ms: 20_000,
         answer_to: AnswerTo::Stream(nobody),

@@ -1,14 +1,16 @@
 //! Entries as one response: a page of history, and the answer to a long poll.
 
+use std::iter;
+
 use bytes::Bytes;
 use everwire_channel::{ContentKind, ContentType, Gap, Offset, PublisherId, Read, Whole};
-use everwire_wire::{PageForm, Problem, ProblemKind, StreamCursor, page};
+use everwire_wire::{PageForm, Problem, ProblemKind, StreamCursor, page_if};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     http::{answer, append::offset_value, create::describe, origin},
     hub::State,
-    shard::PollShape,
+    shard::{AnswerTerms, PollShape},
 };
 
 /// Whoever publishes chooses the type, a page even. Opened in a browser it runs nothing, and is of no site.
@@ -18,7 +20,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbo
 pub(crate) fn live_answer(
     shape: &PollShape,
     state: &State,
-    page_bytes_max: usize,
+    terms: &AnswerTerms<'_>,
     now_ms: u64,
 ) -> Response<Bytes> {
     if state.is_removed() {
@@ -30,20 +32,25 @@ pub(crate) fn live_answer(
         return response;
     }
     let log = state.core().log();
-    let mut response = if let Read::Gap(gap) = log.after(shape.sequence) {
-        answer::problem_response(&gap_problem(&gap))
-    } else {
-        let own = shape.publisher.as_ref();
-        let mut response = content(state, shape.sequence, own, page_bytes_max);
-        if !shape.has_entries(state) {
+    let own = shape.publisher.as_ref();
+    let content = match log.after(shape.sequence) {
+        Read::Gap(gap) => Err(gap_problem(&gap)),
+        Read::CaughtUp | Read::Entries(_) => content(state, shape.sequence, own, terms)
+            .inspect_err(|problem| terms.shared.metrics.refused(problem)),
+    };
+    let mut response = match content {
+        Err(problem) => answer::problem_response(&problem),
+        Ok(mut response) if !shape.has_entries(state) => {
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.body_mut() = Bytes::new();
             response.headers_mut().remove(header::CONTENT_TYPE);
-        } else {
+            response
+        }
+        Ok(mut response) => {
             let tag = entity_tag(state, shape.sequence, response.headers());
             response.headers_mut().insert(header::ETAG, tag);
+            response
         }
-        response
     };
     let cursor = StreamCursor::answer(now_ms, shape.cursor, fastrand::u64(..));
     let headers = response.headers_mut();
@@ -55,21 +62,27 @@ pub(crate) fn live_answer(
 
 /// The entries after a place, as a response without anything about caches.
 /// What `own` published is left out.
+///
+/// # Errors
+///
+/// There is no room to hold them until they are taken.
 pub(super) fn content(
     state: &State,
     after: u64,
     own: Option<&PublisherId>,
-    page_bytes_max: usize,
-) -> Response<Bytes> {
+    terms: &AnswerTerms<'_>,
+) -> Result<Response<Bytes>, Problem> {
     let log = state.core().log();
     let form = form_of(state);
-    let page = match log.after(after) {
-        Read::Entries(entries) if page_bytes_max > 0 => {
-            page(form, after, entries, own, page_bytes_max)
+    let bytes_max = terms.page_bytes_max;
+    let has_room = |bytes| terms.shared.hold_answer(terms.account, bytes);
+    let (page, share) = match log.after(after) {
+        Read::Entries(entries) if bytes_max > 0 => {
+            page_if(form, after, entries, own, bytes_max, has_room)?
         }
-        _ => page(form, after, std::iter::empty(), own, page_bytes_max),
+        _ => page_if(form, after, iter::empty(), own, bytes_max, has_room)?,
     };
-    let mut response = answer::safe(Response::new(page.body));
+    let mut response = answer::safe(Response::new(share.with(page.body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     describe(state, headers);
@@ -82,7 +95,7 @@ pub(super) fn content(
             headers.insert(answer::STREAM_CLOSED, answer::TRUE);
         }
     }
-    response
+    Ok(response)
 }
 
 /// The entity tag of a page: where it starts and ends, whether the channel was closed there, and whether its entries

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::CloseCode;
-use everwire_wire::{Command, Problem, ProblemKind, encode_error};
+use everwire_wire::{Command, Operation, Problem, ProblemKind, encode_error};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -12,7 +12,12 @@ use super::{
     super::{LineKey, Net, Shard, inbound::Until, outlet::Outlet},
     decide::{Answers, Done, Parked},
 };
-use crate::{budget, http::Content, publish::bad, session_id::SessionId};
+use crate::{
+    budget::{self, FREE_BYTES},
+    http::Content,
+    publish::bad,
+    session_id::SessionId,
+};
 
 /// Commands that came in by a request.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(crate) struct Request {
     /// Of the budget, for as long as there are some.
     _share: Option<budget::Share>,
     replies: BytesMut,
+    /// Of the budget, for the replies.
+    told: budget::Share,
     answer: oneshot::Sender<Result<Bytes, Problem>>,
 }
 
@@ -56,14 +63,16 @@ impl<N: Net> Shard<N> {
         } = commands;
         let all = self
             .check_backlog(key)
-            .and_then(|()| self.commands_of(&content.bytes));
+            .and_then(|()| self.commands_of(&content.bytes))
+            .and_then(|commands| Ok((commands, self.shared.hold(self.account(key)?, 0)?)));
         match all {
-            Ok(commands) => {
+            Ok((commands, told)) => {
                 let replies = BytesMut::from(&b"["[..]);
                 let request = Request {
                     commands,
                     _share: content.share,
                     replies,
+                    told,
                     answer,
                 };
                 self.carry_out_all(key, request, Answers::NONE);
@@ -137,7 +146,10 @@ impl<N: Net> Shard<N> {
             }
             let mut notices = BytesMut::new();
             match self.command(key, text, &mut answers, replies, &mut notices) {
-                Ok(Done::Answered) => self.side(key).push_reply(&notices),
+                Ok(Done::Answered) => {
+                    self.hold_reply(text, before, &mut request);
+                    self.side(key).push_reply(&notices);
+                }
                 Ok(Done::Waits(subject)) => {
                     replies.truncate(before);
                     request.commands.push_front(command);
@@ -154,7 +166,39 @@ impl<N: Net> Shard<N> {
         }
         request.replies.put_slice(b"]");
         // Whoever asked may be gone; what was asked is done all the same.
-        let _ = request.answer.send(Ok(request.replies.freeze()));
+        let replies = request.told.with(request.replies.freeze());
+        let _ = request.answer.send(Ok(replies));
+    }
+
+    /// Holds the reply after `before`, if it is more than little: until it is taken. Where there is no room for it, it is
+    /// an error instead, unless it tells of what was done.
+    fn hold_reply(&self, text: &str, before: usize, request: &mut Request) {
+        let Request { replies, told, .. } = request;
+        if replies.len() <= FREE_BYTES {
+            return;
+        }
+        let Err(exhausted) = told.grow_to(replies.len()) else {
+            return;
+        };
+        let looks = |operation: &Operation<'_>| match operation {
+            Operation::History { .. } | Operation::Presence { .. } => true,
+            Operation::Subscribe(_)
+            | Operation::Unsubscribe { .. }
+            | Operation::Publish(_)
+            | Operation::Authenticate { .. }
+            | Operation::Ping => false,
+        };
+        if Command::parse(text).is_ok_and(|command| looks(&command.operation)) {
+            let problem = exhausted.problem();
+            self.shared.metrics.refused(&problem);
+            replies.truncate(before);
+            if before > 1 {
+                replies.put_slice(b",");
+            }
+            encode_error(Command::id_of(text), &problem, replies);
+        } else {
+            told.settle(replies.len());
+        }
     }
 
     /// Answers a command that is not carried out, since its request asked for so much before.
