@@ -21,7 +21,7 @@ pub(crate) mod session;
 
 use std::collections::VecDeque;
 
-use crate::{Cause, OffsetError, ReadError, signal::Signal};
+use crate::{Cause, OffsetError, ReadError, Unreadable, signal::Signal};
 
 pub(crate) use event_stream::EventStreamDecoder;
 pub(crate) use ndjson::NdjsonDecoder;
@@ -102,6 +102,17 @@ impl From<Undecodable> for Signal {
             Undecodable::TooLarge { bytes_max } => Self::Failed(ReadError::TooLarge { bytes_max }),
         }
     }
+}
+
+/// One message of many: where it cannot be read, the next one can, so that is told in its place.
+pub(crate) fn one_of_many(signal: Result<Signal, Undecodable>) -> Result<Signal, Undecodable> {
+    signal.or_else(|undecodable| match undecodable {
+        Undecodable::Malformed(problem) => Ok(Signal::Unreadable(Unreadable {
+            offset: None,
+            problem,
+        })),
+        Undecodable::TooLarge { .. } => Err(undecodable),
+    })
 }
 
 /// Appends to what is kept of something unfinished, as far as its limit allows.

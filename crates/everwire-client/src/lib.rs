@@ -67,6 +67,7 @@
 //! those of a [`Trust`]. A [`Credential`] says who asks.
 
 mod credential;
+mod info;
 mod offset;
 mod trust;
 mod url;
@@ -89,6 +90,7 @@ pub mod fuzz;
 
 pub use backoff::Backoff;
 pub use credential::Credential;
+pub use info::Info;
 pub use line::{
     AlreadySubscribed, AskError, Channel, History, Line, LineError, LineOptions, LineStatus,
     Member, Members, Presence, Publication, SubscribeError, SubscribeOptions, Subscription, Update,
@@ -96,7 +98,7 @@ pub use line::{
 pub use offset::{Offset, OffsetError, Start};
 pub use problem::Problem;
 pub use publisher::{Message, PublishError, Publisher, PublisherOptions, Receipt};
-pub use reader::{Cause, Data, Entry, Gap, Item, ReadError, Reader, ReaderOptions};
+pub use reader::{Cause, Data, Entry, Gap, Item, ReadError, Reader, ReaderOptions, Unreadable};
 pub use trust::{Trust, TrustError};
 pub use url::{ChannelUrl, ServerUrl, UrlError};
 pub use wire::{LineWire, Wire, WireError};

@@ -172,6 +172,12 @@ impl Line {
         self.handle.shared.watch()
     }
 
+    /// How many messages came that could not be read and name no channel that is read: of a broken server, or one that
+    /// is newer. They are passed over. What names a channel is told there, as [`Update::Unreadable`].
+    pub fn unreadable(&self) -> u64 {
+        self.handle.shared.unreadable()
+    }
+
     /// Tells that the network came back: a wait that was only backoff ends, and an open line is tried at once.
     pub fn wake(&self) {
         self.handle.shared.with(Core::wake);

@@ -6,7 +6,7 @@ mod link;
 mod options;
 mod plan;
 
-pub use item::{Cause, Data, Entry, Gap, Item, ReadError};
+pub use item::{Cause, Data, Entry, Gap, Item, ReadError, Unreadable};
 pub use options::ReaderOptions;
 
 use tokio::time::{Instant, sleep_until};

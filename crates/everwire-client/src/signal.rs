@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use everwire_websocket::{ConnectionEvent, Ending, Failure, MessageKind};
 
+use crate::decode::one_of_many;
 use crate::decode::session::{self, LogKind, Message};
-use crate::{Cause, Entry, Gap, Offset, ReadError};
+use crate::{Cause, Entry, Gap, Offset, ReadError, Unreadable};
 
 /// Something that a line told.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub(crate) enum Signal {
     /// The same, as the text it is on a stream whose head did not tell the type of the entries: what text stands for
     /// is not known.
     Untyped(Entry),
+    /// Something that cannot be read.
+    Unreadable(Unreadable),
     /// Entries are gone.
     Gap(Gap),
     /// The reconnection time of an event stream.
@@ -41,7 +44,8 @@ impl From<ConnectionEvent> for Signal {
     fn from(event: ConnectionEvent) -> Self {
         match event {
             ConnectionEvent::Message(MessageKind::Text, text) => {
-                session::decode(&text).map_or_else(Signal::from, Signal::from)
+                let signal = session::decode(&text).map(Signal::from);
+                one_of_many(signal).unwrap_or_else(Signal::from)
             }
             ConnectionEvent::Message(MessageKind::Binary, _) => Signal::Ended(Cause::Malformed(
                 "a session's messages are text, and this one is binary".into(),
@@ -74,6 +78,7 @@ impl From<Message> for Signal {
         match message {
             Message::Welcome(welcome) => Self::Opened(welcome.offset),
             Message::Entry { entry, .. } => Self::Entry(entry),
+            Message::Unreadable { unreadable, .. } => Self::Unreadable(unreadable),
             Message::Gap {
                 gap,
                 log: LogKind::Entries,

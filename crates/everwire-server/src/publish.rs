@@ -296,7 +296,12 @@ pub(crate) fn json_payload(kind: ContentKind, data: &RawValue) -> Result<Bytes, 
         ContentKind::Json => json_entry(data).map_err(|error| content_problem(&error)),
         ContentKind::Text => serde_json::from_str::<String>(data.get())
             .map(Bytes::from)
-            .map_err(|_| bad("this channel holds text: `data` has to be a JSON string")),
+            .map_err(|_| match data.get().starts_with('"') {
+                true => bad(
+                    "this channel holds text, and half of a surrogate pair (U+D800 to U+DFFF) is none: cut strings between whole characters, or publish to a JSON channel",
+                ),
+                false => bad("this channel holds text: `data` has to be a JSON string"),
+            }),
         ContentKind::Binary => Err(bad(
             "this channel holds bytes; publish to it by POST with the channel's media type, or by a session with `data64`",
         )),

@@ -1,17 +1,19 @@
 //! `everwire subscribe`
 
+mod outlet;
 mod print;
 mod source;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches};
 use everwire_client::{
-    ChannelUrl, Member, Members, Offset, Presence, Start, SubscribeOptions, Wire,
+    ChannelUrl, Member, Members, Offset, Presence, Start, SubscribeOptions, Unreadable, Wire,
 };
 
 use crate::address::{Address, one_server};
@@ -66,6 +68,17 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Print what was published as it is, and a line break after each entry.
+    ///
+    /// Without it, line breaks and other control characters in an entry are escaped (\n, \u001b), and bytes are
+    /// base64, so that each entry is one line whatever is in it.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+
+    /// Print what was published as it is, and a zero byte after each entry, for xargs -0 and its like.
+    #[arg(short = 'z', long, conflicts_with_all = ["json", "raw"])]
+    null: bool,
+
     /// Print entries only, and no notices.
     #[arg(short, long)]
     quiet: bool,
@@ -76,13 +89,14 @@ pub fn command() -> Command {
     Args::augment_args(Command::new("subscribe"))
         .about("Read channels, live, through any disconnection")
         .after_help(
-            "Entries go to standard output, one line for each, which begins with the channel and a tab where there \
-             are several; notices (connected, reconnecting, a gap, who comes and goes) go to standard error. Ends \
-             when all channels are closed.\n\n\
+            "Entries go to standard output, one line for each whatever is in it, which begins with the channel and a \
+             tab where there are several; notices (connected, reconnecting, a gap, who comes and goes) go to standard \
+             error. Ends when all channels are closed, or when nobody reads its output any more.\n\n\
              Examples:\n  \
              everwire subscribe news\n  \
              everwire subscribe chat/lobby chat/help --last 20 --json\n  \
              everwire subscribe chat/lobby --as ada\n  \
+             everwire subscribe jobs -z | xargs -0 -n 1 ./work\n  \
              everwire subscribe news --wire long-poll --from beginning --count 100",
         )
 }
@@ -131,7 +145,8 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
             (Source::line(server, &names, &options, credential)?, names)
         }
     };
-    let printer = Printer::new(args.json, io::stdout().is_terminal());
+    let printer = args.printer();
+    let mut reader_left = pin!(outlet::closed());
     let notices = match args.quiet {
         true => Notices::Silent,
         false => Notices::OnStandardError,
@@ -139,7 +154,11 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
     let mut open = names.len();
     let mut left = args.count;
     while left != Some(0) && open > 0 {
-        let (index, told) = match source.next().await {
+        let news = tokio::select! {
+            news = source.next() => news,
+            () = &mut reader_left => break,
+        };
+        let (index, told) = match news {
             News::Told(index, told) => (index, told),
             News::Notice(notice) => {
                 notices.tell(None, format_args!("{notice}"));
@@ -152,6 +171,10 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
         printer.tell(channel, &told, output)?;
         match &told {
             Told::Entry(_) => left = left.map(|left| left - 1),
+            Told::Unreadable(Unreadable { problem, .. }) => notices.tell(
+                channel,
+                format_args!("an entry cannot be read and is left out: {problem}"),
+            ),
             Told::Gap(gap) => notices.tell(
                 channel,
                 format_args!("gap: entries are gone; going on after {}", gap.oldest),
@@ -172,6 +195,17 @@ async fn read(args: &Args, urls: &[ChannelUrl], output: &mut impl Write) -> anyh
 }
 
 impl Args {
+    fn printer(&self) -> Printer {
+        match self {
+            Self { json: true, .. } => Printer::Json,
+            Self { raw: true, .. } => Printer::Raw { end: b'\n' },
+            Self { null: true, .. } => Printer::Raw { end: 0 },
+            _ => Printer::Line {
+                to_terminal: io::stdout().is_terminal(),
+            },
+        }
+    }
+
     fn presence_options(&self) -> Option<Presence> {
         let wants = self.presence || self.user.is_some();
         wants.then(|| Presence {
@@ -199,7 +233,7 @@ impl Notices {
                 drop(writeln!(
                     io::stderr(),
                     "everwire: {}",
-                    print::harmless(&notice)
+                    print::on_one_line(&notice)
                 ));
             }
             Self::Silent => {}
@@ -278,6 +312,8 @@ mod tests {
                 "cannot be used with",
             ),
             (&["news", "--count", "0"], "1.."),
+            (&["news", "--raw", "--json"], "cannot be used with"),
+            (&["news", "-z", "--raw"], "cannot be used with"),
             (
                 &["news", "--wire", "polling", "--presence"],
                 "cannot be used with",

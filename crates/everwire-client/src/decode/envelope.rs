@@ -34,7 +34,7 @@ impl Envelope<'_> {
     /// The entry; an error if a member is missing, or one too many is there.
     pub fn entry(self) -> Result<Entry, Undecodable> {
         let data = match (self.data, self.data64) {
-            (Some(json), None) => value(json)?,
+            (Some(json), None) => value(json),
             (None, Some(text)) => Data::Binary(base64(text.as_bytes())?.into()),
             (Some(_), Some(_)) => {
                 return Err(Undecodable::malformed(
@@ -71,9 +71,11 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-fn value(json: &RawValue) -> Result<Data, Undecodable> {
-    match json.get().starts_with('"') {
-        true => Ok(Data::Text(serde_json::from_str(json.get())?)),
-        false => Ok(Data::Json(json.get().to_owned())),
-    }
+/// A string that no text can hold, since half of a surrogate pair stands in it (RFC 8259, section 8.2), stays JSON.
+fn value(json: &RawValue) -> Data {
+    let text = match json.get().starts_with('"') {
+        true => serde_json::from_str(json.get()).ok(),
+        false => None,
+    };
+    text.map_or_else(|| Data::Json(json.get().to_owned()), Data::Text)
 }

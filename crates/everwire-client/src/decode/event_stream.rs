@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use serde::Deserialize;
 
-use super::{Undecodable, envelope};
+use super::{Undecodable, envelope, one_of_many};
 use crate::{Data, Entry, Gap, Offset, signal::Signal};
 use parser::{Event, Parser, Part};
 
@@ -55,7 +55,7 @@ impl EventStreamDecoder {
         let Self { encoding, parser } = self;
         parser.parse(bytes, |part| {
             signals.push_back(match part {
-                Part::Event(event) => signal(event, *encoding)?,
+                Part::Event(event) => one_of_many(signal(event, *encoding))?,
                 Part::Retry(time) => Signal::Retry(time),
                 Part::Comment => Signal::Alive,
             });
@@ -138,8 +138,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::ReadError;
     use crate::decode::{Decoder, tests};
-    use crate::{Cause, ReadError};
 
     fn decoder(encoding: DataEncoding) -> Decoder {
         Decoder::EventStream(EventStreamDecoder::new(encoding, 100))
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_an_offset_or_with_other_bytes_is_malformed() {
+    fn an_event_without_an_offset_or_with_other_bytes_is_told_in_its_place() {
         for (encoding, body) in [
             (DataEncoding::Text, &b"data: hi\n\n"[..]),
             (DataEncoding::Text, b"id: A!\ndata: hi\n\n"),
@@ -295,9 +295,9 @@ mod tests {
             (DataEncoding::Text, b"id: a1\nevent: \xff\ndata: hi\n\n"),
             (DataEncoding::Base64, b"id: a1\ndata: ???\n\n"),
         ] {
-            let signals = tests::signals(decoder(encoding), &[body]);
+            let signals = tests::signals(decoder(encoding), &[body, b":\n"]);
             assert!(
-                matches!(signals[..], [Signal::Ended(Cause::Malformed(_))]),
+                matches!(signals[..], [Signal::Unreadable(_), Signal::Alive]),
                 "{body:?} gave {signals:?}"
             );
         }

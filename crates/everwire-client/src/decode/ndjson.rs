@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Undecodable, envelope::Envelope, lines::Lines};
+use super::{Undecodable, envelope::Envelope, lines::Lines, one_of_many};
 use crate::{Gap, signal::Signal};
 
 /// Reads one object a line.
@@ -24,7 +24,7 @@ impl NdjsonDecoder {
         signals: &mut VecDeque<Signal>,
     ) -> Result<(), Undecodable> {
         self.0.cut(bytes, |line| {
-            signals.push_back(signal(line)?);
+            signals.push_back(one_of_many(signal(line))?);
             Ok(())
         })
     }
@@ -65,7 +65,7 @@ struct Drain {
 mod tests {
     use super::*;
     use crate::decode::{Decoder, tests};
-    use crate::{Cause, Data, Entry, ReadError};
+    use crate::{Data, Entry, ReadError};
 
     fn check(body: &str, expected: &[Signal]) {
         tests::check(|| Decoder::Ndjson(NdjsonDecoder::new(200)), body, expected);
@@ -90,6 +90,8 @@ mod tests {
             (r#""data":12"#, Data::Json("12".into())),
             (r#""data":null"#, Data::Json("null".into())),
             (r#""data":"two\nlines""#, Data::Text("two\nlines".into())),
+            (r#""data":"\ud83d!""#, Data::Json(r#""\ud83d!""#.into())),
+            (r#""data":[1e400]"#, Data::Json("[1e400]".into())),
             (r#""data64":"AP8=""#, Data::Binary(vec![0, 255].into())),
             (r#""data64":"\u0041P8=""#, Data::Binary(vec![0, 255].into())),
         ] {
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_entry_and_no_notice_is_malformed() {
+    fn a_line_that_is_no_entry_and_no_notice_is_told_in_its_place() {
         for line in [
             "<html>",
             "[]",
@@ -152,10 +154,10 @@ mod tests {
         ] {
             let signals = tests::signals(
                 Decoder::Ndjson(NdjsonDecoder::new(200)),
-                &[format!("{line}\n").as_bytes()],
+                &[format!("{line}\n{{}}\n").as_bytes()],
             );
             assert!(
-                matches!(signals[..], [Signal::Ended(Cause::Malformed(_))]),
+                matches!(signals[..], [Signal::Unreadable(_), Signal::Alive]),
                 "{line:?} gave {signals:?}"
             );
         }

@@ -10,13 +10,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::Envelope;
 use super::{Undecodable, problem};
 use crate::backoff::ASKED_WAIT_MAX;
-use crate::{Entry, Gap, Offset, Problem};
+use crate::{Entry, Gap, Info, Offset, Problem, Unreadable};
 
 /// One message from a server.
 #[derive(Debug)]
@@ -48,6 +47,11 @@ pub(crate) enum Message {
     Revoked {
         channel: String,
         detail: String,
+    },
+    /// An object that says nothing that can be read: of this channel, if it names one.
+    Unreadable {
+        channel: Option<String>,
+        unreadable: Unreadable,
     },
     Drain(Duration),
     /// A sign of life, or an event that a later server says.
@@ -100,7 +104,7 @@ pub(crate) struct Change {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Movement {
-    Join { info: Option<Value> },
+    Join { info: Option<Info> },
     Leave,
 }
 
@@ -112,8 +116,15 @@ impl Welcome {
     }
 }
 
-/// Reads one message.
+/// Reads one message. A JSON object is one, and an error is what was not written by Everwire, or no welcome.
 pub(crate) fn decode(text: &[u8]) -> Result<Message, Undecodable> {
+    read(text).or_else(|undecodable| match undecodable {
+        Undecodable::Malformed(problem) => unreadable(text, problem),
+        Undecodable::TooLarge { .. } => Err(undecodable),
+    })
+}
+
+fn read(text: &[u8]) -> Result<Message, Undecodable> {
     let mut envelope: Envelope<'_> = serde_json::from_slice(text)?;
     let ev = envelope.ev.take();
     let mut channel = envelope.channel.take();
@@ -192,6 +203,38 @@ pub(crate) fn decode(text: &[u8]) -> Result<Message, Undecodable> {
     })
 }
 
+/// What can be told of a message that has this problem.
+fn unreadable(text: &[u8], problem: String) -> Result<Message, Undecodable> {
+    #[derive(Deserialize)]
+    struct About<'a> {
+        #[serde(borrow)]
+        ev: Option<&'a RawValue>,
+        #[serde(borrow)]
+        channel: Option<&'a RawValue>,
+        #[serde(borrow)]
+        offset: Option<&'a RawValue>,
+    }
+    let string = |json: Option<&RawValue>| serde_json::from_str::<String>(json?.get()).ok();
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    let about = serde_json::from_slice::<About<'_>>(text).ok();
+    let Some(about) = about.filter(|_| is_object) else {
+        return Err(Undecodable::Malformed(problem));
+    };
+    let ev = string(about.ev);
+    if ev.as_deref() == Some("welcome") {
+        return Err(Undecodable::Malformed(problem));
+    }
+    // Elsewhere it is the position in another log.
+    let offset = string(about.offset).filter(|_| ev.as_deref() == Some("entry"));
+    Ok(Message::Unreadable {
+        channel: string(about.channel),
+        unreadable: Unreadable {
+            offset: offset.and_then(|offset| offset.parse().ok()),
+            problem: problem::harmless(&problem),
+        },
+    })
+}
+
 fn reply(text: &[u8]) -> Result<Message, Undecodable> {
     #[derive(Deserialize)]
     struct Members<'a> {
@@ -232,7 +275,7 @@ struct Marked {
 struct Member {
     offset: Offset,
     user: String,
-    info: Option<Value>,
+    info: Option<Info>,
 }
 
 #[derive(Deserialize)]
@@ -312,7 +355,7 @@ mod tests {
             ),
             (
                 r#"{"ev":"join","channel":"c","offset":"a4","time":17,"user":"~ada","info":[1]}"#,
-                r#"Presence { channel: "c", change: Change { offset: a4, user: "~ada", movement: Join { info: Some(Array [Number(1)]) } } }"#,
+                r#"Presence { channel: "c", change: Change { offset: a4, user: "~ada", movement: Join { info: Some([1]) } } }"#,
             ),
             (
                 r#"{"ev":"leave","channel":"c","offset":"a5","time":17,"user":"~ada"}"#,
@@ -350,35 +393,110 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_lacks_a_member_names_it() {
-        for (message, expected) in [
+    fn a_message_that_lacks_a_member_says_which_and_of_what_channel_it_is() {
+        for (message, about, expected) in [
             (
                 r#"{"ev":"gap","channel":"c","oldest":"a3"}"#,
+                (Some("c"), None),
                 "missing field `newest`",
             ),
-            (r#"{"ev":"drain"}"#, "missing field `after_ms`"),
+            (
+                r#"{"ev":"drain"}"#,
+                (None, None),
+                "missing field `after_ms`",
+            ),
             (
                 r#"{"ev":"join","channel":"c","user":"ada"}"#,
+                (Some("c"), None),
                 "missing field `offset`",
             ),
-            (r#"{"ev":"closed"}"#, "has no `channel`"),
+            (r#"{"ev":"closed"}"#, (None, None), "has no `channel`"),
             (
                 r#"{"ev":"entry","channel":"c","offset":"a1"}"#,
+                (Some("c"), Some("a1")),
                 "neither `data` nor `data64`",
             ),
-            (r#"{"ev":"entry","channel":"c","data":1}"#, "no `offset`"),
+            (
+                r#"{"ev":"entry","channel":"c","offset":"a1","data64":"???"}"#,
+                (Some("c"), Some("a1")),
+                "no base64",
+            ),
+            (
+                r#"{"ev":"entry","channel":"c","offset":"a1","event":"\ud83d","data":1}"#,
+                (Some("c"), Some("a1")),
+                "hex escape",
+            ),
+            (
+                r#"{"ev":"entry","channel":"c","data":1}"#,
+                (Some("c"), None),
+                "no `offset`",
+            ),
+            (
+                r#"{"ev":"entry","channel":"c","offset":"A!","data":1}"#,
+                (Some("c"), None),
+                "offset",
+            ),
             (
                 r#"{"ev":"entry","offset":"a1","data":1}"#,
+                (None, Some("a1")),
                 "has no `channel`",
             ),
-            (r#"{"re":1,"ok":{},"error":{"type":"x"}}"#, "both"),
+            (
+                r#"{"re":1,"ok":{},"error":{"type":"x"}}"#,
+                (None, None),
+                "both",
+            ),
+        ] {
+            let Ok(Message::Unreadable {
+                channel,
+                unreadable,
+            }) = decode(message.as_bytes())
+            else {
+                panic!("{message} gave {}", told(message));
+            };
+            let offset = unreadable.offset.map(|offset| offset.to_string());
+            assert_eq!((channel.as_deref(), offset.as_deref()), about, "{message}");
+            let problem = unreadable.problem;
+            assert!(
+                problem.contains(expected),
+                "{message} has problem {problem:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_welcome_is_malformed() {
+        for (message, expected) in [
             ("hello", "expected value"),
             ("<h1>please log in</h1>", "expected value"),
+            ("[1]", "invalid"),
+            (r#"{"ev":"welcome","session":1}"#, "invalid type"),
+            (r#"{"ev":"entry","#, "EOF"),
         ] {
             let told = told(message);
             assert!(
                 told.starts_with("malformed") && told.contains(expected),
                 "{message} gave {told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_json_a_user_tells_about_itself_is_read() {
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        for info in [
+            r#""\ud83d""#,
+            r#"{"\udc00":1e400,"a":-0,"a":2}"#,
+            "123456789012345678901234567890",
+            &deep,
+        ] {
+            let join = format!(
+                r#"{{"ev":"join","channel":"c","offset":"a4","time":17,"user":"~ada","info":{info}}}"#
+            );
+            let told = told(&join);
+            assert!(
+                told.contains(&format!("Join {{ info: Some({info}) }}")),
+                "{told}"
             );
         }
     }

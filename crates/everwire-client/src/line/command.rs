@@ -7,12 +7,11 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{AskError, Publication, SubscribeOptions};
 use crate::decode::{Undecodable, envelope::Envelope};
-use crate::{Data, Entry, Offset, Start};
+use crate::{Data, Entry, Info, Offset, Start};
 
 /// A command: its members except the number, which never change when it is sent again. Servers refuse a key that
 /// comes with other content.
@@ -72,7 +71,7 @@ struct PresenceMembers<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    info: Option<&'a Value>,
+    info: Option<&'a Info>,
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<&'a str>,
     #[serde(skip_serializing_if = "is_true")]
@@ -251,7 +250,7 @@ pub struct Member {
     /// The name; it begins with `~` where no credential vouches for it.
     pub user: String,
     /// What the user tells about itself.
-    pub info: Option<Value>,
+    pub info: Option<Info>,
     /// How many sessions of this user are in the channel; 0 for a moment after the last one is gone, since it may
     /// come back.
     #[serde(default = "one")]
@@ -297,6 +296,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::Presence;
 
@@ -326,7 +327,7 @@ mod tests {
             echo: false,
             presence: Some(Presence {
                 user: Some("ada".into()),
-                info: Some(Value::from(vec![1])),
+                info: Some(Value::from(vec![1]).into()),
                 join: false,
             }),
             ..SubscribeOptions::default()

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pressed: HashSet<ReadingId>,
     /// There are none of these any more, and the shell does not know.
     relieved: bool,
+    /// Messages of no channel that could not be read.
+    unreadable: u64,
 }
 
 pub(crate) type Chance = Box<dyn FnMut() -> f64 + Send>;
@@ -143,6 +145,7 @@ impl Core {
             ready: VecDeque::new(),
             pressed: HashSet::new(),
             relieved: false,
+            unreadable: 0,
         };
         core.step(Event::Start, now);
         core
@@ -267,6 +270,11 @@ impl Core {
     /// The next reading with something to take.
     pub fn poll_ready(&mut self) -> Option<ReadingId> {
         self.ready.pop_front()
+    }
+
+    /// How many messages of no channel could not be read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     pub fn status(&self) -> LineStatus {
@@ -428,6 +436,17 @@ impl Core {
                     && is_current
                 {
                     self.on_entry(id, entry, now);
+                }
+                return;
+            }
+            Message::Unreadable {
+                channel,
+                unreadable,
+            } => {
+                let channel = channel.unwrap_or_default();
+                match self.by_name.get(&channel).copied() {
+                    Some(id) if is_current => self.on_unreadable(id, unreadable, now),
+                    _ => self.unreadable += 1,
                 }
                 return;
             }

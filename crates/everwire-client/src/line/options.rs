@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::{Backoff, LineWire, Start};
+use crate::{Backoff, Info, LineWire, Start};
 
 /// How a line behaves. Made with [`Default`], then changed field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +98,7 @@ pub struct Presence {
     /// the server makes up.
     pub user: Option<String>,
     /// What others are told about this user. Default: nothing.
-    pub info: Option<Value>,
+    pub info: Option<Info>,
     /// Whether to be a member; false is to watch only. Default: true.
     pub join: bool,
 }

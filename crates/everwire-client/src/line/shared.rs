@@ -108,6 +108,11 @@ impl Shared {
         }
     }
 
+    /// How many messages of no channel could not be read.
+    pub fn unreadable(&self) -> u64 {
+        self.lock().core.unreadable()
+    }
+
     /// Where a reading began, once it did.
     pub fn began(&self, id: ReadingId) -> Option<Offset> {
         self.lock().core.began(id)

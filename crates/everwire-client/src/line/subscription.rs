@@ -68,6 +68,11 @@ impl Subscription {
                 Taken::Update(update) => {
                     match &update {
                         Update::Entry(entry) => self.position.clone_from(&entry.offset),
+                        Update::Unreadable(unreadable) => {
+                            if let Some(offset) = &unreadable.offset {
+                                self.position = Some(offset.clone());
+                            }
+                        }
                         Update::Gap(gap) => self.position = Some(gap.oldest.clone()),
                         Update::Members(_) | Update::Join { .. } | Update::Leave { .. } => {}
                     }

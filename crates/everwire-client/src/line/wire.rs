@@ -18,9 +18,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use self::http::HttpWire;
 use self::websocket::WebSocketWire;
 use super::ending::Ending;
-use crate::decode::session::Message;
+use crate::decode::Undecodable;
+use crate::decode::session::{self, Message};
 use crate::http::NoResponse;
-use crate::{LineWire, ServerUrl};
+use crate::{LineWire, ServerUrl, Unreadable};
 
 /// One wire, from its first request to its end.
 #[derive(Debug)]
@@ -129,6 +130,24 @@ impl Carrier {
     }
 }
 
+/// Reads a message of a wire that has had its welcome, or not. One message that cannot be read ends no session; what
+/// begins with one is none.
+fn read(text: &[u8], is_welcomed: bool) -> Result<Message, Undecodable> {
+    match session::decode(text) {
+        Ok(Message::Unreadable { unreadable, .. }) if !is_welcomed => {
+            Err(Undecodable::Malformed(unreadable.problem))
+        }
+        Err(Undecodable::Malformed(problem)) if is_welcomed => Ok(Message::Unreadable {
+            channel: None,
+            unreadable: Unreadable {
+                offset: None,
+                problem,
+            },
+        }),
+        read => read,
+    }
+}
+
 /// A request with the fields that all have.
 fn request(
     opening: &Opening,
@@ -156,4 +175,134 @@ fn request(
 fn first_request(opening: &Opening) -> Request<Bytes> {
     let publisher = utf8_percent_encode(opening.publisher.as_str(), NON_ALPHANUMERIC).to_string();
     request(opening, "/connect", &[("publisher", publisher)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELCOME: &str = r#"{"ev":"welcome","session":"s1","secret":"hush"}"#;
+    const ENTRY: &str = r#"{"ev":"entry","channel":"a","offset":"a1","data":1}"#;
+
+    /// A wire, as far as messages come down on it.
+    struct Down {
+        wire: LineWire,
+        carrier: Carrier,
+        answers: u64,
+    }
+
+    impl Down {
+        fn open(wire: LineWire) -> Self {
+            let opening = Opening {
+                url: "http://h".parse().unwrap(),
+                publisher: PublisherId::new("p").unwrap(),
+                token: None,
+                poll: Duration::from_secs(25),
+                message_bytes_max: 1000,
+            };
+            let (carrier, _) = Carrier::open(wire, &opening);
+            let mut down = Self {
+                wire,
+                carrier,
+                answers: 0,
+            };
+            if wire != LineWire::LongPoll {
+                down.head();
+            }
+            down
+        }
+
+        /// The head of a response; a WebSocket has had its own.
+        fn head(&mut self) -> Vec<Told> {
+            let media_type = match self.wire {
+                LineWire::WebSocket => return vec![],
+                LineWire::EventStream => "text/event-stream",
+                LineWire::Ndjson => "application/x-ndjson",
+                LineWire::LongPoll => "application/json",
+            };
+            let headers = [(::http::header::CONTENT_TYPE, media_type.parse().unwrap())];
+            self.carrier.handle(Happened::Head {
+                lane: Lane::Down,
+                status: StatusCode::OK,
+                headers: headers.into_iter().collect(),
+                at: SystemTime::UNIX_EPOCH,
+            })
+        }
+
+        /// What comes of a message, in short.
+        fn take(&mut self, message: &str) -> Vec<String> {
+            let piece = |text: String| Happened::Piece {
+                lane: Lane::Down,
+                bytes: text.into(),
+            };
+            let mut told = Vec::new();
+            match self.wire {
+                LineWire::WebSocket => {
+                    told.extend(
+                        self.carrier
+                            .handle(Happened::Text(message.to_owned().into())),
+                    );
+                }
+                LineWire::EventStream => {
+                    told.extend(self.carrier.handle(piece(format!("data: {message}\n\n"))));
+                }
+                LineWire::Ndjson => {
+                    told.extend(self.carrier.handle(piece(format!("{message}\n"))));
+                }
+                LineWire::LongPoll => {
+                    self.answers += 1;
+                    told.extend(self.head());
+                    let last = self.answers;
+                    told.extend(self.carrier.handle(piece(format!(
+                        "{{\"last\":{last},\"messages\":[{message}]}}"
+                    ))));
+                    told.extend(self.carrier.handle(Happened::End { lane: Lane::Down }));
+                }
+            }
+            let short = |told| match told {
+                Told::Message(Message::Welcome(_)) => Some("welcome".to_owned()),
+                Told::Message(Message::Entry { channel, .. }) => {
+                    Some(format!("entry of {channel}"))
+                }
+                Told::Message(Message::Unreadable { channel, .. }) => {
+                    Some(format!("unreadable of {}", channel.unwrap_or_default()))
+                }
+                Told::Ended(_) => Some("ended".to_owned()),
+                Told::Message(_) | Told::Heard | Told::Text(_) | Told::Request(..) => None,
+            };
+            told.into_iter().filter_map(short).collect()
+        }
+    }
+
+    #[test]
+    fn one_message_that_cannot_be_read_ends_no_wire() {
+        for wire in LineWire::ALL {
+            let mut down = Down::open(wire);
+            assert_eq!(down.take(WELCOME), ["welcome"], "{wire}");
+            for (bad, expected) in [
+                (r#"{"ev":"entry","channel":"b"}"#, "unreadable of b"),
+                (r#"{"ev":"gap","channel":1}"#, "unreadable of "),
+                (r#"{"re":"one","ok":{}}"#, "unreadable of "),
+                ("[1]", "unreadable of "),
+                ("7", "unreadable of "),
+            ] {
+                assert_eq!(down.take(bad), [expected], "{bad} over {wire}");
+                assert_eq!(down.take(ENTRY), ["entry of a"], "after {bad} over {wire}");
+            }
+            // The answer to a poll is one JSON value; elsewhere a message ends where its framing says.
+            if wire != LineWire::LongPoll {
+                assert_eq!(down.take("{{{"), ["unreadable of "], "{wire}");
+                assert_eq!(down.take(ENTRY), ["entry of a"], "{wire}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wire_that_begins_with_something_else_is_none() {
+        for wire in LineWire::ALL {
+            for bad in ["<h1>please log in</h1>", r#"{"ev":"entry","channel":"b"}"#] {
+                assert_eq!(Down::open(wire).take(bad), ["ended"], "{bad} over {wire}");
+            }
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub enum Item {
     Entry(Entry),
     /// Entries that this reader still needed are gone; the next entry is the oldest one kept.
     Gap(Gap),
+    /// Something came that is no entry that can be read. The reader goes on after it.
+    Unreadable(Unreadable),
     /// The channel is closed and all of it was read. The last item.
     Closed,
     /// The reader is connected, for the first time, again, or over another wire.
@@ -52,8 +54,9 @@ pub struct Entry {
 /// entries: what came in one answer is one `Data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// JSON, as text. Over [`Wire::WebSocket`] and [`Wire::Ndjson`] a text channel's entry and a JSON string
-    /// look the same, and both are [`Data::Text`].
+    /// JSON, as text, and all that its grammar allows (RFC 8259). Over [`Wire::WebSocket`] and [`Wire::Ndjson`] a
+    /// text channel's entry and a JSON string look the same, and both are [`Data::Text`], but for a string that no
+    /// text can hold: half of a surrogate pair, such as `"\ud83d"`, stays JSON.
     Json(String),
     /// Text. Over [`Wire::EventStream`] each line break in it is a line feed.
     Text(String),
@@ -68,6 +71,16 @@ pub struct Gap {
     pub oldest: Offset,
     /// The position after the newest entry.
     pub newest: Offset,
+}
+
+/// Something that came in the place of an entry, and cannot be read: of a broken server, or one that is newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// The position after it, if that can be read.
+    pub offset: Option<Offset>,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 /// Why a connection is gone.

@@ -9,7 +9,7 @@ use super::ask::{Ask, Form};
 use crate::backoff::ASKED_WAIT_MAX;
 use crate::credential::REFUSALS_MAX;
 use crate::signal::{Page, Refusal, Signal};
-use crate::{Cause, Entry, Gap, Item, Offset, ReadError, ReaderOptions, Start, Wire};
+use crate::{Cause, Entry, Gap, Item, Offset, ReadError, ReaderOptions, Start, Unreadable, Wire};
 
 /// The course of one reader, without IO.
 ///
@@ -163,6 +163,7 @@ impl Plan {
                 self.on_entry(entry, now);
             }
             Signal::Untyped(entry) => self.on_untyped(entry, now),
+            Signal::Unreadable(unreadable) => self.on_unreadable(unreadable, now),
             Signal::Gap(gap) => self.on_gap(gap, now),
             Signal::Drain(after) => self.lose(
                 Cause::Draining,
@@ -261,19 +262,37 @@ impl Plan {
     }
 
     fn on_entry(&mut self, entry: Entry, now: Instant) {
-        if let Some(offset) = &entry.offset {
+        if self.pass(entry.offset.as_ref(), now) {
+            self.announce(now);
+            self.items.push_back(Item::Entry(entry));
+        }
+    }
+
+    /// Something came that cannot be read. On a line that is open it is passed over, since it would come again with
+    /// each connection; one that begins with it is not from a server of ours.
+    fn on_unreadable(&mut self, unreadable: Unreadable, now: Instant) {
+        if self.connected.is_none() {
+            self.lose(Cause::Malformed(unreadable.problem), Wait::Jitter, now);
+        } else if self.pass(unreadable.offset.as_ref(), now) {
+            self.items.push_back(Item::Unreadable(unreadable));
+        }
+    }
+
+    /// Moves the position to an entry that came; whether that is where it belongs.
+    fn pass(&mut self, offset: Option<&Offset>, now: Instant) -> bool {
+        if let Some(offset) = offset {
             if self.is_behind(offset) {
-                return self.lose(
+                self.lose(
                     Cause::Malformed(format!("entry {offset} came out of order")),
                     Wait::Jitter,
                     now,
                 );
+                return false;
             }
             self.position = Start::After(offset.clone());
         }
         self.failed = 0;
-        self.announce(now);
-        self.items.push_back(Item::Entry(entry));
+        true
     }
 
     /// The channel has got its type since this stream was opened, and only the head of another tells it. Nothing is

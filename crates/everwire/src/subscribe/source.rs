@@ -2,10 +2,9 @@
 
 use anyhow::anyhow;
 use everwire_client::{
-    ChannelUrl, Credential, Entry, Gap, Item, Line, LineOptions, LineStatus, LineWire, Members,
-    Reader, ServerUrl, Start, SubscribeOptions, Subscription, Update, Wire,
+    ChannelUrl, Credential, Entry, Gap, Info, Item, Line, LineOptions, LineStatus, LineWire,
+    Members, Reader, ServerUrl, Start, SubscribeOptions, Subscription, Unreadable, Update, Wire,
 };
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,11 +13,13 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub enum Told {
     Entry(Entry),
+    /// Something that cannot be read came in the place of an entry.
+    Unreadable(Unreadable),
     Gap(Gap),
     Members(Members),
     Join {
         user: String,
-        info: Option<Value>,
+        info: Option<Info>,
     },
     Leave {
         user: String,
@@ -142,6 +143,7 @@ async fn follow(
     loop {
         let told = match subscription.next().await {
             Ok(Some(Update::Entry(entry))) => Told::Entry(entry),
+            Ok(Some(Update::Unreadable(unreadable))) => Told::Unreadable(unreadable),
             Ok(Some(Update::Gap(gap))) => Told::Gap(gap),
             Ok(Some(Update::Members(members))) => Told::Members(members),
             Ok(Some(Update::Join { user, info })) => Told::Join { user, info },
@@ -166,6 +168,9 @@ async fn read(index: usize, url: ChannelUrl, mut reader: Reader, sender: mpsc::S
     loop {
         let news = match reader.next().await {
             Ok(Some(Item::Entry(entry))) => News::Told(index, Told::Entry(entry)),
+            Ok(Some(Item::Unreadable(unreadable))) => {
+                News::Told(index, Told::Unreadable(unreadable))
+            }
             Ok(Some(Item::Gap(gap))) => News::Told(index, Told::Gap(gap)),
             Ok(Some(Item::Closed)) => News::Told(index, Told::Closed),
             Ok(Some(Item::Connected(wire))) => News::Notice(format!("connected over {wire}")),

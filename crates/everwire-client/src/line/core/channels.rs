@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::follow::Follow;
 use super::{Asked, Core, ReadingId};
 use crate::decode::session::{Change, Movement, Refused};
@@ -11,7 +9,7 @@ use crate::line::command::{Command, Members, Subscribed};
 use crate::line::course::Stage;
 use crate::line::reading::{self, Reading};
 use crate::line::{AlreadySubscribed, SubscribeError};
-use crate::{Entry, Gap, LineWire, Offset, Problem, Start, SubscribeOptions};
+use crate::{Entry, Gap, Info, LineWire, Offset, Problem, Start, SubscribeOptions, Unreadable};
 
 /// What a subscription yields.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +17,8 @@ use crate::{Entry, Gap, LineWire, Offset, Problem, Start, SubscribeOptions};
 pub enum Update {
     /// An entry. Its offset is always known.
     Entry(Entry),
+    /// Something came of this channel that cannot be read. The subscription goes on after it.
+    Unreadable(Unreadable),
     /// Entries that this subscription still needed are gone; the next entry is the oldest one kept.
     Gap(Gap),
     /// Who is there, in place of what was known. The first word about presence, and told anew
@@ -29,7 +29,7 @@ pub enum Update {
         /// The user's name.
         user: String,
         /// What the user tells about itself.
-        info: Option<Value>,
+        info: Option<Info>,
     },
     /// A user left with its last session.
     Leave {
@@ -105,17 +105,31 @@ impl Core {
 
     /// An entry came on the open line.
     pub(super) fn on_entry(&mut self, id: ReadingId, entry: Entry, now: Instant) {
-        let Some(offset) = entry.offset.clone() else {
-            return;
-        };
-        let mut entry = Some(entry);
+        if let Some(offset) = entry.offset.clone() {
+            self.pass(id, offset, Update::Entry(entry), now);
+        }
+    }
+
+    /// Something that cannot be read came on the open line. It is told in its place, and passed over: it would come
+    /// again with each resumption.
+    pub(super) fn on_unreadable(&mut self, id: ReadingId, unreadable: Unreadable, now: Instant) {
+        match unreadable.offset.clone() {
+            Some(offset) => self.pass(id, offset, Update::Unreadable(unreadable), now),
+            None if self.follows[&id].reading.is_live() => {
+                self.deliver(id, Update::Unreadable(unreadable), now);
+            }
+            None => {}
+        }
+    }
+
+    /// Moves the reading past an entry at this offset, and delivers what is told of it.
+    fn pass(&mut self, id: ReadingId, offset: Offset, update: Update, now: Instant) {
+        let mut update = Some(update);
         for effect in self.step_reading(id, reading::Event::Entry(offset)) {
-            match (effect, entry.take()) {
-                (reading::Effect::Deliver, Some(entry)) => {
-                    self.deliver(id, Update::Entry(entry), now);
-                }
+            match (effect, update.take()) {
+                (reading::Effect::Deliver, Some(update)) => self.deliver(id, update, now),
                 (effect, kept) => {
-                    entry = kept;
+                    update = kept;
                     self.carry_out_reading(id, effect, now);
                 }
             }

@@ -17,11 +17,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Happened, Lane, Opening, Told, first_request, request};
+use super::{Happened, Lane, Opening, Told, first_request, read, request};
 use crate::LineWire;
 use crate::decode::event_stream::parser::{Parser, Part};
 use crate::decode::lines::Lines;
-use crate::decode::session::{self, Message};
+use crate::decode::session::Message;
 use crate::decode::{ProblemDecoder, Undecodable, append};
 use crate::http::{NoResponse, names};
 use crate::line::ending::Ending;
@@ -187,8 +187,11 @@ impl HttpWire {
 
     fn piece(&mut self, lane: Lane, bytes: &[u8], told: &mut Vec<Told>) -> Result<(), Ending> {
         let mut messages = Vec::new();
+        let mut is_welcomed = self.session.is_some();
         let mut read = |text: &[u8]| {
-            messages.push(session::decode(text)?);
+            let message = read(text, is_welcomed)?;
+            is_welcomed |= matches!(message, Message::Welcome(_));
+            messages.push(message);
             Ok(())
         };
         let bytes_max = self.opening.message_bytes_max;
@@ -240,7 +243,7 @@ impl HttpWire {
                 let replies: Vec<&RawValue> = serde_json::from_slice(&body)
                     .map_err(|error| Ending::Foreign(error.to_string()))?;
                 for reply in replies {
-                    let message = session::decode(reply.get().as_bytes())?;
+                    let message = read(reply.get().as_bytes(), true)?;
                     told.push(Told::Message(message));
                 }
                 told.extend(self.post());
@@ -259,10 +262,11 @@ impl HttpWire {
             return Ok(());
         }
         self.last = Some(last);
-        let messages: Result<Vec<_>, _> = (messages.into_iter())
-            .map(|message| session::decode(message.get().as_bytes()))
-            .collect();
-        self.tell(messages?, told)
+        for message in messages {
+            let message = read(message.get().as_bytes(), self.session.is_some())?;
+            self.tell(vec![message], told)?;
+        }
+        Ok(())
     }
 
     /// Hands messages over, and takes from the welcome what a session is named by.

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use http::Request;
 
-use super::{Happened, Opening, Told, first_request};
+use super::{Happened, Opening, Told, first_request, read};
 use crate::LineWire;
-use crate::decode::{ProblemDecoder, session};
+use crate::decode::ProblemDecoder;
+use crate::decode::session::Message;
 use crate::http::NoResponse;
 use crate::line::ending::Ending;
 
 /// A WebSocket, from its handshake on.
 #[derive(Debug, Default)]
 pub(crate) struct WebSocketWire {
+    is_welcomed: bool,
     /// The answer to a handshake that was refused.
     refused: Option<ProblemDecoder>,
 }
@@ -23,8 +25,11 @@ impl WebSocketWire {
 
     pub fn handle(&mut self, happened: Happened) -> Vec<Told> {
         match happened {
-            Happened::Text(text) => match session::decode(&text) {
-                Ok(message) => vec![Told::Heard, Told::Message(message)],
+            Happened::Text(text) => match read(&text, self.is_welcomed) {
+                Ok(message) => {
+                    self.is_welcomed |= matches!(message, Message::Welcome(_));
+                    vec![Told::Heard, Told::Message(message)]
+                }
                 Err(error) => vec![Told::Ended(error.into())],
             },
             Happened::Alive => vec![Told::Heard],

@@ -72,6 +72,7 @@ impl Course {
             Item::Entry(Entry { offset, .. }) => {
                 offset.map_or("?".into(), |offset| offset.to_string())
             }
+            Item::Unreadable(unreadable) => format!("unreadable {:?}", unreadable.offset),
             Item::Gap(gap) => format!("gap {}", gap.oldest),
             Item::Closed => "closed".into(),
             Item::Connected(wire) => format!("connected {wire}"),
@@ -462,4 +463,41 @@ fn nothing_happens_after_the_end() {
         .handle_timeout(course.now + Duration::from_secs(99));
     assert_eq!(course.told(), ["closed"]);
     assert_eq!(course.plan.step(course.now), Step::Ended(None));
+}
+
+#[test]
+fn what_cannot_be_read_is_told_in_its_place_and_passed_over() {
+    let unreadable = |token: Option<&str>| {
+        Signal::Unreadable(Unreadable {
+            offset: token.map(offset),
+            problem: "no base64".into(),
+        })
+    };
+    let mut course = Course::asked(Wire::Ndjson, after("a1"));
+    course
+        .hear(Signal::Opened(None))
+        .hear(unreadable(Some("a2")))
+        .hear(Signal::Entry(entry("a3")))
+        .hear(unreadable(None));
+    let expected = [
+        "connected ndjson",
+        "unreadable Some(a2)",
+        "a3",
+        "unreadable None",
+    ];
+    assert_eq!(course.told(), expected);
+    // It does not come again.
+    course.hear(lost());
+    assert_eq!(course.ask(), "Ndjson a3");
+    course
+        .hear(Signal::Opened(None))
+        .hear(unreadable(Some("a4")))
+        .hear(lost());
+    assert_eq!(course.ask(), "Ndjson a4");
+
+    // What begins so is not from a server of ours.
+    let mut course = Course::asked(Wire::WebSocket, after("a1"));
+    course.hear(unreadable(Some("a2")));
+    assert!(course.told()[0].starts_with("disconnected: the answer is not"));
+    assert_eq!(course.ask(), "WebSocket a1");
 }

@@ -8,6 +8,7 @@ use super::network::Fault;
 use super::world::World;
 use crate::line::command::{Command, History};
 use crate::line::core::{Core, Taken, Update};
+use crate::line::wire::Happened;
 use crate::{
     AlreadySubscribed, AskError, Data, LineOptions, LineWire, Presence, Start, SubscribeOptions,
 };
@@ -96,6 +97,38 @@ fn a_reader_of_whom_much_waits_is_told_so_that_it_can_be_waited_for() {
     while world.take("a").is_some() {
         assert!(!world.with(|line, _| line.is_pressed()));
     }
+}
+
+#[test]
+fn a_message_that_cannot_be_read_disturbs_no_channel_of_its_line() {
+    let mut world = opened(&[LineWire::WebSocket]);
+    for channel in ["a", "b"] {
+        world.subscribe(channel, from_the_beginning());
+    }
+    world.advance(A_MOMENT);
+    for (bad, of_line) in [
+        (r#"{"ev":"entry","channel":"a","data":1}"#, 0),
+        (r#"{"ev":"join","channel":"a"}"#, 0),
+        (r#"{"ev":"entry","channel":"elsewhere","data":1}"#, 1),
+        ("no JSON", 2),
+    ] {
+        world.with(|line, now| line.handle(1, Happened::Text(bad.into()), now));
+        for channel in ["a", "b"] {
+            world.serve(|server| server.append(channel, json!(bad), None));
+        }
+        world.advance(A_MOMENT);
+        assert_eq!(world.with(|line, _| line.unreadable()), of_line, "{bad}");
+    }
+    for (channel, unreadable) in [("a", 2), ("b", 0)] {
+        let seen = &world.seen[channel];
+        assert_eq!(seen.entries.len(), 4, "{channel}");
+        assert_eq!(seen.unreadable.len(), unreadable, "{channel}");
+    }
+    assert_eq!(
+        world.server.sessions.len(),
+        1,
+        "the line was not opened again"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::network::Fault;
 use super::world::World;
 use crate::line::core::Core;
-use crate::{LineOptions, LineWire, Presence, SubscribeOptions};
+use crate::{Info, LineOptions, LineWire, Presence, SubscribeOptions};
 
 const TABLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -172,7 +172,7 @@ fn carry_out(world: &mut World, step: Step, place: &str) {
                 echo: echo.unwrap_or(true),
                 presence: presence.map(|presence| Presence {
                     user: presence["user"].as_str().map(str::to_owned),
-                    info: presence.get("info").cloned(),
+                    info: presence.get("info").cloned().map(Info::from),
                     join: presence["join"].as_bool().unwrap_or(true),
                 }),
                 ..SubscribeOptions::default()

@@ -14,7 +14,7 @@ use crate::line::credential;
 use crate::line::outbox::Ticket;
 use crate::{
     AskError, Data, LineError, LineOptions, LineWire, Publication, Start, SubscribeError,
-    SubscribeOptions,
+    SubscribeOptions, Unreadable,
 };
 
 pub(super) struct World {
@@ -41,6 +41,7 @@ pub(super) struct World {
 #[derive(Default)]
 pub(super) struct Seen {
     pub entries: Vec<Value>,
+    pub unreadable: Vec<Unreadable>,
     pub gaps: u32,
     pub presence: Vec<String>,
     pub ended: Option<String>,
@@ -280,6 +281,7 @@ impl Seen {
             Taken::Update(update) => {
                 match update {
                     Update::Entry(entry) => self.entries.push(value(&entry.data)),
+                    Update::Unreadable(unreadable) => self.unreadable.push(unreadable),
                     Update::Gap(_) => self.gaps += 1,
                     Update::Members(members) => {
                         let users: Vec<_> = members

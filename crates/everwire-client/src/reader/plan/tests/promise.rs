@@ -76,7 +76,7 @@ proptest! {
                         prop_assert!(Start::After(offset.clone()) != told);
                         told = Start::After(offset);
                     }
-                    Item::Entry(_) | Item::Closed | Item::Connected(_) | Item::Disconnected { .. } => {}
+                    Item::Entry(_) | Item::Unreadable(_) | Item::Closed | Item::Connected(_) | Item::Disconnected { .. } => {}
                 }
             }
         }
