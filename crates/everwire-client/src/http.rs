@@ -6,6 +6,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::InvalidMessage;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -66,7 +67,10 @@ impl HttpConnection {
                 let name = name.map_err(|error| unreachable(&error))?;
                 let connector = TlsConnector::from(trust.config());
                 let stream = connector.connect(name, socket).await;
-                Box::new(stream.map_err(|error| unreachable(&error))?)
+                Box::new(stream.map_err(|error| match speaks_no_tls(&error) {
+                    true => unreachable(&NoTls),
+                    false => unreachable(&error),
+                })?)
             }
         };
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -92,6 +96,21 @@ impl HttpConnection {
     }
 }
 
+/// Whether an answer to a handshake is no TLS.
+fn speaks_no_tls(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+        ))
+    )
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("what answers there does not speak TLS; write http:// if it is meant to be clear text")]
+struct NoTls;
+
 /// Whether a field names this media type, whatever its parameters.
 pub(crate) fn names(headers: &HeaderMap, field: &str, media_type: &str) -> bool {
     let value = headers.get(field).map_or(&b""[..], HeaderValue::as_bytes);
@@ -108,6 +127,9 @@ pub(crate) fn lost(error: &hyper::Error) -> NoResponse {
 pub(crate) fn describe(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
+        None if error.is_parse() => format!(
+            "{error}; what answers there does not speak HTTP, or speaks it under TLS: then write https://"
+        ),
         None => error.to_string(),
     }
 }

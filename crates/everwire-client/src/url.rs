@@ -38,10 +38,21 @@ pub enum UrlError {
         reason: String,
     },
     /// Another scheme, or none.
-    #[error(
-        "`{0}` does not begin with http:// or https://; write it as http://127.0.0.1:8080/channels/chat/lobby"
-    )]
-    Scheme(String),
+    #[error("`{url}` does not begin with http:// or https://; write {better}")]
+    Scheme {
+        /// What was given.
+        url: String,
+        /// What is meant, as far as that can be guessed.
+        better: String,
+    },
+    /// The URL of a channel, where that of its server is wanted.
+    #[error("`{url}` is the URL of a channel; its server is {server}")]
+    Channel {
+        /// What was given.
+        url: String,
+        /// The server's own URL.
+        server: String,
+    },
     /// The path is that of the server and names no channel.
     #[error("`{0}` names no channel; add one, as in /channels/chat/lobby")]
     NoChannel(String),
@@ -63,7 +74,12 @@ impl HttpUrl {
         {
             Some("http" | "ws") => None,
             Some("https" | "wss") => Some(Trust::system()),
-            Some(_) | None => return Err(UrlError::Scheme(url.to_owned())),
+            Some(_) | None => {
+                return Err(UrlError::Scheme {
+                    url: url.to_owned(),
+                    better: with_scheme(url),
+                });
+            }
         };
         let uri: Uri = url
             .parse()
@@ -97,6 +113,22 @@ impl HttpUrl {
                 .map(str::to_owned),
             trust,
         })
+    }
+
+    /// The URL of a server, which is no channel's.
+    fn parse_server(url: &str) -> Result<Self, UrlError> {
+        let parsed = Self::parse(url)?;
+        match parsed.path.split_once("/channels/") {
+            Some((path, name)) if !name.is_empty() => Err(UrlError::Channel {
+                url: parsed.to_string(),
+                server: Self {
+                    path: path.to_owned(),
+                    ..parsed
+                }
+                .to_string(),
+            }),
+            _ => Ok(parsed),
+        }
     }
 
     /// Whom to believe; nobody is asked for a certificate in clear text.
@@ -160,6 +192,18 @@ impl fmt::Display for HttpUrl {
             "http"
         };
         write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+/// A URL that begins with a host, such as `localhost:8080`, as it should be; else an example.
+fn with_scheme(url: &str) -> String {
+    let rest = url.trim_start_matches('/');
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_host = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost");
+    let is_url = format!("http://{rest}").parse::<Uri>().is_ok();
+    match is_host && is_url && !rest.contains("://") {
+        true => format!("http://{rest}, or https://{rest} if it speaks TLS"),
+        false => "it as http://127.0.0.1:8080, or https:// if it speaks TLS".to_owned(),
     }
 }
 

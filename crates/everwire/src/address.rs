@@ -16,7 +16,7 @@ pub struct Address {
         long,
         value_name = "URL",
         env = "EVERWIRE_SERVER",
-        default_value = "http://127.0.0.1:8080"
+        default_value = DEFAULT_SERVER
     )]
     server: String,
 
@@ -61,6 +61,11 @@ impl Address {
         if channel.contains("/channels/") {
             bail!("`{channel}` looks like a URL without its beginning; write http://{channel}");
         }
+        // As if it were not set.
+        let server = match server.trim() {
+            "" => DEFAULT_SERVER,
+            server => server,
+        };
         let url = ChannelUrl::on_server(server, channel).with_context(|| {
             format!("cannot address the channel `{channel}` on the server {server}")
         })?;
@@ -100,6 +105,9 @@ impl Address {
         Trust::and_pem(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 }
+
+/// Where a server listens by default.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
 /// Where a token is looked for that is not given otherwise.
 const TOKEN_VARIABLE: &str = "EVERWIRE_TOKEN";

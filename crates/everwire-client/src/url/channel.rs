@@ -21,7 +21,7 @@ impl ChannelUrl {
     /// The server's URL or the name is not valid.
     pub fn on_server(server: &str, name: &str) -> Result<Self, UrlError> {
         let name = ChannelName::new(name)?;
-        let server = HttpUrl::parse(server)?;
+        let server = HttpUrl::parse_server(server)?;
         let path = format!(
             "{}/channels/{}",
             server.path.trim_end_matches('/'),
@@ -113,6 +113,36 @@ mod tests {
             let parsed: ChannelUrl = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!(parsed.0.address(), address, "{url}");
             assert_eq!(parsed.0.target(&[("offset", "-1".into())]), target, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_not_named_by_one_of_its_channels() {
+        for (server, expected) in [
+            (
+                "http://h:8080/channels/news",
+                "`http://h:8080/channels/news` is the URL of a channel; its server is http://h:8080",
+            ),
+            (
+                "https://h/live/channels/a/b?token=secret",
+                "`https://h/live/channels/a/b` is the URL of a channel; its server is https://h/live",
+            ),
+            (
+                "localhost:8080",
+                "`localhost:8080` does not begin with http:// or https://; write http://localhost:8080, or https://localhost:8080 if it speaks TLS",
+            ),
+            (
+                "//example.org/live",
+                "`//example.org/live` does not begin with http:// or https://; write http://example.org/live, or https://example.org/live if it speaks TLS",
+            ),
+            (
+                "ftp://h",
+                "`ftp://h` does not begin with http:// or https://; write it as http://127.0.0.1:8080, or https:// if it speaks TLS",
+            ),
+        ] {
+            let of_channel = ChannelUrl::on_server(server, "a").unwrap_err().to_string();
+            let of_server = server.parse::<ServerUrl>().unwrap_err().to_string();
+            assert_eq!([&*of_channel, &*of_server], [expected; 2]);
         }
     }
 

@@ -27,7 +27,7 @@ impl FromStr for ServerUrl {
     type Err = UrlError;
 
     fn from_str(url: &str) -> Result<Self, UrlError> {
-        let parsed = HttpUrl::parse(url)?;
+        let parsed = HttpUrl::parse_server(url)?;
         let path = parsed.path.trim_end_matches('/').to_owned();
         Ok(Self(HttpUrl { path, ..parsed }))
     }

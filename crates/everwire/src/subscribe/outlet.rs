@@ -30,6 +30,6 @@ pub async fn closed() {
         .spawn(watch)
         .is_ok();
     if !is_watched || told.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use everwire_client::{
-    AskError, Backoff, Line, LineOptions, LineStatus, LineWire, Presence, Publication, ServerUrl,
-    Start, SubscribeOptions, Subscription, Update,
+    AskError, Backoff, Info, Line, LineOptions, LineStatus, LineWire, Presence, Publication,
+    ServerUrl, Start, SubscribeOptions, Subscription, Update,
 };
 use everwire_server::{Config, Server, config::ApiKey};
 use fastrand::Rng;
@@ -223,7 +223,7 @@ async fn come_and_go(server: SocketAddr, wire: LineWire) {
     let present = |user: Option<&str>, info: Option<Value>| SubscribeOptions {
         presence: Some(Presence {
             user: user.map(str::to_owned),
-            info,
+            info: info.map(Info::from),
             join: user.is_some(),
         }),
         ..SubscribeOptions::default()
