@@ -36,28 +36,82 @@ pub(crate) struct Publisher<'a> {
     pub now_ms: u64,
 }
 
+/// One append that was charged to its caller's own rate. To which channel it is has still to be said.
+#[must_use = "it was charged"]
+#[derive(Debug)]
+pub(crate) struct Paid(());
+
+/// Leave to make one append of a caller to a channel: both its rates were charged, before anything was done for it.
+/// Nothing is appended for a caller without one, whichever way it comes and whoever decides about it.
+#[must_use = "it was charged"]
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Entries that were charged.
+    entries: usize,
+}
+
 impl Publisher<'_> {
-    /// Counts one append, or one batch, against the caller's rate.
-    pub fn admit(&self) -> Result<(), Problem> {
-        let kind = self.account.kind();
-        let per_second = self.live.appends_per_second_max(kind);
-        (self.rate.admit(self.account, per_second)).map_err(|too_fast| {
-            let whose = match kind {
-                Kind::Address => "from this address",
-                Kind::User => "from this user",
-                Kind::Key => "with this API key",
-            };
-            self.too_fast(too_fast, whose, "limits", kind.setting())
-        })
+    /// Charges one append of this caller to this channel.
+    pub fn admit(&self, name: &ChannelName) -> Result<Admitted, Problem> {
+        self.pay()?.to(self, name)
     }
 
-    /// Counts one append against the rate that the channel's rule gives to each caller.
-    pub fn admit_to(&self, name: &ChannelName) -> Result<(), Problem> {
+    /// Charges one append, or a creation, to the caller's own rate.
+    pub fn pay(&self) -> Result<Paid, Problem> {
+        let per_second = self.per_second();
+        let admitted = self.rate.admit(self.account, per_second);
+        admitted.map_err(|too_fast| self.caller_too_fast(too_fast))?;
+        Ok(Paid(()))
+    }
+
+    /// Charges the items of a batch: as many as the caller's rate has room for, and what the others are told.
+    pub fn pay_some(&self, count: usize) -> (Vec<Paid>, Problem) {
+        let asked = u32::try_from(count).unwrap_or(u32::MAX);
+        let (admitted, too_fast) = (self.rate).admit_some(self.account, self.per_second(), asked);
+        let paid = (0..admitted).map(|_| Paid(())).collect();
+        (paid, self.caller_too_fast(too_fast))
+    }
+
+    /// Charges what one append holds besides what was charged for it.
+    fn pay_rest(
+        &self,
+        name: &ChannelName,
+        admitted: &mut Admitted,
+        entries: usize,
+    ) -> Result<(), Problem> {
+        let Some(rest @ 1..) = entries.checked_sub(admitted.entries) else {
+            return Ok(());
+        };
+        let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+        self.charge_channel(name, rest)?;
+        let charged = (self.rate).admit_rest(self.account, self.per_second(), rest);
+        charged.map_err(|too_fast| self.caller_too_fast(too_fast))?;
+        admitted.entries = entries;
+        Ok(())
+    }
+
+    /// Charges entries to the rate that the channel's rule gives to each caller.
+    fn charge_channel(&self, name: &ChannelName, entries: u32) -> Result<(), Problem> {
         let per_second = self.live.rules.appends_per_caller_max(name);
-        (self.rate.admit_to(name, self.account, per_second)).map_err(|too_fast| {
+        let charged = (self.rate).admit_to(name, self.account, per_second, entries);
+        charged.map_err(|too_fast| {
             let whose = "to this channel from one caller";
             self.too_fast(too_fast, whose, "channels", "appends_per_caller_max")
         })
+    }
+
+    fn per_second(&self) -> u32 {
+        self.live.appends_per_second_max(self.account.kind())
+    }
+
+    fn caller_too_fast(&self, too_fast: TooFast) -> Problem {
+        let kind = self.account.kind();
+        let whose = match kind {
+            Kind::Address => "from this address",
+            Kind::User => "from this user",
+            Kind::Key => "with this API key",
+        };
+        self.too_fast(too_fast, whose, "limits", kind.setting())
     }
 
     fn too_fast(
@@ -73,13 +127,6 @@ impl Publisher<'_> {
         Problem::new(ProblemKind::TooMany, detail)
             .with("retry_after", wait_s)
             .at_limit(setting)
-    }
-
-    /// Counts the appends of a batch beyond the one that admitted it.
-    pub fn charge(&self, count: usize) {
-        let per_second = self.live.appends_per_second_max(self.account.kind());
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.rate.charge(self.account, per_second, count);
     }
 
     /// The channel that somebody reads, made where its rule says so. That has a rate as appends have: else one
@@ -129,6 +176,7 @@ impl Publisher<'_> {
         name: &ChannelName,
         found: &mut Option<Arc<Channel>>,
         mut append: Append<'_>,
+        mut admitted: Admitted,
     ) -> Result<Appended, Problem> {
         loop {
             let channel = match found {
@@ -140,7 +188,7 @@ impl Publisher<'_> {
                     .map_err(|none| no_channel(name, none))?,
                 ),
             };
-            match self.append_to(channel, append) {
+            match self.append_to(channel, append, &mut admitted) {
                 Ok(result) => return result,
                 // Removed in between: then there is none any more, or a new one.
                 Err(Removed(again)) => (append, *found) = (again, None),
@@ -153,9 +201,13 @@ impl Publisher<'_> {
         &self,
         channel: &Channel,
         append: Append<'a>,
+        admitted: &mut Admitted,
     ) -> Result<Result<Appended, Problem>, Removed<'a>> {
         let entries = append.entries.len() as u64;
-        if let Err(problem) = self.check_sizes(channel.name(), &append.entries) {
+        let checked = self
+            .check_sizes(channel.name(), &append.entries)
+            .and_then(|()| self.pay_rest(channel.name(), admitted, append.entries.len()));
+        if let Err(problem) = checked {
             return Ok(Err(problem));
         }
         if entries > 0
@@ -200,15 +252,33 @@ impl Publisher<'_> {
     }
 
     /// Appends one message of a raw WebSocket.
-    pub fn raw_message(&self, channel: &Channel, message: RawMessage) -> Result<(), Problem> {
+    pub fn raw_message(
+        &self,
+        channel: &Channel,
+        message: RawMessage,
+        mut admitted: Admitted,
+    ) -> Result<(), Problem> {
         let append = Append {
             entries: vec![message.entry],
             content_type: message.payload_type.stated(),
             ..Append::default()
         };
-        self.append_to(channel, append)
+        self.append_to(channel, append, &mut admitted)
             .unwrap_or_else(|_| Err(removed(channel.name())))
             .map(drop)
+    }
+}
+
+impl Paid {
+    /// Charges it to the channel's rate as well.
+    pub fn to(self, publisher: &Publisher<'_>, name: &ChannelName) -> Result<Admitted, Problem> {
+        publisher.charge_channel(name, 1)?;
+        Ok(Admitted { entries: 1 })
+    }
+
+    /// What it paid for brings no entries.
+    pub fn without_content(self) -> Admitted {
+        Admitted { entries: 0 }
     }
 }
 
@@ -284,10 +354,9 @@ pub(crate) fn line_message(
     if !may_publish {
         return Err(may_not(channel.name()));
     }
-    publisher.admit()?;
-    publisher.admit_to(channel.name())?;
+    let admitted = publisher.admit(channel.name())?;
     let message = RawMessage::of(channel, named, kind, Bytes::copy_from_slice(payload))?;
-    publisher.raw_message(channel, message)
+    publisher.raw_message(channel, message, admitted)
 }
 
 /// A JSON value as the payload of an entry: itself for JSON, what a string says for text.

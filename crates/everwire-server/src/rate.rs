@@ -79,6 +79,8 @@ struct Accounts {
 /// In a burst, a caller may be ahead of the sustained rate by so much.
 const BURST: Duration = Duration::from_secs(2);
 
+const BURST_NS: u64 = BURST.as_nanos() as u64;
+
 /// Accounts that are kept at once at most, about 3 MB. Further callers share one, and its rate.
 const ACCOUNTS_MAX: usize = 100_000;
 
@@ -125,6 +127,28 @@ impl Rate {
         }
     }
 
+    /// Admits as many of so many appends as the rate has room for, and tells how many; with fewer, how long to wait for
+    /// one more.
+    pub fn admit_some(&self, account: Account, per_second: u32, count: u32) -> (u32, TooFast) {
+        match interval_ns(per_second) {
+            Some(interval) => {
+                (self.accounts()).admit_some(account.0.into(), interval, count, self.now_ns())
+            }
+            None => (count, TooFast { wait_s: 0 }),
+        }
+    }
+
+    /// Admits what one append holds beyond what it was admitted for, unless more than a burst is still to be paid for.
+    /// All of it may be far more than a burst: what comes after it waits until it is paid for.
+    pub fn admit_rest(&self, account: Account, per_second: u32, count: u32) -> Result<(), TooFast> {
+        match interval_ns(per_second) {
+            Some(interval) => {
+                (self.accounts()).admit_rest(account.0.into(), interval, count, self.now_ns())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The same for something else than an append.
     pub fn admit_for(
         &self,
@@ -139,29 +163,20 @@ impl Rate {
         self.accounts().admit(key, interval, self.now_ns())
     }
 
-    /// The same for a channel that takes so many a second from each caller.
+    /// Admits so many entries to a channel that takes so many a second from each caller: all of them or none.
     pub fn admit_to(
         &self,
         channel: &ChannelName,
         account: Account,
         per_second: u32,
+        count: u32,
     ) -> Result<(), TooFast> {
         let Some(interval) = interval_ns(per_second) else {
             return Ok(());
         };
         let channel = self.hasher.hash_one(channel.as_str()) | 1 << 63;
         let key = channel ^ u64::from(account.0);
-        self.accounts().admit(key, interval, self.now_ns())
-    }
-
-    /// Counts `count` more that came with one that was admitted. They are not refused, but what comes after them
-    /// waits until they are paid for.
-    pub fn charge(&self, account: Account, per_second: u32, count: u32) {
-        if count > 0
-            && let Some(interval) = interval_ns(per_second)
-        {
-            (self.accounts()).charge(account.0.into(), interval, count, self.now_ns());
-        }
+        (self.accounts()).admit_all(key, interval, count, self.now_ns())
     }
 
     /// The account of somebody, by what it is for.
@@ -176,6 +191,15 @@ impl Rate {
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TooFast {
+    /// When one that would be so far ahead, in nanoseconds, is no further ahead than a burst.
+    fn after(ahead_ns: u64) -> Self {
+        Self {
+            wait_s: (ahead_ns.saturating_sub(BURST_NS) / 1_000_000_000).max(1),
+        }
     }
 }
 
@@ -216,22 +240,62 @@ fn interval_ns(per_second: u32) -> Option<NonZeroU32> {
 
 impl Accounts {
     fn admit(&mut self, key: u64, interval: NonZeroU32, now_ns: u64) -> Result<(), TooFast> {
+        self.admit_all(key, interval, 1, now_ns)
+    }
+
+    /// All of so many, or none.
+    fn admit_all(
+        &mut self,
+        key: u64,
+        interval: NonZeroU32,
+        count: u32,
+        now_ns: u64,
+    ) -> Result<(), TooFast> {
         let until = self.used_until(key, now_ns);
         let interval = u64::from(interval.get());
-        let next = (*until).max(now_ns) + interval;
+        let next = (*until).max(now_ns) + interval * u64::from(count);
         let ahead = next - now_ns;
-        let burst = BURST.as_nanos() as u64;
-        if ahead > burst + interval {
-            let wait_s = ((ahead - burst) / 1_000_000_000).max(1);
-            return Err(TooFast { wait_s });
+        if ahead > BURST_NS + interval {
+            return Err(TooFast::after(ahead));
         }
         *until = next;
         Ok(())
     }
 
-    fn charge(&mut self, key: u64, interval: NonZeroU32, count: u32, now_ns: u64) {
+    /// As many of so many as there is room for.
+    fn admit_some(
+        &mut self,
+        key: u64,
+        interval: NonZeroU32,
+        count: u32,
+        now_ns: u64,
+    ) -> (u32, TooFast) {
         let until = self.used_until(key, now_ns);
-        *until = (*until).max(now_ns) + u64::from(interval.get()) * u64::from(count);
+        let interval = u64::from(interval.get());
+        let used = (*until).max(now_ns);
+        let room = (BURST_NS + interval).saturating_sub(used - now_ns) / interval;
+        let admitted = count.min(u32::try_from(room).unwrap_or(u32::MAX));
+        *until = used + interval * u64::from(admitted);
+        (admitted, TooFast::after(*until - now_ns + interval))
+    }
+
+    /// So many, however many they are, if there is room for one.
+    fn admit_rest(
+        &mut self,
+        key: u64,
+        interval: NonZeroU32,
+        count: u32,
+        now_ns: u64,
+    ) -> Result<(), TooFast> {
+        let until = self.used_until(key, now_ns);
+        let interval = u64::from(interval.get());
+        let used = (*until).max(now_ns);
+        let ahead = used - now_ns + interval;
+        if ahead > BURST_NS + interval {
+            return Err(TooFast::after(ahead));
+        }
+        *until = used + interval * u64::from(count);
+        Ok(())
     }
 
     fn used_until(&mut self, key: u64, now_ns: u64) -> &mut u64 {
@@ -287,11 +351,39 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_batch_waits_until_the_batch_is_paid_for() {
+    fn however_appends_are_packed_a_caller_gets_its_rate_and_one_burst() {
+        let rate = interval(10);
+        for packed in [1, 2, 7, 21, 1_000] {
+            let mut accounts = Accounts::default();
+            let admitted: u32 = (0..1_000)
+                .map(|_| accounts.admit_some(1, rate, packed, SECOND).0)
+                .sum();
+            assert_eq!(admitted, 21, "{packed} at once");
+            let (none, wait) = accounts.admit_some(1, rate, packed, SECOND);
+            assert_eq!((none, wait), (0, TooFast { wait_s: 1 }));
+            assert_eq!(
+                accounts.admit_some(1, rate, packed, 2 * SECOND).0,
+                packed.min(10)
+            );
+        }
+        let mut accounts = Accounts::default();
+        assert!(
+            accounts.admit_all(1, rate, 22, SECOND).is_err(),
+            "all or none"
+        );
+        assert!(accounts.admit_all(1, rate, 21, SECOND).is_ok());
+    }
+
+    #[test]
+    fn what_comes_after_a_large_append_waits_until_that_is_paid_for() {
         let mut accounts = Accounts::default();
         let rate = interval(10);
         assert!(accounts.admit(1, rate, SECOND).is_ok());
-        accounts.charge(1, rate, 99, SECOND);
+        assert!(accounts.admit_rest(1, rate, 99, SECOND).is_ok());
+        assert!(
+            accounts.admit_rest(1, rate, 99, SECOND).is_err(),
+            "one at a time"
+        );
         let refused = Err(TooFast { wait_s: 8 });
         assert_eq!(
             accounts.admit(1, rate, SECOND),
@@ -345,9 +437,10 @@ mod tests {
         let rate = Rate::default();
         let account = rate.account(&Caller::Anybody, IpAddr::from([10, 0, 0, 1]));
         assert!((0..10_000).all(|_| rate.admit(account, 0).is_ok()));
-        rate.charge(account, 0, u32::MAX);
+        assert_eq!(rate.admit_some(account, 0, u32::MAX).0, u32::MAX);
+        assert!(rate.admit_rest(account, 0, u32::MAX).is_ok());
         let channel = "c".parse().unwrap();
-        assert!((0..10_000).all(|_| rate.admit_to(&channel, account, 0).is_ok()));
+        assert!((0..10_000).all(|_| rate.admit_to(&channel, account, 0, 9).is_ok()));
     }
 
     #[test]
@@ -360,7 +453,7 @@ mod tests {
             &|| rate.admit_for(Purpose::Connect, account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Line, account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Make, account, 1).is_ok(),
-            &|| rate.admit_to(&channel, account, 1).is_ok(),
+            &|| rate.admit_to(&channel, account, 1, 1).is_ok(),
         ];
         for admit in uses {
             assert!((0..3).all(|_| admit()), "its own burst");

@@ -79,6 +79,7 @@ fn the_counts_are_the_sockets_that_are_open_whatever_becomes_of_them() {
     let mut random = fastrand::Rng::with_seed(seed);
     let site = site(|config| config.limits.lines_per_second_max = 0);
     let mut admin = site.connect();
+    assert_eq!(admin.append("c", "text/plain", b"x").status, 204);
     let mut open: Vec<(State, Peer)> = Vec::new();
     for step in 0..120 {
         let at = (!open.is_empty()).then(|| random.usize(..open.len()));
@@ -125,7 +126,6 @@ fn the_counts_are_the_sockets_that_are_open_whatever_becomes_of_them() {
 }
 
 fn tail_over(admin: &mut Peer) -> String {
-    assert_eq!(admin.append("c", "text/plain", b"x").status, 204);
     admin.send("GET /channels/c?last=0 HTTP/1.1\r\nHost: x\r\n\r\n");
     let response = admin.response();
     response.field("stream-next-offset").unwrap().to_owned()
@@ -226,8 +226,8 @@ fn one_address_leaves_connections_lines_and_polls_for_others() {
             }
         }
     }
-    site.until("its share of lines is met", |_| {
-        let mut admin = stranger();
+    let mut admin = stranger();
+    site.until("its shares are met", |_| {
         admin.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         let metrics = admin.response();
         ["polls_share", "lines_share", "connections_share"]

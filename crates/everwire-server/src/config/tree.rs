@@ -210,9 +210,10 @@ pub struct Limits {
     /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
     /// Most appends and creations a second from one address by callers who show no credential, on average, with
-    /// bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. An item of a
-    /// batch counts as one; what a batch has too many is not refused, but what follows waits for it. As
-    /// many channels a second are made for what one caller reads. 0 means no limit.
+    /// bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. Each item of a
+    /// batch counts, and those beyond the rate are refused in their places. Each entry of one append counts; what a single
+    /// append has too many is not refused, but what follows waits for it. As many channels a second are made for what one
+    /// caller reads. 0 means no limit.
     pub appends_per_second_max: u32 = 1_000,
     /// The same for each user that tokens name (`sub`), wherever that is. The default, 200, is what several open
     /// pages need that publish as fast as a screen shows it.
@@ -263,7 +264,7 @@ pub struct Channels {
     /// Largest entry that is appended, in bytes; a larger one is refused with 413 or, on a raw WebSocket, 1009. 0, the
     /// default, means whatever `limits.content_bytes_max` and `limits.message_bytes_max` let through.
     pub entry_bytes_max: usize = 0,
-    /// Most appends a second to a channel by one caller, besides what `limits` says of its appends to all channels,
+    /// Most entries appended a second to a channel by one caller, besides what `limits` says of its appends to all channels,
     /// with bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. 0, the
     /// default, means no limit. A rule for a chat may say 5.
     pub appends_per_caller_max: u32 = 0,

@@ -32,8 +32,7 @@ impl Context {
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
         let publisher = self.publisher(asker.account);
-        publisher.admit()?;
-        publisher.admit_to(name)?;
+        let admitted = publisher.admit(name)?;
         let AppendFields {
             content_type: said,
             closes: close,
@@ -109,7 +108,7 @@ impl Context {
             stream_seq,
             guard: guard.as_ref(),
         };
-        let appended = publisher.append(name, &mut channel, append)?;
+        let appended = publisher.append(name, &mut channel, append, admitted)?;
         Ok(append_response(&appended, by_producer))
     }
 }

@@ -32,7 +32,9 @@ use crate::{
     config::Action,
     hub::Channel,
     payload_type::PayloadType,
-    publish::{Publisher, ends_at, event_name, json_payload, no_tail, one, replaced},
+    publish::{
+        Admitted, Paid, Publisher, ends_at, event_name, json_payload, no_tail, one, replaced,
+    },
     webhook::{Decision, Proposal, Question},
 };
 
@@ -93,7 +95,8 @@ impl Context {
             return Err(publishes_nowhere(&asker.caller));
         }
         let publisher = self.publisher(asker.account);
-        publisher.admit()?;
+        // The first item is charged before its content is heard, the others when it is known how many there are.
+        let first = publisher.pay()?;
         let allowance = Allowance::to_publish(&self.shared, asker.account)
             .waiting(self.shared.live.desk.is_some());
         let Content {
@@ -120,7 +123,6 @@ impl Context {
                 .with("entries_max", entries_max)
                 .at_limit("entries_per_append_max"));
         }
-        publisher.charge(items.len().saturating_sub(1));
         let rules = &self.shared.live.rules;
         let is_public = |Object(item): &Object<Item<'_>>| {
             let name = ChannelName::new(&item.channel);
@@ -133,8 +135,15 @@ impl Context {
         let held_bytes = items.len() * (size_of::<Item<'_>>() + RESULT_BYTES);
         let mut told = self.shared.hold_answer(asker.account, held_bytes)?;
         let mut out = String::from("{\"results\":[");
-        let published = self.publish_all(&asker, &items).await;
-        for (index, published) in published.into_iter().enumerate() {
+        let rest = items.len().saturating_sub(1);
+        let (others, too_fast) = self.publisher(asker.account).pay_some(rest);
+        let mut paid = vec![first];
+        paid.extend(others);
+        let (affordable, refused) = items.split_at(paid.len().min(items.len()));
+        let published = self.publish_all(&asker, affordable, paid).await;
+        let published =
+            (published.into_iter()).chain(refused.iter().map(|_| Err(too_fast.clone())));
+        for (index, published) in published.enumerate() {
             if index > 0 {
                 out.push(',');
             }
@@ -181,24 +190,30 @@ impl Context {
         &self,
         asker: &Asker<'_>,
         items: &[Object<Item<'_>>],
+        paid: Vec<Paid>,
     ) -> Vec<Result<Offset, Problem>> {
+        let mut paid = paid.into_iter();
         let mut published = Vec::with_capacity(items.len());
         let mut last = Last::default();
         let desk = self.shared.live.desk.as_ref();
         let share = desk.map_or(ASKED_AT_ONCE, |desk| desk.waiting_per_caller_max());
         for items in items.chunks(ASKED_AT_ONCE.min(share)) {
-            let questions = items.iter().map(|Object(item)| self.question(asker, item));
-            let questions: Vec<_> = questions.collect();
+            let questions = items.iter().zip(paid.by_ref());
+            let questions: Vec<_> = questions
+                .map(|(Object(item), paid)| self.question(asker, item, paid))
+                .collect();
             for (Object(item), question) in items.iter().zip(questions) {
                 let judged = match question {
-                    Ok(None) => Ok(Judged::Not),
-                    Ok(Some((payload_type, decision))) => {
+                    Ok(Asked::Not(paid)) => Ok(Judged::Not(paid)),
+                    Ok(Asked::Publishing(admitted, payload_type, decision)) => {
                         let allowed = decision.await.permission(clock::unix_ms());
                         allowed
                             .and_then(|allowed| {
                                 replaced(&allowed, Some(payload_type.media_type()), 1)
                             })
-                            .map(|payloads| Judged::Fine(payloads.and_then(|mut all| all.pop())))
+                            .map(|payloads| {
+                                Judged::Fine(admitted, payloads.and_then(|mut all| all.pop()))
+                            })
                     }
                     Err(problem) => Err(problem),
                 };
@@ -216,14 +231,16 @@ impl Context {
         &self,
         asker: &Asker<'_>,
         item: &Item<'_>,
-    ) -> Result<Option<(PayloadType, impl Future<Output = Decision> + use<>)>, Problem> {
+        paid: Paid,
+    ) -> Result<Asked<impl Future<Output = Decision> + use<>>, Problem> {
         let (Some(desk), Some(evidence)) = (&self.shared.live.desk, &asker.evidence) else {
-            return Ok(None);
+            return Ok(Asked::Not(paid));
         };
         let name = name_of(item)?;
         if asker.leave(self, Action::Publish, &name)? == Leave::Granted {
-            return Ok(None);
+            return Ok(Asked::Not(paid));
         }
+        let admitted = paid.to(&self.publisher(asker.account), &name)?;
         let found = self.shared.hub.find(&name, clock::unix_ms());
         let (payload_type, payload) = payload_of(item, found.as_ref())?;
         let entry = Draft {
@@ -237,16 +254,27 @@ impl Context {
         };
         let question =
             Question::publish(desk.settings(), evidence, &asker.caller, &name, proposal)?;
-        Ok(Some((payload_type, desk.begin(question, asker.account))))
+        Ok(Asked::Publishing(
+            admitted,
+            payload_type,
+            desk.begin(question, asker.account),
+        ))
     }
+}
+
+/// Whether the application is asked about an item.
+enum Asked<F> {
+    Not(Paid),
+    /// It is, about an item that its channel's rate was charged for.
+    Publishing(Admitted, PayloadType, F),
 }
 
 /// What the application said of an item.
 enum Judged {
     /// It was not asked.
-    Not,
+    Not(Paid),
     /// It may be published, with this payload if there is one.
-    Fine(Option<Bytes>),
+    Fine(Admitted, Option<Bytes>),
 }
 
 /// The channel of the item before. Batches tend to be for few channels.
@@ -295,17 +323,15 @@ fn publish(
         found,
         is_permitted,
     } = last.get(publisher, item)?;
-    if matches!(judged, Judged::Not) {
-        publisher.admit_to(name)?;
-    }
-    let replacement = match judged {
-        Judged::Fine(replacement) => replacement,
-        Judged::Not => {
+    let (admitted, replacement) = match judged {
+        Judged::Fine(admitted, replacement) => (admitted, replacement),
+        Judged::Not(paid) => {
+            let admitted = paid.to(publisher, name)?;
             if !*is_permitted {
                 caller.permit(&publisher.live.rules, Action::Publish, name)?;
                 *is_permitted = true;
             }
-            None
+            (admitted, None)
         }
     };
     let event = item.event.as_deref().map(event_name).transpose()?;
@@ -325,7 +351,7 @@ fn publish(
         guard: guard.as_ref(),
         ..one(payload, event, &payload_type, key)
     };
-    let appended = publisher.append(name, found, append)?;
+    let appended = publisher.append(name, found, append, admitted)?;
     Ok(appended.next())
 }
 

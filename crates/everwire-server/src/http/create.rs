@@ -34,7 +34,7 @@ impl Context {
         dialect: Dialect,
         name: &ChannelName,
     ) -> Result<Response<Bytes>, Problem> {
-        self.publisher(asker.account).admit()?;
+        let paid = self.publisher(asker.account).pay()?;
         let headers = &parts.headers;
         if answer::FORK_FIELDS
             .iter()
@@ -78,6 +78,10 @@ impl Context {
                 ..Draft::from(payload)
             })
             .collect();
+        let mut admitted = match entries.is_empty() {
+            true => paid.without_content(),
+            false => paid.to(&self.publisher(asker.account), name)?,
+        };
         let proposal = Proposal {
             content_type: Some(payload_type.media_type()),
             entries: &entries,
@@ -124,7 +128,7 @@ impl Context {
                 ..Append::default()
             };
             // One that was deleted meanwhile was made all the same.
-            if let Ok(appended) = publisher.append_to(&channel, append) {
+            if let Ok(appended) = publisher.append_to(&channel, append, &mut admitted) {
                 appended?;
             }
         }

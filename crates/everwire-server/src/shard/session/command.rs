@@ -77,7 +77,7 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         operation: Operation<'_>,
-        answers: &Answers,
+        answers: &mut Answers,
         members: &mut BytesMut,
         notices: &mut BytesMut,
     ) -> Result<(), Problem> {
@@ -205,17 +205,16 @@ impl<N: Net> Shard<N> {
         &mut self,
         key: LineKey,
         publish: Publish<'_>,
-        answers: &Answers,
+        answers: &mut Answers,
     ) -> Result<Offset, Problem> {
         let name = &self.channel_name(key, publish.channel)?;
         self.permit(key, Action::Publish, name, answers)?;
         let publisher = self.publisher(key)?;
+        let admitted = match answers.take_admitted() {
+            Some(admitted) => admitted,
+            None => publisher.admit(name)?,
+        };
         let allowed = answers.allowed(Action::Publish, name);
-        if allowed.is_none() {
-            // Else it was, before the application was asked.
-            publisher.admit()?;
-            publisher.admit_to(name)?;
-        }
         let guard = publish.tail.as_deref().map(ends_at).transpose()?;
         let channel = match &guard {
             // What is to follow a tail makes no channel.
@@ -253,7 +252,7 @@ impl<N: Net> Shard<N> {
             guard: guard.as_ref(),
             ..Append::default()
         };
-        let appended = publisher.append(name, &mut Some(channel), append)?;
+        let appended = publisher.append(name, &mut Some(channel), append, admitted)?;
         Ok(appended.next())
     }
 

@@ -36,7 +36,7 @@ use crate::{
     auth::Caller,
     config::Action,
     payload_type::PayloadType,
-    publish::{RawMessage, event_name, may_not},
+    publish::{Admitted, RawMessage, event_name, may_not},
     webhook::{Allowed, Decision, Desk, Evidence, Proposal, Question, ReplyTo},
 };
 
@@ -71,7 +71,11 @@ pub(super) enum Subject {
 
 /// What the application answered about one command.
 #[derive(Debug, Default)]
-pub(crate) struct Answers(Vec<(Subject, Result<Arc<Allowed>, Problem>)>);
+pub(crate) struct Answers {
+    given: Vec<(Subject, Result<Arc<Allowed>, Problem>)>,
+    /// The append for which it was asked, which was charged before.
+    admitted: Option<Admitted>,
+}
 
 /// What waits for an answer.
 pub(crate) enum Parked {
@@ -100,11 +104,19 @@ pub(super) enum Done {
 
 impl Answers {
     /// Nothing was asked.
-    pub const NONE: Self = Self(Vec::new());
+    pub const NONE: Self = Self {
+        given: Vec::new(),
+        admitted: None,
+    };
+
+    /// The append that was charged before the application was asked, once.
+    pub(super) fn take_admitted(&mut self) -> Option<Admitted> {
+        self.admitted.take()
+    }
 
     /// What goes with the permission to do this on this channel.
     pub(super) fn allowed(&self, action: Action, name: &ChannelName) -> Option<&Arc<Allowed>> {
-        let (_, answer) = self.0.iter().find(|(subject, _)| match subject {
+        let (_, answer) = self.given.iter().find(|(subject, _)| match subject {
             Subject::Do(asked, channel) => *asked == action && channel == name,
             Subject::Connect => false,
         })?;
@@ -113,14 +125,14 @@ impl Answers {
 
     /// What was said of who shows the credential that the command brings.
     pub(super) fn introduced(&self) -> Option<&Arc<Allowed>> {
-        let mut answers = self.0.iter();
+        let mut answers = self.given.iter();
         let (_, answer) = answers.find(|(subject, _)| *subject == Subject::Connect)?;
         answer.as_ref().ok()
     }
 
     /// What was answered to this, if it was asked.
     fn answered(&self, subject: &Subject) -> Option<Result<Done, Problem>> {
-        let (_, answer) = self.0.iter().find(|(asked, _)| asked == subject)?;
+        let (_, answer) = (self.given.iter()).find(|(asked, _)| asked == subject)?;
         Some(answer.clone().map(|_| Done::Answered))
     }
 }
@@ -214,8 +226,7 @@ impl<N: Net> Shard<N> {
         };
         let shared = self.shared.clone();
         let publisher = shared.publisher(self.account(key)?, self.now_ms);
-        publisher.admit()?;
-        publisher.admit_to(name)?;
+        answers.admitted = Some(publisher.admit(name)?);
         let found = self.shared.hub.find(name, self.now_ms);
         let known = PayloadType::stated_for(found.as_ref());
         let (payload, payload_type) = payload_of(publish.data, known)?;
@@ -285,8 +296,7 @@ impl<N: Net> Shard<N> {
             && let Some((desk, evidence, caller)) =
                 self.has_to_ask(key, Action::Publish, channel.name())
         {
-            publisher.admit()?;
-            publisher.admit_to(channel.name())?;
+            answers.admitted = Some(publisher.admit(channel.name())?);
             let question = message.question(desk.settings(), (&evidence, &caller), &channel)?;
             let done = self.ask(key, &desk, question, subject.clone(), answers)?;
             if let Done::Waits(_) = done {
@@ -300,8 +310,12 @@ impl<N: Net> Shard<N> {
             None => message,
         };
         self.permit(key, Action::Publish, channel.name(), answers)?;
+        let admitted = match answers.take_admitted() {
+            Some(admitted) => admitted,
+            None => publisher.admit(channel.name())?,
+        };
         publisher
-            .raw_message(&channel, message)
+            .raw_message(&channel, message, admitted)
             .map(|()| Done::Answered)
     }
 
@@ -334,7 +348,7 @@ impl<N: Net> Shard<N> {
         match desk.ask(question, self.account(key)?, reply_to) {
             Some(decision) => {
                 let answer = decision.permission(self.now_ms);
-                answers.0.push((subject, answer.clone()));
+                answers.given.push((subject, answer.clone()));
                 answer.map(|_| Done::Answered)
             }
             None => Ok(Done::Waits(subject)),
@@ -419,7 +433,7 @@ impl<N: Net> Shard<N> {
             parked,
             _room,
         } = waiting;
-        answers.0.push((subject, decision.permission(now_ms)));
+        answers.given.push((subject, decision.permission(now_ms)));
         match parked {
             Parked::Messages(heard) => self.hear_parked(key, heard, answers),
             Parked::Request(request) => self.request_parked(key, request, answers),
