@@ -55,14 +55,25 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
                 let Some(arrival) = core.arrive(peer) else {
                     continue;
                 };
+                let is_in_reserve = arrival.is_in_reserve();
+                let is_announced =
+                    announced::is_expected(peer, &core.context().shared.live.config.http);
+                let came = match is_announced {
+                    true => Came::Announced(arrival, peer),
+                    // At once: a flood of one address takes no places, not even for a moment.
+                    false => match visit(&core, arrival, peer) {
+                        Some(visit) => Came::Known(visit),
+                        None => continue,
+                    },
+                };
                 let (core, in_http) = (core.clone(), core.serves());
                 tokio::task::spawn_local(async move {
                     let _in_http = in_http;
-                    match arrival.is_in_reserve() {
-                        false => serve(core, stream, peer, arrival).await,
+                    match is_in_reserve {
+                        false => serve(core, stream, came).await,
                         // Boxed, so that other tasks are no larger for those few.
                         true => {
-                            let served = Box::pin(serve(core, stream, peer, arrival));
+                            let served = Box::pin(serve(core, stream, came));
                             let _ = tokio::time::timeout(LOOK, served).await;
                         }
                     }
@@ -78,14 +89,21 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
     }
 }
 
-async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr, arrival: Arrival) {
+/// A connection that was accepted.
+enum Came {
+    /// From this address.
+    Known(Visit),
+    /// From a proxy, which says first who is behind it.
+    Announced(Arrival, IpAddr),
+}
+
+async fn serve(core: Rc<Core>, stream: TcpStream, came: Came) {
     let guest = core.watch.enter();
-    let is_announced = announced::is_expected(peer, &core.context().shared.live.config.http);
-    let hop = match is_announced {
-        false => peer,
-        true => {
+    let visit = match came {
+        Came::Known(visit) => visit,
+        Came::Announced(arrival, peer) => {
             guest.waits(Done::default(), Awaited::Head);
-            match attended(&core, &guest, announced::read(&stream)).await {
+            let hop = match attended(&core, &guest, announced::read(&stream)).await {
                 Some(Ok(client)) => client.unwrap_or(peer),
                 // A balancer that only looks whether somebody listens.
                 Some(Err(AnnounceError::Io(_))) | None => return,
@@ -94,15 +112,11 @@ async fn serve(core: Rc<Core>, stream: TcpStream, peer: IpAddr, arrival: Arrival
                     tracing::warn!(%error, proxy = %peer, "a connection from a trusted proxy was closed");
                     return;
                 }
+            };
+            match visit(&core, arrival, hop) {
+                Some(visit) => visit,
+                None => return,
             }
-        }
-    };
-    let visit = match visit(&core.context(), arrival, hop) {
-        Ok(visit) => visit,
-        Err(limit) => {
-            let context = core.context();
-            context.shared.metrics.limit_met(limit);
-            return context.shared.metrics.connection_refused();
         }
     };
     guest.waits(Done::default(), Awaited::Request);
@@ -144,8 +158,19 @@ async fn told(stream: &mut Stream) -> Option<Speech> {
     })
 }
 
+/// Counts a connection for its address, or counts that it is refused.
+fn visit(core: &Core, arrival: Arrival, hop: IpAddr) -> Option<Visit> {
+    let context = core.context();
+    let visit = judge(&context, arrival, hop);
+    if let Err(limit) = &visit {
+        context.shared.metrics.limit_met(limit);
+        context.shared.metrics.connection_refused();
+    }
+    visit.ok()
+}
+
 /// Counts a connection for its address, or tells the limit that is met. Those of a trusted proxy are not its own.
-fn visit(context: &Context, arrival: Arrival, hop: IpAddr) -> Result<Visit, &'static str> {
+fn judge(context: &Context, arrival: Arrival, hop: IpAddr) -> Result<Visit, &'static str> {
     let shared = &context.shared;
     if shared.live.config.dev || proxy::is_trusted(hop, &shared.live.config.http) {
         return arrival.at(hop, 0, &shared.live);
