@@ -38,7 +38,7 @@ mod target;
 mod unparsed;
 mod visit;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use everwire_channel::ChannelName;
@@ -71,12 +71,13 @@ use crate::{
     config::Action,
     hub::{NoChannel, NotDeleted},
     outbound::Outbound,
-    proxy::Client,
+    proxy::{Client, Hop},
     publish::{self, Publisher},
     rate::Account,
     shard::{LineRequest, Shared},
     stop::{Alive, Stopping},
     stream::Busy,
+    tls::{Admission, Security},
 };
 
 /// What all requests are served with.
@@ -112,24 +113,48 @@ impl Context {
     }
 
     /// Who sends a request on a connection that leads to `hop`.
-    pub fn client<B>(&self, request: &Request<B>, hop: IpAddr, scheme: Scheme) -> Client {
+    pub fn client<B>(&self, request: &Request<B>, hop: Hop, security: Security) -> Client {
         let settings = &self.shared.live.config.http;
-        let (client, malformed) = Client::of(hop, scheme, request.headers(), settings);
+        let (client, malformed) = Client::of(hop, security.scheme(), request.headers(), settings);
         if malformed.is_some() {
             self.shared.metrics.proxy_not_understood();
         }
         client
     }
 
-    /// Serves one request.
-    pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Reply {
+    /// How far a connection is served that is so secured.
+    pub fn admit(&self, security: Security) -> Admission {
+        self.shared.admit(security)
+    }
+
+    /// Resolves when a connection that is so secured would not be let in any more.
+    pub async fn until_refused(&self, security: Security) {
+        let mut replaced = self.shared.tls.replacements();
+        while !matches!(self.admit(security), Admission::Refused(_)) {
+            if replaced.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Serves one request, as far as those are who come by such a connection.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+        security: Security,
+    ) -> Reply {
+        let admission = self.admit(security);
         let (mut parts, content) = request.into_parts();
         name_host(&mut parts);
         let config = &self.shared.live.config;
         let origin = Origin::of(&parts.headers, client, config);
         // Who logs nothing pays for no name, unless somebody will ask about the request.
         let visit = (config.logs.requests).then(|| Visit::begin(&parts, client));
-        let reply = self.route(&parts, content, client, &origin).await;
+        let reply = match admission.permit(target::is_challenge(parts.uri.path())) {
+            Ok(()) => self.route(&parts, content, client, &origin).await,
+            Err(refusal) => Err(refusal.problem()),
+        };
         let mut reply = match reply {
             Ok(reply) => reply,
             Err(problem) => {
@@ -142,7 +167,8 @@ impl Context {
                         .headers_mut()
                         .insert(EVERWIRE_REQUEST_ID, id.to_value());
                 }
-                if is_easily_misread(&parts) {
+                let is_stranger = admission != Admission::Whole && parts.version != Version::HTTP_2;
+                if is_stranger || is_easily_misread(&parts) {
                     end_connection(response.headers_mut());
                 }
                 Reply::Response(response)

@@ -30,6 +30,30 @@ pub(crate) struct Client {
     pub said: Option<Box<Said>>,
 }
 
+/// Where a connection leads to: its peer, or whom the peer's PROXY header names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub address: IpAddr,
+    /// It is a proxy that has not said whom the connection is for (`UNKNOWN`, `LOCAL`): perhaps a client's, whose
+    /// fields say what that likes.
+    pub is_unnamed: bool,
+}
+
+impl Hop {
+    /// A peer that speaks for itself.
+    pub fn at(address: IpAddr) -> Self {
+        Self {
+            address,
+            is_unnamed: false,
+        }
+    }
+
+    /// Whether what it says of others is believed.
+    pub fn is_trusted(self, settings: &Http) -> bool {
+        !self.is_unnamed && is_trusted(self.address, settings)
+    }
+}
+
 /// Something that a trusted proxy says is not understood. Its address is taken for the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -47,15 +71,15 @@ impl Client {
 
     /// Who sends a request with these fields on a connection that leads to `hop`.
     pub fn of(
-        hop: IpAddr,
+        hop: Hop,
         scheme: Scheme,
         headers: &HeaderMap,
         settings: &Http,
     ) -> (Self, Option<Malformed>) {
-        if !is_trusted(hop, settings) {
-            return (Self::at(hop, scheme), None);
+        if !hop.is_trusted(settings) {
+            return (Self::at(hop.address, scheme), None);
         }
-        let (address, said, malformed) = forwarded::read(hop, headers, settings);
+        let (address, said, malformed) = forwarded::read(hop.address, headers, settings);
         let said = (said != Said::default()).then(|| Box::new(said));
         let client = Self {
             address,

@@ -78,8 +78,9 @@ impl Reloader {
                 if let Some(desk) = &live.desk {
                     desk.connect(&self.outbound, &self.metrics);
                 }
-                self.settings.replace(live);
+                // Before the rest: lines are judged by it when they see that another configuration holds.
                 self.tls.apply(terms);
+                self.settings.replace(live);
                 // Those who sleep see it at once, and not with the next byte; and what it revokes.
                 for mailbox in &self.mailboxes {
                     mailbox.post(Mail::Revoked);

@@ -74,7 +74,7 @@ use crate::{
     rate::{Account, Purpose, Rate, TooFast},
     session_id::SessionId,
     sessions::Sessions,
-    tls::Acceptor,
+    tls::{Acceptor, Admission, Security},
 };
 
 pub(crate) use join::{Entries, LineRequest, OpenLine, Publishing, Wire};
@@ -115,6 +115,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// How far a connection is served that is so secured.
+    pub fn admit(&self, security: Security) -> Admission {
+        let acme = &self.live.config.acme;
+        let challenge = acme.is_on().then_some(acme.challenge);
+        self.tls.admit(security, challenge)
+    }
+
     /// Without channels, lines and members. `mark` is random for each start. Sessions without a socket are spread
     /// over the shards. No TLS is spoken.
     pub fn new(live: Live, mark: Mark, shards: Vec<Arc<Mailbox>>, now: Now) -> Self {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  settings, files ─▶ Acceptor ─▶ Connection ── of a socket in the front, then of a line in the shard
-//!                       └─▶ Certificates ◀── replaced while connections are open
+//!                       ├─▶ Certificates ◀── replaced while connections are open
+//!                       └─▶ Admission      how far anybody is served, by how the connection is secured
 //! ```
 
 mod acceptor;
+mod admission;
 mod certificate;
 mod certificates;
 mod connection;
@@ -14,6 +16,7 @@ mod failure;
 pub(crate) mod testing;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use admission::{Admission, Refusal, Security};
 pub(crate) use certificate::{Certificate, CertificateError};
 pub(crate) use certificates::{ACME_PROTOCOL, Certificates, Source};
 pub(crate) use connection::Connection;

@@ -285,3 +285,40 @@ fn a_proxy_header_and_the_fields_of_a_proxy_before_it_work_together() {
         lines.push(line);
     }
 }
+
+/// A balancer says `UNKNOWN` or `LOCAL` of what it does not know: a client behind it may still say what it likes.
+#[test]
+fn who_is_behind_a_proxy_that_names_nobody_is_not_believed_either() {
+    const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+    for fields in [ProxyFields::XForwarded, ProxyFields::Forwarded] {
+        for after_a_poll in [false, true] {
+            let site = site_with(|config| {
+                config.http.proxy_protocol = ProxyProtocol::Required;
+                config.http.proxy_fields = fields;
+            });
+            let mut lines = Vec::new();
+            for (n, header) in [UNKNOWN, LOCAL, UNKNOWN, LOCAL].into_iter().enumerate() {
+                let mut peer = site.connect();
+                peer.send(header);
+                let said = match fields {
+                    ProxyFields::XForwarded => format!("X-Forwarded-For: 203.0.113.{n}\r\n"),
+                    ProxyFields::Forwarded => format!("Forwarded: for=203.0.113.{n}\r\n"),
+                };
+                if after_a_poll {
+                    peer.send(format!(
+                        "GET /channels/c?live=long-poll&offset=now HTTP/1.1\r\nHost: x\r\nPrefer: wait=0\r\n{said}\r\n"
+                    ));
+                    assert_eq!(peer.response().status, 204);
+                }
+                let (line, status) = stream(peer, &said);
+                let expected = if n < 2 { 200 } else { 429 };
+                assert_eq!(
+                    status, expected,
+                    "{n}, {fields:?}, after a poll: {after_a_poll}"
+                );
+                lines.push(line);
+            }
+        }
+    }
+}

@@ -48,3 +48,39 @@ fn every_setting_that_names_an_address_keeps_to_the_rule_of_clear_text() {
         }
     }
 }
+
+#[test]
+fn certificates_of_clients_are_asked_for_where_they_can_be_shown() {
+    let tls = |mode: &str, auth: &str, rest: &str| {
+        let certificates = "certificates = [{ cert_file = \"c\", key_file = \"k\" }]";
+        format!("[tls]\nmode = \"{mode}\"\nclient_auth = \"{auth}\"\n{certificates}\n{rest}")
+    };
+    let acme = |challenge: &str| {
+        format!(
+            "client_ca_file = \"x\"\n[acme]\ndomains = [\"a.example\"]\nchallenge = \"{challenge}\""
+        )
+    };
+    let ca = "client_ca_file = \"x\"";
+    for (toml, expected) in [
+        (tls("off", "off", ""), None),
+        (tls("off", "optional", ca), Some("tls.client_auth")),
+        (tls("off", "required", ca), Some("tls.client_auth")),
+        (tls("only", "required", ca), None),
+        (tls("only", "required", ""), Some("tls.client_ca_file")),
+        (tls("both", "required", ca), None),
+        (tls("both", "required", &acme("http-01")), None),
+        (
+            tls("both", "required", &acme("tls-alpn-01")),
+            Some("acme.challenge"),
+        ),
+        (
+            tls("only", "required", &acme("http-01")),
+            Some("acme.challenge"),
+        ),
+        (tls("only", "optional", &acme("tls-alpn-01")), None),
+    ] {
+        let read = Config::from_toml(&toml);
+        let found = read.as_ref().err().and_then(|error| error.setting());
+        assert_eq!(found, expected, "{toml}: {read:?}");
+    }
+}

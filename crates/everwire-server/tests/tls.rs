@@ -236,9 +236,7 @@ fn clients_show_certificates_where_they_are_asked_for_them() {
         (ClientAuth::Optional, [true, true, false]),
         (ClientAuth::Required, [false, true, false]),
     ] {
-        // In clear text besides, to ask for what was counted.
         let site = secure(|config| {
-            config.tls.mode = TlsMode::Both;
             config.tls.client_auth = asked;
             config.tls.client_ca_file = AUTHORITY.file();
         });
@@ -246,15 +244,20 @@ fn clients_show_certificates_where_they_are_asked_for_them() {
             let client = client_of(client, "localhost");
             assert_eq!(is_answered(&site, client), expected, "{asked:?} of {who}");
         }
-        let site = site.in_clear_text();
-        assert_eq!(
-            failed(&site, "no_client_certificate"),
-            u64::from(!expected[0])
-        );
-        assert_eq!(
-            failed(&site, "bad_client_certificate"),
-            u64::from(!expected[2])
-        );
+        let mut ours = peer(&site, client_of(&clients[1].1, "localhost"));
+        ours.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let metrics = ours.response();
+        for (reason, is_counted) in [
+            ("no_client_certificate", !expected[0]),
+            ("bad_client_certificate", !expected[2]),
+        ] {
+            let counted = format!("_failed_total{{reason=\"{reason}\"}} 1\n");
+            assert_eq!(
+                metrics.text().contains(&counted),
+                is_counted,
+                "{asked:?}, {reason}"
+            );
+        }
     }
 }
 

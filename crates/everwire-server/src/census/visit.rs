@@ -22,7 +22,7 @@ use super::{
     addresses::{NoPlace, Place},
     lock, take_one,
 };
-use crate::{live::Live, shares::Pot};
+use crate::{live::Live, proxy::Hop, shares::Pot};
 
 /// A connection that was accepted. Who is behind it is not known yet.
 pub(crate) struct Arrival {
@@ -36,8 +36,8 @@ pub(crate) struct Visit(Box<Counted>);
 struct Counted {
     arrival: Arrival,
     place: Place,
-    /// The address that it leads to.
-    hop: IpAddr,
+    /// Where it leads to.
+    hop: Hop,
 }
 
 /// What a connection is for.
@@ -96,7 +96,7 @@ impl Census {
         Visit(Box::new(Counted {
             arrival,
             place: super::addresses::NOWHERE,
-            hop,
+            hop: Hop::at(hop),
         }))
     }
 }
@@ -108,7 +108,7 @@ impl Arrival {
     }
 
     /// Counts it for the address that it leads to, or tells which limit is met; where `max` is 0, there is none.
-    pub fn at(self, hop: IpAddr, max: usize, live: &Live) -> Result<Visit, &'static str> {
+    pub fn at(self, hop: Hop, max: usize, live: &Live) -> Result<Visit, &'static str> {
         let census = &self.census;
         let pot = |size: usize, held: usize| Pot {
             size: size as u64,
@@ -120,7 +120,7 @@ impl Arrival {
             Pass::All => {
                 let held = census.connections.load(Ordering::Relaxed);
                 let pot = pot(live.config.limits.connections_max, held);
-                lock(&census.connections_by_address).take(hop, max, pot, None)
+                lock(&census.connections_by_address).take(hop.address, max, pot, None)
             }
             Pass::Look(side) => {
                 let held = census.looks[side as usize].load(Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl Arrival {
                     percent: 100,
                     ..pot(RESERVE, held)
                 };
-                lock(&census.looks_by_address).take(hop, max, pot, None)
+                lock(&census.looks_by_address).take(hop.address, max, pot, None)
             }
         };
         let place = place.map_err(|none| match (none, self.pass) {
@@ -149,8 +149,8 @@ impl Arrival {
 }
 
 impl Visit {
-    /// The address that the connection leads to: its peer's, or whom the proxy named before its first byte.
-    pub fn hop(&self) -> IpAddr {
+    /// Where the connection leads to: its peer, or whom the proxy named before its first byte.
+    pub fn hop(&self) -> Hop {
         self.0.hop
     }
 
@@ -204,7 +204,9 @@ mod tests {
     ) -> Result<Visit, &'static str> {
         let connections_max = live.config.limits.connections_max;
         let arrival = census.arrive(from, connections_max);
-        arrival.ok_or("connections_max")?.at(from, max, live)
+        arrival
+            .ok_or("connections_max")?
+            .at(Hop::at(from), max, live)
     }
 
     #[test]

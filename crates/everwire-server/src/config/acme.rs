@@ -234,7 +234,8 @@ impl Acme {
             (Challenge::TlsAlpn01, _, ClientAuth::Required) => value(
                 "acme.challenge",
                 "is `tls-alpn-01`, for which an authority connects without a certificate of its own, and \
-                 tls.client_auth is `required`; take `http-01`, or set that to `optional`"
+                 tls.client_auth is `required`; take `http-01` with tls.mode `both`, where clear text is served challenges \
+                 and nothing else, or set tls.client_auth to `optional`"
                     .to_owned(),
             ),
             _ => Ok(()),

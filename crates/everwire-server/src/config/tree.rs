@@ -149,7 +149,8 @@ pub struct Tls {
     pub hsts_s: u64 = 0,
     /// Whether clients have to show a certificate: `off`, `optional` or `required`. One that is shown has to be signed
     /// by an authority of `tls.client_ca_file`. It lets its holder connect; what may be done is granted by credentials
-    /// and rules as ever.
+    /// and rules as ever. With `required`, clear text is served nothing, whatever `tls.mode` says, but the challenges of
+    /// `acme.challenge` `http-01`.
     pub client_auth: ClientAuth = ClientAuth::Off,
     /// A file of certificates as PEM: the authorities whose clients may connect.
     pub client_ca_file: PathBuf = PathBuf::new(),
@@ -640,6 +641,11 @@ impl Tls {
         if self.handshake_ms == 0 {
             let problem = "is 0, in which no handshake is done; 10000 is ten seconds";
             return Err(ConfigError::value("tls.handshake_ms", problem));
+        }
+        if self.mode == TlsMode::Off && self.client_auth != ClientAuth::Off {
+            let problem = "asks clients for certificates, and tls.mode is off, so that nobody is asked; set tls.mode to \
+                           `only`";
+            return Err(ConfigError::value("tls.client_auth", problem));
         }
         match (self.client_auth, self.client_ca_file.as_os_str().is_empty()) {
             (ClientAuth::Off, _) | (_, false) => Ok(()),

@@ -28,7 +28,7 @@ use crate::{
     auth::Caller,
     census::{Arrival, Visit},
     http::Context,
-    proxy,
+    proxy::Hop,
     rate::Purpose,
 };
 
@@ -61,7 +61,7 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
                 let came = match is_announced {
                     true => Came::Announced(arrival, peer),
                     // At once: a flood of one address takes no places, not even for a moment.
-                    false => match visit(&core, arrival, peer) {
+                    false => match visit(&core, arrival, Hop::at(peer)) {
                         Some(visit) => Came::Known(visit),
                         None => continue,
                     },
@@ -104,7 +104,10 @@ async fn serve(core: Rc<Core>, stream: TcpStream, came: Came) {
         Came::Announced(arrival, peer) => {
             guest.waits(Done::default(), Awaited::Head);
             let hop = match attended(&core, &guest, announced::read(&stream)).await {
-                Some(Ok(client)) => client.unwrap_or(peer),
+                Some(Ok(client)) => Hop {
+                    address: client.unwrap_or(peer),
+                    is_unnamed: client.is_none(),
+                },
                 // A balancer that only looks whether somebody listens.
                 Some(Err(AnnounceError::Io(_))) | None => return,
                 Some(Err(AnnounceError::Protocol(error))) => {
@@ -159,7 +162,7 @@ async fn told(stream: &mut Stream) -> Option<Speech> {
 }
 
 /// Counts a connection for its address, or counts that it is refused.
-fn visit(core: &Core, arrival: Arrival, hop: IpAddr) -> Option<Visit> {
+fn visit(core: &Core, arrival: Arrival, hop: Hop) -> Option<Visit> {
     let context = core.context();
     let visit = judge(&context, arrival, hop);
     if let Err(limit) = &visit {
@@ -170,13 +173,13 @@ fn visit(core: &Core, arrival: Arrival, hop: IpAddr) -> Option<Visit> {
 }
 
 /// Counts a connection for its address, or tells the limit that is met. Those of a trusted proxy are not its own.
-fn judge(context: &Context, arrival: Arrival, hop: IpAddr) -> Result<Visit, &'static str> {
+fn judge(context: &Context, arrival: Arrival, hop: Hop) -> Result<Visit, &'static str> {
     let shared = &context.shared;
-    if shared.live.config.dev || proxy::is_trusted(hop, &shared.live.config.http) {
+    if shared.live.config.dev || hop.is_trusted(&shared.live.config.http) {
         return arrival.at(hop, 0, &shared.live);
     }
     let limits = &shared.live.config.limits;
-    let account = shared.rate.account(&Caller::Anybody, hop);
+    let account = shared.rate.account(&Caller::Anybody, hop.address);
     let pace = limits.connections_per_second_max;
     (shared.rate.admit_for(Purpose::Connect, account, pace))
         .map_err(|_| "connections_per_second_max")?;

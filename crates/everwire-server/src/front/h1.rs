@@ -30,8 +30,10 @@ use super::{
 use crate::{
     census::{Pass, Visit},
     clock::Now,
-    http::{Body, Context, Reply, Scheme, head},
+    http::{Body, Context, Reply, head},
+    proxy::Hop,
     shard::{LineRequest, Outlet, Wire},
+    tls::Security,
 };
 
 /// A line that a request asked for.
@@ -47,14 +49,14 @@ struct Asked {
 pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: Visit) {
     let from = (visit.hop(), visit.pass());
     let requests: Rc<Requests> = Rc::default();
-    let scheme = stream.scheme();
+    let security = stream.security();
     let io = Io::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
         requests.heard.set(io.received());
         let io = &io;
         async move {
-            let response = (requests.serve(&core.context(), request, from, scheme)).await;
+            let response = (requests.serve(&core.context(), request, from, security)).await;
             requests.heard.set(io.received());
             response
         }
@@ -220,8 +222,8 @@ impl Requests {
         &self,
         context: &Context,
         request: Request<Incoming>,
-        (hop, pass): (IpAddr, Pass),
-        scheme: Scheme,
+        (hop, pass): (Hop, Pass),
+        security: Security,
     ) -> Result<Response<Body>, Infallible> {
         if let Some(response) = context.refuse_beyond_look(&request, pass) {
             return Ok(response.map(Body::from));
@@ -229,8 +231,8 @@ impl Requests {
         let version = request.version();
         self.begun.set(self.begun.get() + 1);
         self.in_service.set(self.in_service.get() + 1);
-        let client = context.client(&request, hop, scheme);
-        let reply = context.handle(request, &client).await;
+        let client = context.client(&request, hop, security);
+        let reply = context.handle(request, &client, security).await;
         self.in_service.set(self.in_service.get() - 1);
         match reply {
             Reply::Response(response) => Ok(response.map(Body::from)),

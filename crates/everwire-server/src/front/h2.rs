@@ -1,7 +1,7 @@
 //! HTTP/2, on the workers: its streams share a socket, so they cannot move to a shard. The same wires run in
 //! tasks instead.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -11,8 +11,10 @@ use tokio::{net::TcpStream, task::JoinSet};
 use super::{core::Core, stream::Stream};
 use crate::{
     census::{Pass, Visit},
-    http::{Body, Context, Reply, Scheme},
+    http::{Body, Context, Reply},
+    proxy::Hop,
     stream::{self, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
+    tls::Security,
 };
 
 /// Streams that one connection may have open at once.
@@ -54,8 +56,8 @@ pub(super) async fn hand_over(core: &Core, stream: Stream, visit: Visit) {
     }
 }
 
-async fn serve(context: Context, stream: Stream, from: (IpAddr, Pass)) {
-    let scheme = stream.scheme();
+async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
+    let security = stream.security();
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
     let head_bytes_max = u32::try_from(config.limits.head_bytes_max).unwrap_or(u32::MAX);
@@ -84,12 +86,13 @@ async fn serve(context: Context, stream: Stream, from: (IpAddr, Pass)) {
     });
     let metrics = context.shared.metrics.clone();
     let work = Arc::new(Work::default());
+    let judged = context.clone();
     let service = {
         let work = work.clone();
         service_fn(move |request| {
             let mut context = context.refreshed();
             context.busy = Some(work.begin());
-            answer(context, request, from, scheme)
+            answer(context, request, from, security)
         })
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -98,6 +101,8 @@ async fn serve(context: Context, stream: Stream, from: (IpAddr, Pass)) {
         _ = connection.as_mut() => return,
         () = stopping.stopped() => None,
         ends = looks.until_end(&work) => Some(ends),
+        // With all its streams: who would not be let in now has to connect anew.
+        () = judged.until_refused(security) => return,
     };
     let farewell = match ends {
         None => drain,
@@ -116,8 +121,8 @@ async fn serve(context: Context, stream: Stream, from: (IpAddr, Pass)) {
 async fn answer(
     context: Context,
     mut request: Request<Incoming>,
-    (hop, pass): (IpAddr, Pass),
-    scheme: Scheme,
+    (hop, pass): (Hop, Pass),
+    security: Security,
 ) -> Result<Response<Body>, Infallible> {
     if let Some(response) = context.refuse_beyond_look(&request, pass) {
         return Ok(response.map(Body::from));
@@ -129,8 +134,8 @@ async fn answer(
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-    let client = context.client(&request, hop, scheme);
-    Ok(match context.handle(request, &client).await {
+    let client = context.client(&request, hop, security);
+    Ok(match context.handle(request, &client, security).await {
         // It may have waited for a decision, as many others did. What was done is told.
         Reply::Response(response)
             if is_read

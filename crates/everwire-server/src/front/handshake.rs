@@ -19,9 +19,8 @@ use super::{
     stream::{Stream, poll_seals},
 };
 use crate::{
-    config::TlsMode,
     http::refuse_clear_text,
-    tls::{ACME_PROTOCOL, Connection, HandshakeFailure},
+    tls::{ACME_PROTOCOL, Admission, Connection, HandshakeFailure, Security},
 };
 
 /// What a record of a handshake begins with (RFC 8446, section 5.1). No method of HTTP begins with it.
@@ -46,18 +45,15 @@ pub(super) async fn shake_hands(
     let shared = &context.shared;
     let config = &shared.live.config;
     let is_tls = first.first() == Some(&HANDSHAKE);
-    match (shared.tls.mode(), is_tls) {
-        (TlsMode::Off, _) | (TlsMode::Both, false) => {
-            return Some((Stream::new(socket, None, first), Speech::Unknown));
-        }
-        (TlsMode::Only, false) => {
+    if !is_tls || !shared.tls.speaks_tls() {
+        if let Admission::Refused(_) = context.admit(Security::Clear) {
             shared
                 .metrics
                 .handshake_failed(&HandshakeFailure::ClearText);
             refuse(socket, first, Duration::from_millis(config.http.content_ms)).await;
             return None;
         }
-        (TlsMode::Only | TlsMode::Both, true) => {}
+        return Some((Stream::new(socket, None, first), Speech::Unknown));
     }
     let tls = match shared.tls.accept() {
         Ok(tls) => Box::new(tls),

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{http::Scheme, tls};
+use crate::tls::{self, Security};
 
 /// A connection that gives the bytes read before first.
 pub(super) struct Stream {
@@ -49,11 +49,11 @@ impl Stream {
         (self.socket, self.tls, self.unread)
     }
 
-    /// By which scheme its requests are asked for.
-    pub fn scheme(&self) -> Scheme {
-        match self.tls {
-            Some(_) => Scheme::Https,
-            None => Scheme::Http,
+    /// How it is secured.
+    pub fn security(&self) -> Security {
+        match &self.tls {
+            Some(tls) => tls.security(),
+            None => Security::Clear,
         }
     }
 

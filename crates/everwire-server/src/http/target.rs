@@ -49,7 +49,7 @@ impl<'a> Target<'a> {
         if let Some(session) = path.strip_prefix("/connect/") {
             return Ok(Self::Session(session));
         }
-        if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+        if let Some(token) = path.strip_prefix(CHALLENGES) {
             return Ok(Self::AcmeChallenge(token));
         }
         match path {
@@ -71,6 +71,13 @@ impl<'a> Target<'a> {
         }
     }
 }
+
+/// Whether a path is what a certificate authority looks for.
+pub(super) fn is_challenge(path: &str) -> bool {
+    path.starts_with(CHALLENGES)
+}
+
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 fn name_of(path: &str) -> Result<ChannelName, Problem> {
     ChannelName::from_path(path)

@@ -258,7 +258,10 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
-    use super::{super::Client, *};
+    use super::{
+        super::{Client, Hop},
+        *,
+    };
     use crate::http::Scheme;
 
     fn settings(fields: ProxyFields) -> Http {
@@ -277,7 +280,7 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let (client, malformed) = Client::of(
-            hop.parse().unwrap(),
+            Hop::at(hop.parse().unwrap()),
             Scheme::Http,
             &headers,
             &settings(fields),

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     auth::{self, Caller},
     config::Action,
+    tls::{Refusal, Security},
 };
 
 /// What a line is judged by.
@@ -51,20 +52,50 @@ impl<N: Net> Shard<N> {
             let Some(key) = self.judging.pop() else {
                 return;
             };
-            if let Some(judged) = self.judged(key) {
-                self.judge(key, judged);
-            }
+            self.judge_one(key);
         }
     }
 
     /// Judges a line that does something before its turn to be judged has come: what it asks for is not granted by what
     /// held before.
     pub(super) fn judge_at_once(&mut self, key: LineKey) {
-        if self.is_judging()
-            && let Some(judged) = self.judged(key)
-        {
-            self.judge(key, judged);
+        if self.is_judging() {
+            self.judge_one(key);
         }
+    }
+
+    /// Judges whether a line's connection would be let in now, and then its rights.
+    fn judge_one(&mut self, key: LineKey) {
+        match self.refusal(key) {
+            Some(refusal) => match &self.lines[key as usize].seat {
+                Seat::Alone(alone) => match &alone.role {
+                    Role::Poll(_) => self.end_right(key, &refusal.ends_line()),
+                    Role::Echo => self.close(key),
+                    // It says its last words, and is judged again with the next request.
+                    Role::Answering { .. } | Role::Lingering => {}
+                },
+                Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant => {
+                    self.end_right(key, &refusal.ends_line());
+                }
+            },
+            None => {
+                if let Some(judged) = self.judged(key) {
+                    self.judge(key, judged);
+                }
+            }
+        }
+    }
+
+    /// Tells why a line's connection would not be let in now, if so.
+    fn refusal(&self, key: LineKey) -> Option<Refusal> {
+        let line = self.lines.get(key as usize)?;
+        let security = match &line.seat {
+            Seat::Feed { .. } => Some(Security::Clear),
+            Seat::Session(session) => session.outlet.security(),
+            Seat::Alone(alone) => alone.outlet.security(),
+            Seat::Vacant => None,
+        };
+        self.shared.admit(security?).permit(false).err()
     }
 
     fn judged(&self, key: LineKey) -> Option<Judged> {

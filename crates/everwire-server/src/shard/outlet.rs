@@ -9,7 +9,10 @@ use super::{
     LineKey, Net,
     secured::{Heard, Secured},
 };
-use crate::{pipe::Pipe, tls};
+use crate::{
+    pipe::Pipe,
+    tls::{self, Security},
+};
 
 /// Where a line's bytes go. A socket belongs to its net, and is used through it.
 pub(crate) enum Outlet<S> {
@@ -36,6 +39,15 @@ impl<S> Outlet<S> {
         match tls {
             Some(tls) => Self::Tls(Box::new(Secured::new(socket, tls))),
             None => Self::Socket(socket),
+        }
+    }
+
+    /// How its connection is secured; nothing where that is another's, who sees to it.
+    pub fn security(&self) -> Option<Security> {
+        match self {
+            Self::Socket(_) => Some(Security::Clear),
+            Self::Tls(secured) => Some(secured.security()),
+            Self::Pipe(_) => None,
         }
     }
 

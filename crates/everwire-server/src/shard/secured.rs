@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::Net;
-use crate::tls::Connection;
+use crate::tls::{Connection, Security};
 
 /// See the module.
 pub(crate) struct Secured<S> {
@@ -51,6 +51,11 @@ const CIPHERTEXT_BYTES: usize = 16 * 1024;
 const PLAINTEXT_BYTES_MAX: usize = 3 * CIPHERTEXT_BYTES;
 
 impl<S> Secured<S> {
+    /// How it is secured.
+    pub fn security(&self) -> Security {
+        self.tls.borrow().security()
+    }
+
     /// A connection whose handshake is done.
     pub fn new(socket: S, tls: Box<Connection>) -> Self {
         Self {

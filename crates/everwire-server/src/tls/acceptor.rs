@@ -3,6 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
 use rustls::{
     Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{
@@ -14,23 +15,28 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+use tokio::sync::watch;
+
 use super::{
+    admission::{Admission, Authorities, Door, Security},
     certificate::Certificate,
     certificates::{ACME_PROTOCOL, Certificates, Source},
     connection::Connection,
 };
-use crate::config::{ClientAuth, ConfigError, Tls, TlsMode, TlsVersion};
+use crate::config::{Challenge, ClientAuth, ConfigError, Tls, TlsMode, TlsVersion};
 
 /// Takes connections. Its terms are one snapshot, which a connection keeps to its end.
 pub(crate) struct Acceptor {
     provider: Arc<CryptoProvider>,
     certificates: Arc<Certificates>,
     terms: ArcSwap<Terms>,
+    /// Told when they are replaced.
+    replaced: watch::Sender<()>,
 }
 
 /// On which terms connections are taken.
 struct Terms {
-    mode: TlsMode,
+    door: Door,
     config: Arc<ServerConfig>,
 }
 
@@ -59,6 +65,7 @@ impl Acceptor {
             provider,
             certificates,
             terms: ArcSwap::from_pointee(prepared.terms),
+            replaced: watch::Sender::new(()),
         })
     }
 
@@ -81,11 +88,23 @@ impl Acceptor {
         self.certificates
             .replace(Source::Files, &prepared.certificates);
         self.terms.store(Arc::new(prepared.terms));
+        self.replaced.send_replace(());
     }
 
-    /// Whether connections are under TLS.
-    pub fn mode(&self) -> TlsMode {
-        self.terms.load().mode
+    /// Told when other terms hold.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
+    /// How far a connection is served that is so secured; `challenge` is how a certificate authority makes sure of this
+    /// server's names, if one does.
+    pub fn admit(&self, security: Security, challenge: Option<Challenge>) -> Admission {
+        self.terms.load().door.admit(security, challenge)
+    }
+
+    /// Whether there is TLS to be spoken.
+    pub fn speaks_tls(&self) -> bool {
+        self.terms.load().door.mode != TlsMode::Off
     }
 
     /// What is shown to clients.
@@ -99,7 +118,8 @@ impl Acceptor {
     ///
     /// What is configured does not fit together, which is a fault.
     pub fn accept(&self) -> Result<Connection, Error> {
-        Connection::new(self.terms.load().config.clone())
+        let terms = self.terms.load();
+        Connection::new(terms.config.clone(), terms.door.authorities)
     }
 }
 
@@ -110,11 +130,17 @@ fn prepare(
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     now_ms: u64,
 ) -> Result<Prepared, ConfigError> {
+    let own = read_certificates(settings, provider, read, now_ms)?;
+    let (verifier, authorities) = client_verifier(settings, provider, read)?.unzip();
     Ok(Prepared {
-        certificates: read_certificates(settings, provider, read, now_ms)?,
+        certificates: own,
         terms: Terms {
-            mode: settings.mode,
-            config: Arc::new(server_config(settings, provider, certificates, read)?),
+            door: Door {
+                mode: settings.mode,
+                client_auth: settings.client_auth,
+                authorities,
+            },
+            config: Arc::new(server_config(settings, provider, certificates, verifier)),
         },
     })
 }
@@ -168,8 +194,8 @@ fn server_config(
     settings: &Tls,
     provider: &Arc<CryptoProvider>,
     certificates: &Arc<Certificates>,
-    read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
-) -> Result<ServerConfig, ConfigError> {
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> ServerConfig {
     const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
     let versions = match settings.min_version {
         TlsVersion::V1_2 => BOTH,
@@ -178,7 +204,7 @@ fn server_config(
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .expect("the provider knows both versions of TLS");
-    let builder = match client_verifier(settings, provider, read)? {
+    let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -198,15 +224,18 @@ fn server_config(
             tracing::error!(%error, "no keys for tickets could be made: clients cannot resume, and shake hands in full");
         }
     }
-    Ok(config)
+    config
 }
 
-/// Who judges the certificates of clients, if they are asked for any.
+/// Judges certificates of clients, by these authorities.
+type Judge = (Arc<dyn ClientCertVerifier>, Authorities);
+
+/// The judge of the certificates of clients, if they are asked for any.
 fn client_verifier(
     settings: &Tls,
     provider: &Arc<CryptoProvider>,
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, ConfigError> {
+) -> Result<Option<Judge>, ConfigError> {
     if settings.mode == TlsMode::Off || settings.client_auth == ClientAuth::Off {
         return Ok(None);
     }
@@ -237,5 +266,7 @@ fn client_verifier(
             "which holds no certificate; it is PEM, with `-----BEGIN CERTIFICATE-----`".to_owned(),
         )
     })?;
-    Ok(Some(verifier))
+    let digest = digest::digest(&digest::SHA256, &pem);
+    let (digest, _) = digest.as_ref().split_first_chunk().expect("32 bytes");
+    Ok(Some((verifier, Authorities(*digest))))
 }

@@ -12,6 +12,7 @@
 
 use std::{io::IoSlice, sync::Arc};
 
+use super::admission::{Authorities, Security};
 use rustls::{
     Error, HandshakeKind, ServerConfig,
     server::{ServerConnectionData, UnbufferedServerConnection},
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     state: State,
     /// See [`hold_back`](Self::hold_back).
     is_held_back: bool,
+    /// Those by whom the client's certificate is judged, if it is asked for one.
+    authorities: Option<Authorities>,
 }
 
 /// What the peer has not been sent. Without memory while it is empty.
@@ -64,13 +67,14 @@ impl Connection {
     /// # Errors
     ///
     /// What is configured does not fit together.
-    pub fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
+    pub fn new(config: Arc<ServerConfig>, authorities: Option<Authorities>) -> Result<Self, Error> {
         Ok(Self {
             tls: UnbufferedServerConnection::new(config)?,
             incoming: Vec::new(),
             outgoing: Outgoing::default(),
             state: State::Open,
             is_held_back: false,
+            authorities,
         })
     }
 
@@ -183,6 +187,12 @@ impl Connection {
     /// Whether the handshake is still to be done.
     pub fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// How the connection is secured, once its handshake is done.
+    pub fn security(&self) -> Security {
+        let has_shown = self.tls.peer_certificates().is_some();
+        Security::Tls(self.authorities.filter(|_| has_shown))
     }
 
     /// How the handshake was done, once it is.
