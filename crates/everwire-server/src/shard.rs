@@ -21,6 +21,7 @@ mod held;
 mod inbound;
 mod join;
 mod judge;
+mod large;
 mod line;
 mod net;
 mod outlet;
@@ -55,6 +56,7 @@ use self::{
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
     held::Held,
     inbound::Until,
+    large::Encodings,
     line::{Alone, Line, Role, Seat, Side, Then},
     room::Room,
     session::Parts,
@@ -227,6 +229,7 @@ pub(crate) struct Shard<N: Net = Kernel> {
     read_buffer: Box<[u8]>,
     scratch: BytesMut,
     held: Held,
+    encodings: Encodings,
     room: Room,
     met: Met,
     parts: Parts,
@@ -285,6 +288,7 @@ impl<N: Net> Shard<N> {
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             scratch: BytesMut::new(),
             held: Held::default(),
+            encodings: Encodings::default(),
             room: Room::default(),
             met: Met::default(),
             parts: Parts::default(),

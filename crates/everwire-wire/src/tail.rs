@@ -175,6 +175,16 @@ impl Tail {
         }
     }
 
+    /// The whole encoding of the entry or notice that `position` is inside of.
+    pub fn encoding(&self, position: u64) -> Option<&[u8]> {
+        let Place { skip, rest, .. } = self.place(position);
+        let at = self.pieces.partition_point(|piece| piece.end() <= position);
+        // What is encoded at once is one piece.
+        let piece = self.pieces.get(at)?;
+        let from = position.checked_sub(piece.start + skip as u64)? as usize;
+        piece.bytes.get(from..from + skip + rest)
+    }
+
     /// The bytes between `position` and the next boundary, as they were encoded.
     pub fn rest(&self, position: u64, out: &mut Vec<u8>) {
         let mut left = self.place(position).rest;
@@ -310,6 +320,11 @@ mod tests {
                 },
                 "position {position}"
             );
+            if rest > 0 {
+                let start = position as usize - skip;
+                let whole = &b"abcdef"[start..start + skip + rest];
+                assert_eq!(tail.encoding(position), Some(whole), "position {position}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! One line: a socket, a place, and what little is known of it. Everything rare is in its [`Side`].
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, rc::Rc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use everwire_websocket::{Deflate, Inbound};
@@ -10,6 +10,7 @@ use crate::census::{Seat as AddressSeat, Visit};
 use super::{
     behind::Behind,
     held::HeldEntry,
+    large::Encoding,
     outlet::Outlet,
     poll::Poll,
     room::Share,
@@ -100,6 +101,8 @@ pub(crate) struct Side {
     /// The entry that `behind` is inside of, so that it can be finished though retention lets go of it. Its payload
     /// is shared with all others who have it.
     pub inside: Option<Box<HeldEntry>>,
+    /// The encoding of that entry, if it is a large one. Shared by all who are inside it.
+    pub encoding: Option<Rc<Encoding>>,
     /// Replies that wait for the end of the entry that `behind` is inside of.
     pub replies: BytesMut,
     /// The last words of a line that still has something to read: said when it has all there is or, once its

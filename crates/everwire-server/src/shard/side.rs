@@ -20,6 +20,7 @@ use super::{
     BEHIND, Behind, LineKey, Net, Seat, Shard, Side, Then,
     feed::{Departure, source},
     inbound::Until,
+    large,
     line::Role,
     room::NoRoom,
     session::Speech,
@@ -53,6 +54,8 @@ pub(super) enum Going {
 pub(super) enum Next {
     /// This many bytes of entries are in the scratch buffer.
     Entries,
+    /// A large entry, which is encoded once for all.
+    Large,
     /// It has all that the feed's tail was made from.
     AtTail,
     /// It has more: the tail is full, and gets there when the others have had theirs.
@@ -82,7 +85,7 @@ impl<N: Net> Shard<N> {
         side.out.extend_from_slice(&rest);
         side.behind = behind;
         match behind {
-            Some(behind) => self.hold_entry(key, feed_key, behind),
+            Some(behind) => self.hold_departed(key, feed_key, behind, position),
             // The rest tells it the end.
             None => {
                 side.then = Then::Linger;
@@ -283,6 +286,7 @@ impl<N: Net> Shard<N> {
         self.unseat(key, Role::Lingering);
         let side = self.side(key);
         side.behind = None;
+        (side.inside, side.encoding) = (None, None);
         side.late.clear();
         let farewell = side.farewell.take().unwrap_or_default();
         side.out.extend_from_slice(&farewell);
@@ -339,29 +343,21 @@ impl<N: Net> Shard<N> {
                     false => Going::Stops,
                 }
             }
+            Next::Large => {
+                self.scratch = batch;
+                self.send_large(key, feed_key, behind)
+            }
             Next::Entries => {
-                let is_session = self.note_speech(key);
-                let in_messages = self.speaks_in_messages(key);
+                self.note_speech(key);
                 let total = batch.len();
                 batch.advance(behind.skip);
                 let sent = self.write(key, &mut batch);
-                // It is slow: its socket is full, or was inside this very entry.
-                let slow = matches!(sent, Sent::Part) || behind.skip > 0;
                 let before = behind;
                 let (behind, rest) = before.advance(&ends, total - batch.len());
                 let side = self.side(key);
                 side.out.extend_from_slice(&batch[..rest]);
                 side.behind = Some(behind);
-                if behind.skip == 0 {
-                    let replies = std::mem::take(&mut side.replies);
-                    side.out.extend_from_slice(&replies);
-                    if (slow || in_messages) && side.farewell.is_some() {
-                        self.part(key);
-                    } else if is_session {
-                        self.let_go_if_left(key, feed_key);
-                        self.side(key).take_turns();
-                    }
-                }
+                self.between_entries(key, feed_key, &sent, before.skip > 0);
                 let still_inside = before.skip > 0 && behind.sequence == before.sequence;
                 if !still_inside && (before.skip > 0 || behind.skip > 0) {
                     self.hold_entry(key, feed_key, behind);
@@ -369,6 +365,32 @@ impl<N: Net> Shard<N> {
                 self.scratch = batch;
                 self.after_batch(key, &sent)
             }
+        }
+    }
+
+    /// Does what had to wait for a boundary between entries, if a line is at one now, after `sent`.
+    pub(super) fn between_entries(
+        &mut self,
+        key: LineKey,
+        feed: u32,
+        sent: &Sent,
+        was_inside: bool,
+    ) {
+        let is_session = self.session(key).is_some();
+        // It is slow: its socket is full, or was inside this very entry.
+        let slow = matches!(sent, Sent::Part) || was_inside;
+        let ends = slow || self.speaks_in_messages(key);
+        let side = self.side(key);
+        if side.behind.is_none_or(|behind| behind.skip > 0) {
+            return;
+        }
+        let replies = std::mem::take(&mut side.replies);
+        side.out.extend_from_slice(&replies);
+        if ends && side.farewell.is_some() {
+            self.part(key);
+        } else if is_session {
+            self.let_go_if_left(key, feed);
+            self.side(key).take_turns();
         }
     }
 
@@ -392,6 +414,10 @@ impl<N: Net> Shard<N> {
         batch: &mut BytesMut,
         ends: &mut Vec<(u64, usize)>,
     ) -> Next {
+        let side = self.sides.get(&key);
+        if behind.skip > 0 && side.is_some_and(|side| side.encoding.is_some()) {
+            return Next::Large;
+        }
         let feed = &self.feeds[feed_key as usize];
         let head = feed.tail.sequence();
         if behind.sequence > head {
@@ -434,6 +460,12 @@ impl<N: Net> Shard<N> {
             // What was begun is finished, whatever was asked for since.
             let is_begun = behind.skip > 0 && ends.is_empty();
             if is_begun || skipped.is_none() || entry.publisher() != skipped {
+                if large::is_large(entry) {
+                    match ends.is_empty() {
+                        true => return Next::Large,
+                        false => break,
+                    }
+                }
                 feed.framing.encode_entry(
                     &source,
                     &offset,

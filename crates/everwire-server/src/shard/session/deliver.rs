@@ -187,7 +187,7 @@ impl<N: Net> Shard<N> {
                 Some(behind) if behind.skip > 0 => {
                     side.behind = Some(behind);
                     side.reads = feed;
-                    self.hold_entry(key, feed, behind);
+                    self.hold_departed(key, feed, behind, part.from);
                 }
                 Some(behind) => side.late.push_back(Late { feed, behind }),
                 None => told_all = Some(feed),

@@ -74,6 +74,11 @@ impl<N: Net> Shard<N> {
                         ends,
                     });
                 }
+                // It goes by itself, before those that have had their turn.
+                Next::Large => {
+                    self.side(key).late.push_front(Late { feed, behind });
+                    break;
+                }
                 Next::AtTail | Next::AheadOfTail | Next::Gap(_) => {
                     self.side(key).late.push_back(Late { feed, behind });
                 }

@@ -105,7 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Payloads that fit in anything, that are more than is kept of an entry for a slow line, and in between.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    let size = prop_oneof![6 => 0usize..60, 2 => 100usize..3_000, 1 => 4_000usize..30_000];
+    let size = prop_oneof![24 => 0usize..60, 8 => 100usize..3_000, 4 => 4_000usize..30_000, 1 => 64_000usize..140_000];
     prop::collection::vec(size, 1..7)
 }
 

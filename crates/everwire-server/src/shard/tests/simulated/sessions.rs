@@ -52,7 +52,7 @@ const CHANNELS: usize = 3;
 const SESSIONS: usize = 6;
 
 fn step() -> impl Strategy<Value = Step> {
-    let size = prop_oneof![6 => 0usize..60, 2 => 100usize..3_000, 1 => 4_000usize..30_000];
+    let size = prop_oneof![24 => 0usize..60, 8 => 100usize..3_000, 4 => 4_000usize..30_000, 1 => 64_000usize..140_000];
     let some = prop_oneof![
         (0usize..40, 1usize..20),
         (

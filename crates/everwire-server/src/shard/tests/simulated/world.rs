@@ -401,7 +401,7 @@ impl Core {
                 "a line is left behind"
             );
         }
-        assert_eq!(shard.held.bytes(), 0);
+        assert_eq!((shard.held.bytes(), shard.encodings.bytes()), (0, 0));
     }
 
     fn assert_empty(&self) {
