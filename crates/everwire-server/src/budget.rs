@@ -14,6 +14,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -46,11 +47,13 @@ pub(crate) struct Bounds {
 }
 
 /// Why no more is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Exhausted {
     /// As much is held as may be for all, or for all strangers.
+    #[error("as much is held as may be for all callers")]
     All,
     /// As much is held as may be for this account.
+    #[error("as much is held as may be for this caller")]
     Account,
 }
 
@@ -195,7 +198,6 @@ impl Share {
     }
 
     /// A share of so many bytes of this one, or of all that it has.
-    #[cfg(test)]
     pub fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
@@ -246,6 +248,12 @@ impl Drop for Share {
 }
 
 impl Exhausted {
+    /// The limit that was met, if a line is cut for it.
+    pub fn limit_of(error: &io::Error) -> Option<&'static str> {
+        let exhausted = error.get_ref()?.downcast_ref::<Self>()?;
+        exhausted.problem().limit
+    }
+
     /// What whoever wanted to have something held is told.
     pub fn problem(self) -> Problem {
         match self {

@@ -22,6 +22,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
+    budget::{Exhausted, FREE_BYTES, Share},
     hub::{Mail, Mailbox},
     session_id::SessionId,
 };
@@ -67,6 +68,8 @@ struct State {
     /// The shard was told that there is something to read, and has not looked.
     told: bool,
     giver: Option<Waker>,
+    /// Of the budget, for what is on its way to the client, where that may be more than a pipe's length.
+    share: Option<Share>,
 }
 
 /// How far the shard has got with what it sends.
@@ -91,6 +94,12 @@ impl Pipe {
         }
     }
 
+    /// The same, where whole messages are held within a share of the budget, which is empty yet.
+    pub fn within(self, share: Share) -> Self {
+        self.lock().share = Some(share);
+        self
+    }
+
     /// The id that mail names the line by.
     pub fn line(&self) -> SessionId {
         self.line
@@ -109,6 +118,14 @@ impl Pipe {
                 Takes::Messages if room > 0 => slice.len(),
                 Takes::Messages | Takes::Bytes => slice.len().min(room),
             };
+            if let Err(exhausted) = state.hold(taken) {
+                if state.down.is_empty() {
+                    // There is nothing to wait for.
+                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, exhausted));
+                }
+                state.wants_room = true;
+                break;
+            }
             state.down.extend_from_slice(&slice[..taken]);
             if taken < slice.len() {
                 state.wants_room = true;
@@ -182,6 +199,11 @@ impl Pipe {
 
     /// All that is in it, as soon as there is something; nothing once it has ended.
     pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        (self.poll_take_held(cx)).map(|taken| taken.map(|(bytes, _share)| bytes))
+    }
+
+    /// The same with the share that it takes up, for whoever keeps it.
+    pub fn poll_take_held(&self, cx: &Context<'_>) -> Poll<Option<(Bytes, Option<Share>)>> {
         let mut state = self.lock();
         if state.down.is_empty() {
             if state.end != End::Open {
@@ -192,10 +214,11 @@ impl Pipe {
         }
         // Not split off: what is taken keeps no room that the next would be copied out of.
         let taken = std::mem::take(&mut state.down).freeze();
+        let share = state.share.as_mut().map(|share| share.split(usize::MAX));
         if std::mem::take(&mut state.wants_room) {
             self.shard.post(Mail::Room(self.line));
         }
-        Poll::Ready(Some(taken))
+        Poll::Ready(Some((taken, share)))
     }
 
     /// Ready with true when the shard has taken all that it was given, with false when it listens no more.
@@ -247,6 +270,17 @@ impl Pipe {
     }
 }
 
+impl State {
+    /// Takes a share for so many bytes more, where they are held within one and are not few.
+    fn hold(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let all = self.down.len() + bytes;
+        match &mut self.share {
+            Some(share) if all > FREE_BYTES => share.grow_to(all),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// Wakes tasks when the lock is free again.
 fn wake(state: MutexGuard<'_, State>, waiting: impl IntoIterator<Item = Waker>) {
     drop(state);
@@ -256,6 +290,11 @@ fn wake(state: MutexGuard<'_, State>, waiting: impl IntoIterator<Item = Waker>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        auth::Caller,
+        budget::{Bounds, Budget},
+        rate::Rate,
+    };
 
     fn pipe(takes: Takes) -> (Pipe, Arc<Mailbox>) {
         let mailbox: Arc<Mailbox> = Arc::default();
@@ -296,6 +335,36 @@ mod tests {
             let mail = mail(&mailbox);
             assert!(matches!(mail[..], [Mail::Room(SessionId(7))]), "{mail:?}");
         }
+    }
+
+    #[test]
+    fn whole_messages_are_held_within_a_share_until_what_was_taken_is_let_go() {
+        let budget: Arc<Budget> = Arc::default();
+        let account = Rate::default().account(&Caller::Anybody, [192, 0, 2, 1].into());
+        let bounds = Bounds {
+            all: usize::MAX,
+            account: 100_000,
+        };
+        let (pipe, mailbox) = pipe(Takes::Messages);
+        let pipe = pipe.within(budget.take(account, 0, bounds).unwrap());
+        let [little, large] = [FREE_BYTES, 90_000].map(|length| vec![b'x'; length]);
+        assert_eq!(pipe.send(&[IoSlice::new(&little)]).unwrap(), little.len());
+        assert_eq!(budget.bytes(), 0, "it is among what a line may have anyhow");
+        let full = pipe.send(&[IoSlice::new(&large)]).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert!(take(&pipe).is_ready());
+        assert_eq!(mail(&mailbox).len(), 1, "told of room");
+        pipe.send(&[IoSlice::new(&large)]).unwrap();
+        let noop = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some((_, share))) = pipe.poll_take_held(&noop) else {
+            panic!("there is something")
+        };
+        assert_eq!(budget.bytes(), large.len());
+        let never = pipe.send(&[IoSlice::new(&large)]).unwrap_err();
+        assert_eq!(never.kind(), io::ErrorKind::OutOfMemory);
+        drop(share);
+        assert_eq!(budget.bytes(), 0);
+        assert!(pipe.send(&[IoSlice::new(&large)]).is_ok());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) struct Polls {
 pub(crate) struct Answers {
     /// The number of the newest.
     pub last: u64,
-    /// Its messages, until they are acknowledged.
+    /// Its content, until it is acknowledged.
     pub unacknowledged: Option<Bytes>,
     /// The number of polls that have come; only the newest waits.
     pub polls: u64,
@@ -195,10 +195,10 @@ impl Answers {
         again
     }
 
-    /// A poll is answered with messages.
-    pub fn give(&mut self, messages: Bytes, now_ms: u64) {
+    /// A poll is answered with one more.
+    pub fn give(&mut self, content: Bytes, now_ms: u64) {
         self.last += 1;
-        self.unacknowledged = Some(messages);
+        self.unacknowledged = Some(content);
         self.rest(now_ms);
     }
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 fn site(change: impl FnOnce(&mut Config)) -> Site {
     Site::with(|config| {
         config.dev = false;
+        // It is looked at again and again.
+        config.limits.connections_per_second_max = 0;
         config.channels.anonymous = vec![Action::Read, Action::Publish];
         change(config);
     })
@@ -161,4 +163,36 @@ fn a_reply_that_is_too_large_to_be_held_is_an_error_in_its_place() {
     assert_eq!(refused, (&json!(2), &json!("too-many")), "{replies}");
     assert!(replies[2]["ok"]["offset"].is_string(), "{replies}");
     assert_eq!(site.metric("everwire_in_flight_bytes"), 0);
+}
+
+/// Six bytes for each control character again, and each session would have them once more.
+#[test]
+fn a_session_by_polls_ends_whose_answer_is_too_large_to_be_held() {
+    let site = site(|config| config.limits.in_flight_bytes_per_caller_max = 10_000_000);
+    let sessions: Vec<Session<'_>> = (0..4)
+        .map(|_| {
+            let mut session = Session::open(&site, Carrier::LongPoll, "");
+            session.ok(common::subscribe("c"));
+            assert_eq!(session.poll_briefly("?ack=1").status, 200, "it is told so");
+            session
+        })
+        .collect();
+    site.publish("c", "text/plain", vec![1; 700_000]);
+    let counted = "everwire_limits_met_total{limit=\"in_flight_bytes_per_caller_max\"}";
+    site.until("two of four have no room", |site| {
+        site.metric_or_0(counted) == 2
+    });
+    site.until("and are gone", |site| site.metric("everwire_sessions") == 2);
+    assert_eq!(site.metric("everwire_in_flight_bytes") / 4_200_000, 2);
+    let answered = sessions
+        .iter()
+        .map(|session| session.poll_briefly("?ack=2").status)
+        .filter(|status| *status == 200);
+    assert_eq!(answered.count(), 2);
+    for session in sessions {
+        session.request("DELETE", "", "");
+    }
+    site.until("what they were told is let go", |site| {
+        site.metric("everwire_in_flight_bytes") == 0
+    });
 }

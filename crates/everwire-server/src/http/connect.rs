@@ -144,10 +144,12 @@ impl Context {
         Carrier::Poll.plain(WELCOME_BYTES_MAX, &mut welcome, |out| {
             self.welcome(&request, Some(secret), out);
         });
-        let welcome = welcome.freeze();
+        let welcome = messages(1, &welcome);
         let sessions = &self.shared.sessions;
         let shard = sessions.some_shard();
-        let pipe = Arc::new(Pipe::new(request.id, shard.clone(), Takes::Messages));
+        let share = self.shared.hold(asker.account, 0)?;
+        let pipe = Pipe::new(request.id, shard.clone(), Takes::Messages).within(share);
+        let pipe = Arc::new(pipe);
         let answers = Answers {
             last: 1,
             unacknowledged: Some(welcome.clone()),
@@ -167,7 +169,7 @@ impl Context {
             wire: Wire::Session(request),
             seat,
         })));
-        Ok(messages(1, &welcome))
+        Ok(answer::json(welcome))
     }
 
     /// `/connect/{session}`.
@@ -240,7 +242,7 @@ impl Context {
         let turn = {
             let mut answers = polls.answers();
             if let Some(again) = answers.repeat(acknowledged, clock::unix_ms(), wait_ms) {
-                return Ok(messages(answers.last, &again));
+                return Ok(answer::json(again));
             }
             answers.polls
         };
@@ -254,10 +256,15 @@ impl Context {
                     "a newer poll of this session came; only one waits at a time",
                 )));
             }
-            polls.pipe.poll_take(cx).map(|taken| {
-                let taken = taken.ok_or_else(&gone)?;
-                answers.give(taken.clone(), clock::unix_ms());
-                Ok(messages(answers.last, &taken))
+            polls.pipe.poll_take_held(cx).map(|taken| {
+                let (taken, share) = taken.ok_or_else(&gone)?;
+                let answer = messages(answers.last + 1, &taken);
+                let answer = match share {
+                    Some(share) => share.with(answer),
+                    None => answer,
+                };
+                answers.give(answer.clone(), clock::unix_ms());
+                Ok(answer::json(answer))
             })
         });
         match tokio::time::timeout(Duration::from_millis(wait_ms), answered).await {
@@ -314,10 +321,10 @@ fn new_secret() -> Result<Secret, Problem> {
 }
 
 /// `{"last":N,"messages":[…]}`; each message is followed by a comma.
-fn messages(last: u64, messages: &[u8]) -> Response<Bytes> {
+fn messages(last: u64, messages: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(messages.len() + 48);
     out.put_slice(format!("{{\"last\":{last},\"messages\":[").as_bytes());
     out.put_slice(messages.strip_suffix(b",").unwrap_or(messages));
     out.put_slice(b"]}");
-    answer::json(out.freeze())
+    out.freeze()
 }

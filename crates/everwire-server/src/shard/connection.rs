@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 
 use super::{LineKey, Net, Seat, Shard, secured::Heard};
+use crate::budget::Exhausted;
 
 impl<N: Net> Shard<N> {
     /// What a line has to send goes here. `None` if it is closed.
@@ -15,6 +16,13 @@ impl<N: Net> Shard<N> {
             Seat::Session(session) => Some(session.outlet.send(&self.net, slices)),
             Seat::Alone(alone) => Some(alone.outlet.send(&self.net, slices)),
             Seat::Vacant => None,
+        }
+    }
+
+    /// Counts the limit that a line's end met, if what it was to be sent has no room in the budget.
+    pub(super) fn count_exhausted(&self, error: &io::Error) {
+        if let Some(limit) = Exhausted::limit_of(error) {
+            self.shared.metrics.limit_met(limit);
         }
     }
 

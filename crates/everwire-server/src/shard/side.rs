@@ -584,7 +584,10 @@ impl<N: Net> Shard<N> {
                     bytes.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Sent::Part,
-                Err(_) => break Sent::Broken,
+                Err(error) => {
+                    self.count_exhausted(&error);
+                    break Sent::Broken;
+                }
             }
         };
         self.shared.metrics.sent(sends, sent_bytes);

@@ -137,7 +137,11 @@ impl<N: Net> Shard<N> {
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     break Some(Stopped::Blocked);
                 }
-                Some(Err(_)) | None => break Some(Stopped::Broken),
+                Some(Err(error)) => {
+                    self.count_exhausted(&error);
+                    break Some(Stopped::Broken);
+                }
+                None => break Some(Stopped::Broken),
             };
             bytes_sent += left;
             let is_full = left < offered as u64;
