@@ -7,7 +7,9 @@
 //! ```
 //!
 //! A JSON entry is on one line: raw line breaks in valid JSON are white space between tokens, so
-//! they become spaces. Framings whose messages end at a line break can then take it as it is.
+//! they become spaces. Framings whose messages end at a line break can then take it as it is. What other languages take
+//! for a line's end (Python's `splitlines`, JavaScript before 2019) can stand in strings only, and is escaped there:
+//! U+0085, U+2028 and U+2029.
 
 use bytes::{Bytes, BytesMut};
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
@@ -20,7 +22,7 @@ use crate::content_type::{ContentKind, without_mark};
 /// The payloads are slices of `body` where they make up at least half of it, and copies elsewhere.
 /// While any of them is kept, all of that memory is: a log may so hold one body more than it
 /// accounts for, that of the oldest batch. A JSON payload is what stood in the body, byte for
-/// byte, but for line breaks between tokens.
+/// byte, but for line breaks between tokens and the separators of lines in strings.
 ///
 /// # Errors
 ///
@@ -60,6 +62,9 @@ pub fn json_entry(value: &RawValue) -> Result<Bytes, ContentError> {
     let value = value.get();
     if depth(value) > DEPTH_MAX {
         return Err(ContentError::TooDeep);
+    }
+    if has_separator(value) {
+        return Ok(without_separators(value));
     }
     let mut payload = Vec::from(value);
     one_line(&mut payload);
@@ -210,6 +215,12 @@ fn json_error(error: &serde_json::Error) -> ContentError {
 /// Values that make up less than half of the body are copied out: else a megabyte of white space
 /// around a digit would be held for as long as that digit.
 fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
+    if values.iter().any(|value| has_separator(value)) {
+        return values
+            .iter()
+            .map(|value| without_separators(value))
+            .collect();
+    }
     let is_sparse = values.iter().map(|value| value.len()).sum::<usize>() < body.len() / 2;
     let has_line_breaks = values.iter().any(|value| has_line_break(value.as_bytes()));
     if !is_sparse && !has_line_breaks {
@@ -238,6 +249,29 @@ fn one_line(json: &mut [u8]) {
             }
         }
     }
+}
+
+/// Characters at which some readers end a line, and which JSON allows in its strings as they are.
+const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+fn has_separator(json: &str) -> bool {
+    // Their first bytes are rare in most texts, and absent in ASCII.
+    memchr::memchr2_iter(0xc2, 0xe2, json.as_bytes()).any(|at| json[at..].starts_with(SEPARATORS))
+}
+
+/// On one line whoever reads it.
+fn without_separators(json: &str) -> Bytes {
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for part in json.split_inclusive(SEPARATORS) {
+        let plain = part.trim_end_matches(SEPARATORS);
+        escaped.push_str(plain);
+        for separator in part[plain.len()..].chars() {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(separator)));
+        }
+    }
+    let mut escaped = escaped.into_bytes();
+    one_line(&mut escaped);
+    escaped.into()
 }
 
 fn has_line_break(json: &[u8]) -> bool {
@@ -320,6 +354,15 @@ mod tests {
         for (body, payloads) in [
             ("{\n  \"a\": 1\r\n}\n", &["{   \"a\": 1  }"][..]),
             ("[\r\n1,\n[2,\n3]\n]", &["1", "[2, 3]"]),
+            // In strings, what other readers take for a line's end.
+            (
+                "[\"a\u{2028}\u{2029}b\",\n\"\u{85}\",{\"é\u{2029}\":\n\"¿\u{2027}\"}]",
+                &[
+                    r#""a\u2028\u2029b""#,
+                    r#""\u0085""#,
+                    "{\"é\\u2029\": \"¿\u{2027}\"}",
+                ],
+            ),
             // An escaped line break is not a raw one.
             ("{\n\"a\":\"x\\ny\"}", &["{ \"a\":\"x\\ny\"}"]),
         ] {

@@ -458,7 +458,7 @@ fn one_entry(kind: ContentKind, payload: Bytes) -> Result<Bytes, ContentError> {
 
 /// An event's name. Those that a wire says by itself are reserved, so that no publisher can fake an end.
 pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
-    if ["gap", "closed", "error", "open"].contains(&name) {
+    if ["gap", "closed", "error", "open", "heartbeat"].contains(&name) {
         return Err(bad(format!(
             "the event name {name:?} is reserved; choose another"
         )));
@@ -600,7 +600,7 @@ mod tests {
     #[test]
     fn names_that_a_wire_says_by_itself_are_reserved() {
         assert!(event_name("typing").is_ok());
-        for name in ["gap", "closed", "error", "a\nb", ""] {
+        for name in ["gap", "closed", "error", "heartbeat", "a\nb", ""] {
             assert!(event_name(name).is_err(), "{name:?}");
         }
     }

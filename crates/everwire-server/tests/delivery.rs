@@ -243,3 +243,22 @@ fn what_is_no_text_does_not_get_into_a_text_channel() {
     site.say("c", "still here");
     assert!(ndjson.event().ends_with("\"data\":\"still here\"}\n"));
 }
+
+/// A page sees no comments: by a parameter it is told that its stream is alive, which moves no id.
+#[test]
+fn a_page_sees_heartbeats_where_it_asks_for_them() {
+    let site = Site::with(|config| config.http.heartbeat_ms = 50);
+    site.say("c", "hello");
+    let mut stream = site.stream("c", "?offset=-1&heartbeat=event", "text/event-stream");
+    assert_eq!(stream.event(), "retry: 2000\n");
+    assert!(stream.event().starts_with("id: "));
+    assert_eq!(stream.event(), "event: heartbeat\ndata: {}\n\n");
+    let refused = site.ask(
+        "GET /channels/c?heartbeat=loud HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n",
+    );
+    assert_eq!(refused.status, 400);
+    let taken = site.ask(
+        "POST /channels/c HTTP/1.1\r\nHost: x\r\nEverwire-Event: heartbeat\r\nContent-Length: 1\r\n\r\nx",
+    );
+    assert_eq!(taken.status, 400, "nobody else says it");
+}

@@ -48,14 +48,28 @@ pub(crate) fn entry_bytes_max(kind: ContentKind, entry: &Entry) -> usize {
         }
 }
 
-/// Writes a JSON string, quotes included. Only what must be escaped is (RFC 8259, section 7).
+/// Writes a JSON string, quotes included. What must be escaped is (RFC 8259, section 7), and what some readers take for a
+/// line's end: U+0085, U+2028 and U+2029.
 pub(crate) fn string(text: &str, out: &mut BytesMut) {
     let text = text.as_bytes();
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
     let mut written = 0;
     for (index, &byte) in text.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if IS_PLAIN[usize::from(byte)] {
+            continue;
+        }
+        let separator: &[u8] = match text[index..] {
+            [0xc2, 0x85, ..] => b"\\u0085",
+            [0xe2, 0x80, 0xa8, ..] => b"\\u2028",
+            [0xe2, 0x80, 0xa9, ..] => b"\\u2029",
+            [0xc2 | 0xe2, ..] => continue,
+            _ => b"",
+        };
+        if !separator.is_empty() {
+            out.put_slice(&text[written..index]);
+            out.put_slice(separator);
+            written = index + if byte == 0xc2 { 2 } else { 3 };
             continue;
         }
         out.put_slice(&text[written..index]);
@@ -77,6 +91,22 @@ pub(crate) fn string(text: &str, out: &mut BytesMut) {
     out.put_slice(&text[written..]);
     out.put_u8(b'"');
 }
+
+/// Bytes that stand in a JSON string as they are, whatever follows them.
+const IS_PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < b' ' as usize {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    // Where a separator of lines may begin.
+    plain[0xc2] = false;
+    plain[0xe2] = false;
+    plain
+};
 
 /// Writes a decimal number.
 pub(crate) fn number(n: u64, out: &mut BytesMut) {
@@ -105,10 +135,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_is_written_as_a_json_library_writes_it(text in "\\PC{0,20}|[\0-\x7f]{0,40}|.{0,20}") {
+        fn a_string_is_written_as_a_json_library_writes_it(
+            text in "\\PC{0,20}|[\0-\x7f]{0,40}|.{0,20}|[a\u{84}\u{85}\u{2027}\u{2028}\u{2029}\u{202a}]{0,9}",
+        ) {
             let mut out = BytesMut::new();
             string(&text, &mut out);
-            prop_assert_eq!(out, serde_json::to_string(&text).unwrap());
+            let expected = serde_json::to_string(&text).unwrap();
+            let expected = expected.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028");
+            prop_assert_eq!(out, expected.replace('\u{2029}', "\\u2029"));
         }
     }
 }

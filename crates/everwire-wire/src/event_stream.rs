@@ -10,6 +10,9 @@
 //!                                      ⏎
 //! ```
 //!
+//! Each empty line ends an event that has data. After a comment or a reconnection time alone there is none: many parsers
+//! make an empty message of it.
+//!
 //! A line break of any kind inside text ends a `data:` line and starts the next, so that no payload can write
 //! a field of its own; event names and offsets hold none by their types.
 
@@ -73,14 +76,19 @@ pub(crate) fn closed(offset: &Offset, out: &mut BytesMut) {
 
 /// A comment, which keeps the connection and the proxies before it awake.
 pub(crate) fn heartbeat(out: &mut BytesMut) {
-    out.put_slice(b":\n\n");
+    out.put_slice(b":\n");
+}
+
+/// A heartbeat that a page sees, which comments are hidden from. It has no id: where the page stands is as it was.
+pub(crate) fn heartbeat_event(out: &mut BytesMut) {
+    out.put_slice(b"event: heartbeat\ndata: {}\n\n");
 }
 
 /// The reconnection time, in milliseconds.
 pub(crate) fn retry(after_ms: u64, out: &mut BytesMut) {
     out.put_slice(b"retry: ");
     envelope::number(after_ms, out);
-    out.put_slice(b"\n\n");
+    out.put_slice(b"\n");
 }
 
 /// The data event of an entry in the Durable Streams dialect; its control event follows it.

@@ -30,6 +30,8 @@ pub enum Framing {
     Session(Carrier),
     /// An event stream for a bare `EventSource`.
     EventStream(Transfer),
+    /// The same with heartbeats that a page sees: events in the place of comments.
+    PulsingEventStream(Transfer),
     /// An event stream as Durable Streams defines it.
     DurableEventStream(Transfer),
     /// A JSON object a line.
@@ -95,7 +97,9 @@ impl Framing {
         match self {
             Self::Raw { .. } => None,
             Self::Session(carrier) => carrier.content_type(),
-            Self::EventStream(_) | Self::DurableEventStream(_) => Some("text/event-stream"),
+            Self::EventStream(_) | Self::PulsingEventStream(_) | Self::DurableEventStream(_) => {
+                Some("text/event-stream")
+            }
             Self::Ndjson(_) => Some("application/x-ndjson"),
         }
     }
@@ -105,7 +109,10 @@ impl Framing {
         match self {
             Self::Raw { .. } => true,
             Self::Session(carrier) => carrier.is_websocket(),
-            Self::EventStream(_) | Self::DurableEventStream(_) | Self::Ndjson(_) => false,
+            Self::EventStream(_)
+            | Self::PulsingEventStream(_)
+            | Self::DurableEventStream(_)
+            | Self::Ndjson(_) => false,
         }
     }
 
@@ -114,7 +121,9 @@ impl Framing {
         match self {
             Self::Raw { .. } => "websocket",
             Self::Session(carrier) => carrier.wire(),
-            Self::EventStream(_) | Self::DurableEventStream(_) => "event-stream",
+            Self::EventStream(_) | Self::PulsingEventStream(_) | Self::DurableEventStream(_) => {
+                "event-stream"
+            }
             Self::Ndjson(_) => "ndjson",
         }
     }
@@ -139,7 +148,7 @@ impl Framing {
                     message::entry(source, offset, entry, out);
                 });
             }
-            Self::EventStream(transfer) => {
+            Self::EventStream(transfer) | Self::PulsingEventStream(transfer) => {
                 transfer.piece(out, event_stream::entry_bytes_max(kind, entry), |out| {
                     event_stream::entry(kind, offset, entry, out);
                 });
@@ -168,7 +177,7 @@ impl Framing {
     /// What stands before everything else in the stream: the reconnection time for an event stream.
     pub fn encode_preamble(self, retry_ms: u64, out: &mut BytesMut) {
         match self {
-            Self::EventStream(transfer) => {
+            Self::EventStream(transfer) | Self::PulsingEventStream(transfer) => {
                 transfer.piece(out, 32, |out| event_stream::retry(retry_ms, out));
             }
             Self::Raw { .. } | Self::Session(_) | Self::DurableEventStream(_) | Self::Ndjson(_) => {
@@ -182,7 +191,7 @@ impl Framing {
             Self::Raw { .. } => raw_notice(notice, out),
             // A session goes on when one of its channels has ended.
             Self::Session(carrier) => return session_notice(carrier, source, notice, out),
-            Self::EventStream(transfer) => {
+            Self::EventStream(transfer) | Self::PulsingEventStream(transfer) => {
                 transfer.piece(out, NOTICE_BYTES_MAX, |out| match notice {
                     Notice::Gap(gap) => event_stream::gap(gap, out),
                     Notice::Closed(offset) => event_stream::closed(offset, out),
@@ -218,6 +227,9 @@ impl Framing {
             Self::EventStream(transfer) | Self::DurableEventStream(transfer) => {
                 transfer.piece(out, 3, event_stream::heartbeat);
             }
+            Self::PulsingEventStream(transfer) => {
+                transfer.piece(out, 32, event_stream::heartbeat_event);
+            }
             Self::Ndjson(transfer) => transfer.piece(out, 3, ndjson::heartbeat),
         }
     }
@@ -227,7 +239,7 @@ impl Framing {
         match self {
             Self::Raw { .. } => drain_close(after_ms, out),
             Self::Session(carrier) => return carrier.encode_drain(after_ms, out),
-            Self::EventStream(transfer) => {
+            Self::EventStream(transfer) | Self::PulsingEventStream(transfer) => {
                 transfer.piece(out, 64, |out| event_stream::retry(after_ms, out));
             }
             Self::DurableEventStream(_) => {}
@@ -253,7 +265,10 @@ impl Framing {
     pub fn tells_gaps(self) -> bool {
         match self {
             Self::Raw { .. } | Self::DurableEventStream(_) => false,
-            Self::Session(_) | Self::EventStream(_) | Self::Ndjson(_) => true,
+            Self::Session(_)
+            | Self::EventStream(_)
+            | Self::PulsingEventStream(_)
+            | Self::Ndjson(_) => true,
         }
     }
 
@@ -262,6 +277,7 @@ impl Framing {
             Self::Raw { .. } => None,
             Self::Session(carrier) => carrier.transfer(),
             Self::EventStream(transfer)
+            | Self::PulsingEventStream(transfer)
             | Self::DurableEventStream(transfer)
             | Self::Ndjson(transfer) => Some(transfer),
         }

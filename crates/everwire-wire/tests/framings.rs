@@ -137,7 +137,7 @@ fn an_entry_as_json() {
             Text,
             "\u{e9}\u{2028}".as_bytes(),
             None,
-            "\"data\":\"\u{e9}\u{2028}\"",
+            "\"data\":\"\u{e9}\\u2028\"",
         ),
         (Binary, b"\0\xff\n", None, "\"data64\":\"AP8K\""),
     ];
@@ -281,4 +281,53 @@ fn chunks_say_what_a_bare_body_says() {
         assert!(words(&|framing, out| framing.encode_drain(u64::MAX, out)));
         assert!(words(&|framing, out| framing.encode_end(out)));
     }
+}
+
+/// Parsers in several languages make a message of whatever stands before an empty line, and some remember an id while
+/// they do. So an empty line stands after data alone, and a line of its own is enough for all else.
+#[test]
+fn nothing_in_an_event_stream_is_an_empty_message() {
+    let one = One::new("c", Text, b"a\n\nb", Some("tick"));
+    let offset = one.offset();
+    let gap = Gap {
+        oldest: offset,
+        newest: offset,
+    };
+    for framing in [
+        EVENTS,
+        Framing::PulsingEventStream(Transfer::Bare),
+        DURABLE,
+        Framing::Session(Carrier::EventStream(Transfer::Bare)),
+    ] {
+        let mut parts = vec![
+            one.encode(framing).to_vec(),
+            one.notice(framing, Notice::Gap(&gap)).to_vec(),
+            one.notice(framing, Notice::Closed(&offset)).to_vec(),
+            one.notice(framing, Notice::UpToDate(&offset, StreamCursor(1)))
+                .to_vec(),
+        ];
+        for write in [
+            |framing: Framing, out: &mut bytes::BytesMut| framing.encode_preamble(2000, out),
+            |framing: Framing, out: &mut bytes::BytesMut| framing.encode_heartbeat(out),
+            |framing: Framing, out: &mut bytes::BytesMut| framing.encode_drain(2000, out),
+        ] {
+            let mut out = bytes::BytesMut::new();
+            write(framing, &mut out);
+            parts.push(out.to_vec());
+        }
+        // In any order: what is said of one thing never ends within what is said of another.
+        for first in &parts {
+            for second in &parts {
+                let said = String::from_utf8([&first[..], second, first].concat()).unwrap();
+                let (ended, _) = said.rsplit_once("\n\n").unwrap_or(("", ""));
+                for block in ended.split("\n\n").filter(|_| !ended.is_empty()) {
+                    let has_data = block.lines().any(|line| line.starts_with("data:"));
+                    assert!(has_data, "{framing:?}: {block:?} is an empty message");
+                }
+            }
+        }
+    }
+    let mut out = bytes::BytesMut::new();
+    Framing::PulsingEventStream(Transfer::Bare).encode_heartbeat(&mut out);
+    assert_eq!(out, "event: heartbeat\ndata: {}\n\n");
 }

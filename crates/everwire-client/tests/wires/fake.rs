@@ -222,7 +222,7 @@ impl Connection {
             }
         }
         self.stream_head("text/event-stream").await?;
-        self.chunk("retry: 0\n\n").await?;
+        self.chunk("retry: 0\n").await?;
         loop {
             let log = self.news(from).await;
             if from < log.trimmed {
@@ -246,7 +246,7 @@ impl Connection {
                 .await?;
                 return self.write("0\r\n\r\n").await;
             }
-            self.chunk(":\n\n").await?;
+            self.chunk(":\n").await?;
         }
     }
 

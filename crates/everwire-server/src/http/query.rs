@@ -31,6 +31,8 @@ pub(crate) struct Query {
     pub cursor: Option<u64>,
     /// `on_gap=fail`: a gap ends the read instead of being told.
     pub fail_on_gap: bool,
+    /// `heartbeat=event`: a page sees that its event stream is alive.
+    pub shows_heartbeats: bool,
     /// Who reads, as a publisher.
     pub publisher: Option<PublisherId>,
     /// `ack`: the number of the last answer that a session's client has got.
@@ -78,6 +80,7 @@ impl Query {
                 }
                 // Anything that is no number acknowledges nothing.
                 "ack" => parsed.acknowledged = decode(value)?.parse().ok(),
+                "heartbeat" => parsed.shows_heartbeats = heartbeat(&decode(value)?)?,
                 "on_gap" => parsed.fail_on_gap = on_gap(&decode(value)?)?,
                 _ => {}
             }
@@ -197,6 +200,17 @@ fn on_gap(value: &str) -> Result<bool, Problem> {
     }
 }
 
+fn heartbeat(value: &str) -> Result<bool, Problem> {
+    match value {
+        "event" => Ok(true),
+        "comment" => Ok(false),
+        other => Err(Problem::new(
+            ProblemKind::BadRequest,
+            format!("`heartbeat` is {other:?}; it is comment or event"),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,13 +222,14 @@ mod tests {
             live: Some(Live::LongPoll),
             cursor: Some(17),
             fail_on_gap: true,
+            shows_heartbeats: true,
             publisher: Some(PublisherId::new("me").unwrap()),
             acknowledged: Some(3),
         };
         for query in [
-            "offset=now&live=long-poll&cursor=17&on_gap=fail&publisher=me&ack=3",
-            "on_gap=fail&ack=3&cursor=17&x=%ff&live=long-poll&offset=now&y&publisher=m%65",
-            "live=long%2Dpoll&&offset=%6Eow&cursor=17&ack=3&publisher=me&on_gap=fail&",
+            "offset=now&live=long-poll&cursor=17&on_gap=fail&publisher=me&ack=3&heartbeat=event",
+            "heartbeat=event&on_gap=fail&ack=3&cursor=17&x=%ff&live=long-poll&offset=now&y&publisher=m%65",
+            "heartbeat=event&live=long%2Dpoll&&offset=%6Eow&cursor=17&ack=3&publisher=me&on_gap=fail&",
         ] {
             assert_eq!(Query::parse(Some(query)).unwrap(), expected, "{query}");
         }
@@ -283,6 +298,7 @@ mod tests {
             ("last=many", "number of entries"),
             ("live=tv", "long-poll, sse or ndjson"),
             ("on_gap=cry", "tell or fail"),
+            ("heartbeat=loud", "comment or event"),
             ("publisher=a%0Ab", "publisher id"),
         ] {
             let problem = Query::parse(Some(query)).unwrap_err();

@@ -270,6 +270,7 @@ impl Context {
             _ => Transfer::Bare,
         };
         let framing = match asked {
+            Asked::EventStream if query.shows_heartbeats => Framing::PulsingEventStream(transfer),
             Asked::EventStream => Framing::EventStream(transfer),
             Asked::DurableEventStream => Framing::DurableEventStream(transfer),
             _ => Framing::Ndjson(transfer),

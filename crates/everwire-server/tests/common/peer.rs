@@ -229,7 +229,7 @@ impl Peer {
     pub fn event(&mut self) -> String {
         loop {
             let chunk = String::from_utf8(self.chunk()).unwrap();
-            if chunk != ":\n\n" && chunk != "{}\n" {
+            if chunk != ":\n" && chunk != "{}\n" {
                 return chunk;
             }
         }

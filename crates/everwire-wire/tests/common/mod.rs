@@ -16,13 +16,14 @@ pub const TIME_MS: u64 = 1_790_000_000_000;
 pub const CURSOR: StreamCursor = StreamCursor(77);
 
 /// The framings that are not divided into chunks.
-pub const BARE: [Framing; 8] = [
+pub const BARE: [Framing; 9] = [
     Framing::Raw { window: None },
     Framing::Session(Carrier::WebSocket { window: None }),
     Framing::Session(Carrier::EventStream(Transfer::Bare)),
     Framing::Session(Carrier::Ndjson(Transfer::Bare)),
     Framing::Session(Carrier::Poll),
     Framing::EventStream(Transfer::Bare),
+    Framing::PulsingEventStream(Transfer::Bare),
     Framing::DurableEventStream(Transfer::Bare),
     Framing::Ndjson(Transfer::Bare),
 ];
@@ -120,6 +121,7 @@ pub fn chunked(framing: Framing) -> Option<Framing> {
         }
         Framing::Session(Carrier::Ndjson(_)) => Some(Framing::Session(Carrier::Ndjson(transfer))),
         Framing::EventStream(_) => Some(Framing::EventStream(transfer)),
+        Framing::PulsingEventStream(_) => Some(Framing::PulsingEventStream(transfer)),
         Framing::DurableEventStream(_) => Some(Framing::DurableEventStream(transfer)),
         Framing::Ndjson(_) => Some(Framing::Ndjson(transfer)),
     }

@@ -72,7 +72,7 @@ impl Victim {
         let stderr = child.stderr.take().expect("it is piped");
         let mut stream = Peer::connect(address, None);
         stream.open_stream("square", "", "text/event-stream");
-        assert_eq!(stream.event(), "retry: 2000\n\n");
+        assert_eq!(stream.event(), "retry: 2000\n");
         Self {
             address,
             child,
