@@ -26,6 +26,7 @@ mod create;
 mod decide;
 mod fields;
 pub(crate) mod head;
+mod list;
 mod operations;
 pub(crate) mod origin;
 mod page;
@@ -74,7 +75,7 @@ use crate::{
     proxy::{Client, Hop},
     publish::{self, Publisher},
     rate::Account,
-    shard::{LineRequest, Shared},
+    shard::{LineRequest, Shared, Wire},
     stop::{Alive, Stopping},
     stream::Busy,
     tls::{Admission, Security},
@@ -182,6 +183,9 @@ impl Context {
                 }
                 Reply::Line(line) => {
                     let status = line.response.status();
+                    if let Wire::Poll(poll) = &mut line.wire {
+                        poll.request_id = Some(visit.id().to_value());
+                    }
                     (line.response.headers_mut(), status, None)
                 }
             };
@@ -234,6 +238,10 @@ impl Context {
             origin::check_name(parts)?;
         }
         check_coding(parts)?;
+        if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+            // Of the server as a whole (RFC 9110, section 9.3.7).
+            return Ok(Reply::Response(origin.preflight()));
+        }
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
             return Ok(Reply::Response(origin.preflight()));
@@ -361,6 +369,8 @@ impl Context {
         self.shared.metrics.refused(&problem);
         let mut response = problem_response(&problem);
         self.shared.metrics.answered(response.status());
+        let id = line.headers().get(EVERWIRE_REQUEST_ID).cloned();
+        name_refusal(id, problem.kind.name(), &mut response);
         // A page may read the refusal if it may read the line.
         origin::copy(line.headers(), response.headers_mut());
         response
@@ -403,6 +413,20 @@ impl Context {
             )),
         }
     }
+}
+
+/// Names a refused request in its answer, as it was named before or by a new name, which the log then knows.
+pub(crate) fn name_refusal(
+    id: Option<HeaderValue>,
+    problem: &'static str,
+    response: &mut Response<Bytes>,
+) {
+    let id = id.unwrap_or_else(|| {
+        let id = RequestId::random();
+        tracing::debug!(request = %id, problem, "a request was refused");
+        id.to_value()
+    });
+    response.headers_mut().insert(EVERWIRE_REQUEST_ID, id);
 }
 
 /// What is said to who speaks HTTP in clear text where only TLS is spoken, as bytes: nothing else was understood of it.

@@ -67,12 +67,19 @@ impl Context {
         } else {
             let known = PayloadType::stated_for(channel.as_ref());
             let payload_type = payload_type(said, dialect, known, &body)?;
-            let payloads = split(
-                payload_type.kind(),
-                own(body),
-                self.shared.live.config.limits.entries_per_append_max,
-            )
-            .map_err(|error| content_problem(&error))?;
+            let kind = payload_type.kind();
+            let entries_max = self.shared.live.config.limits.entries_per_append_max;
+            // A message may be empty, as on a WebSocket; but a request without a type and without content says nothing.
+            let is_empty_message = body.is_empty()
+                && said.is_some()
+                && dialect == Dialect::Everwire
+                && kind != ContentKind::Json;
+            let payloads = match is_empty_message {
+                true => vec![Bytes::new()],
+                false => {
+                    split(kind, own(body), entries_max).map_err(|error| content_problem(&error))?
+                }
+            };
             (Some(payload_type), payloads)
         };
         let mut entries = payloads

@@ -7,7 +7,11 @@ use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderName};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{answer, target::Dialect};
+use super::{
+    answer,
+    list::{divide, elements},
+    target::Dialect,
+};
 use crate::publish::event_name;
 
 /// What the sender says its content is.
@@ -178,14 +182,12 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
         .unwrap_or_default()
 }
 
-/// How long a long poll may wait, if `Prefer: wait=N` tells (RFC 7240, section 4.3).
+/// How long a long poll may wait, if `Prefer: wait=N` tells (RFC 7240, section 4.3). Of several the first counts.
 pub(crate) fn prefer_wait_ms(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|preference| preference.trim().split_once('='))
+    const PREFER: HeaderName = HeaderName::from_static("prefer");
+    elements(headers, &PREFER)
+        // What follows a semicolon are the preference's parameters.
+        .filter_map(|preference| divide(preference, ';').next()?.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
         .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse::<u64>().ok())
         .map(|seconds| seconds.saturating_mul(1000))
@@ -219,11 +221,18 @@ mod tests {
             ("wait=10", Some(10_000)),
             ("respond-async, wait = 3", Some(3_000)),
             ("WAIT=\"4\"", Some(4_000)),
+            ("wait=5; x=y", Some(5_000)),
+            ("handling=lenient; wait=6, wait=7", Some(7_000)),
+            ("wait=8, wait=9", Some(8_000)),
+            ("x=\"a, wait=3\"", None),
+            ("x=\"a, b\"|wait=4", Some(4_000)),
             ("wait=soon", None),
             ("respond-async", None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert("prefer", HeaderValue::from_static(prefer));
+            for line in prefer.split('|') {
+                headers.append("prefer", HeaderValue::from_static(line));
+            }
             assert_eq!(prefer_wait_ms(&headers), expected, "{prefer}");
         }
     }

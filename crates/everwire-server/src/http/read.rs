@@ -237,6 +237,7 @@ impl Context {
             return Ok(Reply::Response(response));
         }
         let poll = PollRequest {
+            request_id: None,
             channel: channel.clone(),
             shape,
             account: asker.account,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 use http::{Request, Response, StatusCode, Version};
 
-use super::{Context, answer::problem_response, read};
+use super::{Context, answer::problem_response, name_refusal, read};
 use crate::census::Pass;
 
 impl Context {
@@ -71,8 +71,9 @@ impl Context {
 
     fn refuse_early(&self, problem: &Problem) -> Response<Bytes> {
         self.shared.metrics.refused(problem);
-        let response = problem_response(problem);
+        let mut response = problem_response(problem);
         self.shared.metrics.answered(response.status());
+        name_refusal(None, problem.kind.name(), &mut response);
         response
     }
 }

@@ -37,7 +37,12 @@ impl RequestId {
     /// The name of a request: another one for each, unless a trusted proxy gave it one.
     pub fn of(headers: &HeaderMap, client: &Client) -> Self {
         let given = client.is_passed_on.then(|| given(headers)).flatten();
-        Self(given.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..))))
+        given.map_or_else(Self::random, Self)
+    }
+
+    /// A name for a request that has no other.
+    pub fn random() -> Self {
+        Self(format!("{:016x}", fastrand::u64(..)))
     }
 
     /// As a field's value.

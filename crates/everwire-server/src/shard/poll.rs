@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use everwire_channel::{PublisherId, Read};
+use http::HeaderValue;
 use tokio::sync::oneshot;
 
 use super::{Channel, LineKey, Net, Role, Seat, Shard, Shared, Then};
@@ -12,6 +13,7 @@ use crate::{
     census::Visit,
     http::{
         head::{self, Encoded},
+        name_refusal,
         origin::Allowed,
         read,
     },
@@ -32,6 +34,8 @@ pub(crate) struct PollRequest {
     /// How long it may wait, in milliseconds.
     pub wait_ms: u64,
     pub answer_to: AnswerTo,
+    /// How the request is named in its answer, where each is.
+    pub request_id: Option<HeaderValue>,
 }
 
 /// Where a poll's answer goes.
@@ -139,7 +143,7 @@ impl<N: Net> Shard<N> {
                 None => self.make_answer(poll, state, Occasion::Change),
             };
             if let Some(mut made) = made {
-                answers.push((*key, made.answer(&poll.request.answer_to)));
+                answers.push((*key, made.answer(&poll.request)));
                 last = Some(made);
             }
         }
@@ -150,7 +154,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn poll_answer_now(&self, key: LineKey, state: &State) -> Option<Answer> {
         let poll = self.poll(key)?;
         let mut made = self.make_answer(poll, state, Occasion::Change)?;
-        Some(made.answer(&poll.request.answer_to))
+        Some(made.answer(&poll.request))
     }
 
     /// Answers a poll. A connection goes back to HTTP once the answer is out.
@@ -196,7 +200,7 @@ impl<N: Net> Shard<N> {
         let channel = poll.request.channel.clone();
         let made = self.make_answer(poll, &channel.lock(), Occasion::TimeOut);
         if let Some(mut made) = made {
-            let answer = made.answer(&poll.request.answer_to);
+            let answer = made.answer(&poll.request);
             self.answer_poll(key, answer);
         }
     }
@@ -251,10 +255,25 @@ struct Made {
 
 impl Made {
     /// The same for one more poll of this shape.
-    fn answer(&mut self, to: &AnswerTo) -> Answer {
-        let keep_alive = match to {
-            AnswerTo::Connection { keep_alive, .. } => *keep_alive && !self.is_stopping,
-            AnswerTo::Stream(_) => return Answer::Whole(self.response.clone()),
+    fn answer(&mut self, request: &PollRequest) -> Answer {
+        let keep_alive = match request.answer_to {
+            AnswerTo::Connection { keep_alive } => Some(keep_alive && !self.is_stopping),
+            AnswerTo::Stream(_) => None,
+        };
+        if request.request_id.is_some() || self.response.status().as_u16() >= 400 {
+            let mut response = self.response.clone();
+            name_refusal(
+                request.request_id.clone(),
+                "the end of a poll",
+                &mut response,
+            );
+            return match keep_alive {
+                Some(keep_alive) => Answer::Encoded(head::encode_answer(response, keep_alive)),
+                None => Answer::Whole(response),
+            };
+        }
+        let Some(keep_alive) = keep_alive else {
+            return Answer::Whole(self.response.clone());
         };
         let encoded = match self
             .encoded

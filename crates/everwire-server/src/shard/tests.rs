@@ -104,6 +104,7 @@ impl Bench {
 
     fn poll(&self, name: &str, sequence: u64) -> PollRequest {
         PollRequest {
+            request_id: None,
             is_lent: false,
             channel: self.channel(name),
             shape: PollShape {

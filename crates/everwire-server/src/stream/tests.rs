@@ -99,6 +99,7 @@ fn append(channel: &Channel, size: usize) {
 fn poll(channel: &Arc<Channel>) -> PollRequest {
     let (nobody, _) = oneshot::channel();
     PollRequest {
+        request_id: None,
         is_lent: false,
         channel: channel.clone(),
         shape: PollShape {
