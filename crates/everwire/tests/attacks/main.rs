@@ -18,5 +18,6 @@ mod pages;
 mod patience;
 mod requests;
 mod sizes;
+mod streams;
 mod tokens;
 mod victim;

@@ -125,6 +125,20 @@ impl Victim {
         assert!(event.contains(&text), "after {after}: {event:?}");
     }
 
+    /// By how many bytes an attack raised the most memory that the server ever had (Linux).
+    pub fn grows(&self, attack: impl FnOnce()) -> usize {
+        let peak = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+            let status = status.expect("what the kernel knows of it");
+            let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+            kib.expect("a number") * 1024
+        };
+        let before = peak();
+        attack();
+        peak() - before
+    }
+
     /// Ends the server, and tells everything that it logged.
     pub fn log(mut self) -> String {
         self.end();
