@@ -1,7 +1,7 @@
 //! The roster against a naive model: a list of sessions and a list of who lingers, searched afresh
 //! for each question.
 
-use everwire_channel::presence::{Change, Terms};
+use everwire_channel::presence::{Change, Payer, Terms};
 use everwire_channel::{Info, Member, Roster, SessionId, UserName};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// What happens to a roster.
 #[derive(Debug, Clone)]
 enum Step {
-    Join(u64, &'static str, Option<u8>),
+    Join(u64, &'static str, Option<u8>, u64),
     Renew(u64),
     Leave(u64),
     Wait(u64),
@@ -18,13 +18,14 @@ enum Step {
 struct Session {
     id: u64,
     user: &'static str,
+    payer: u64,
     ends_ms: u64,
 }
 
 struct Model {
     terms: Terms,
     sessions: Vec<Session>,
-    lingering: Vec<(&'static str, u64)>,
+    lingering: Vec<(&'static str, u64, u64)>,
     info: Vec<(&'static str, Option<u8>)>,
 }
 
@@ -46,21 +47,34 @@ impl Model {
         id: u64,
         user: &'static str,
         info: Option<u8>,
+        payer: u64,
         now_ms: u64,
     ) -> Option<Vec<Told>> {
         let known = self.info.iter().any(|(name, _)| *name == user);
         if !known && self.info.len() >= self.terms.members_max {
             return None;
         }
+        let own = self.sessions.iter();
+        let own = own.filter(|session| session.id != id && session.payer == payer);
+        let names = self.lingering.iter();
+        let names = names.filter(|(name, _, of)| *name != user && *of == payer);
+        if own.count() + names.count() >= self.terms.places_per_payer_max {
+            return None;
+        }
         let is_same = |session: &Session| session.id == id && session.user == user;
         let mut told = match self.sessions.iter().any(is_same) {
             true => Vec::new(),
-            false => self.leave(id, now_ms),
+            false => self.leave_at_once(id),
         };
         self.sessions.retain(|session| session.id != id);
         let ends_ms = now_ms + self.terms.lease_ms;
-        self.sessions.push(Session { id, user, ends_ms });
-        self.lingering.retain(|(name, _)| *name != user);
+        self.sessions.push(Session {
+            id,
+            user,
+            payer,
+            ends_ms,
+        });
+        self.lingering.retain(|(name, ..)| *name != user);
         if !known || (info.is_some() && info != self.info(user)) {
             self.info.retain(|(name, _)| *name != user);
             self.info.push((user, info));
@@ -69,15 +83,24 @@ impl Model {
         Some(told)
     }
 
+    fn leave_at_once(&mut self, id: u64) -> Vec<Told> {
+        let linger_ms = std::mem::replace(&mut self.terms.linger_ms, 0);
+        let lingering = std::mem::take(&mut self.lingering);
+        let told = self.leave(id, 0);
+        self.lingering = lingering;
+        self.terms.linger_ms = linger_ms;
+        told
+    }
+
     fn leave(&mut self, id: u64, at_ms: u64) -> Vec<Told> {
         let Some(index) = self.sessions.iter().position(|session| session.id == id) else {
             return Vec::new();
         };
-        let user = self.sessions.remove(index).user;
+        let Session { user, payer, .. } = self.sessions.remove(index);
         if self.count(user) > 0 {
             return Vec::new();
         }
-        self.lingering.push((user, at_ms + self.terms.linger_ms));
+        (self.lingering).push((user, at_ms + self.terms.linger_ms, payer));
         match self.terms.linger_ms {
             0 => self.gone(at_ms),
             _ => Vec::new(),
@@ -87,8 +110,10 @@ impl Model {
     fn left(&mut self, now_ms: u64) -> Vec<Told> {
         let mut told = Vec::new();
         let over = |session: &&Session| session.ends_ms <= now_ms;
-        // The one that ended first goes first, since the last to go decides when lingering begins.
-        while let Some(session) = (self.sessions.iter().filter(over)).min_by_key(|s| s.ends_ms) {
+        // The one that ended first goes first, since the last to go decides when lingering begins, and who pays for it.
+        while let Some(session) =
+            (self.sessions.iter().filter(over)).min_by_key(|s| (s.ends_ms, s.id))
+        {
             let (id, ends_ms) = (session.id, session.ends_ms);
             told.extend(self.leave(id, ends_ms));
         }
@@ -97,13 +122,13 @@ impl Model {
     }
 
     fn gone(&mut self, now_ms: u64) -> Vec<Told> {
-        let is_gone = |(_, until_ms): &(&str, u64)| *until_ms <= now_ms;
+        let is_gone = |(_, until_ms, _): &(&str, u64, u64)| *until_ms <= now_ms;
         let gone: Vec<_> = self
             .lingering
             .extract_if(.., |item| is_gone(item))
             .collect();
         let mut told = Vec::new();
-        for (user, _) in gone {
+        for (user, ..) in gone {
             told.push((user.to_owned(), false, self.info(user)));
             self.info.retain(|(name, _)| *name != user);
         }
@@ -144,8 +169,8 @@ fn sorted(mut told: Vec<Told>) -> Vec<Told> {
 fn step() -> impl Strategy<Value = Step> {
     let user = prop::sample::select(vec!["ada", "bob", "cy", "dee"]);
     prop_oneof![
-        4 => (0..6u64, user, prop::option::of(0..2u8))
-            .prop_map(|(session, user, info)| Step::Join(session, user, info)),
+        4 => (0..6u64, user, prop::option::of(0..2u8), 0..2u64)
+            .prop_map(|(session, user, info, payer)| Step::Join(session, user, info, payer)),
         2 => (0..6u64).prop_map(Step::Renew),
         3 => (0..6u64).prop_map(Step::Leave),
         4 => (0..30u64).prop_map(Step::Wait),
@@ -158,20 +183,25 @@ proptest! {
     fn a_roster_tells_what_the_model_tells(
         steps in prop::collection::vec(step(), 1..80),
         members_max in 1..4usize,
+        places_per_payer_max in 1..4usize,
         lease_ms in 1..40u64,
         linger_ms in 0..20u64,
     ) {
-        let terms = Terms { members_max, lease_ms, linger_ms };
+        let terms = Terms { members_max, places_per_payer_max, lease_ms, linger_ms };
         let mut roster = Roster::new(terms);
         let mut model = Model { terms, sessions: vec![], lingering: vec![], info: vec![] };
         let mut now_ms = 0;
         for step in steps {
             match step {
-                Step::Join(session, user, said) => {
-                    let expected = model.join(session, user, said, now_ms);
+                Step::Join(session, user, said, payer) => {
+                    let expected = model.join(session, user, said, payer, now_ms);
                     let user = UserName::new(user).unwrap();
                     let member = Member { user, info: said.map(info) };
-                    let found = roster.join(SessionId(session), member, now_ms);
+                    let payer = Payer(payer);
+                    let check = roster.check(SessionId(session), &member, payer);
+                    let found = roster.join(SessionId(session), member, payer, now_ms);
+                    let count = found.as_ref().map(|changes| changes.len() as u32);
+                    prop_assert_eq!(check, count.map_err(|full| *full));
                     let found = found.ok().map(|changes| changes.iter().map(told).collect());
                     prop_assert_eq!(found, expected);
                 }

@@ -13,7 +13,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
-use everwire_channel::ChannelName;
+use everwire_channel::{ChannelName, presence::Terms};
 use everwire_wire::Problem;
 
 use crate::{
@@ -129,6 +129,18 @@ impl Live {
         match self.config.dev {
             true => 100,
             false => self.config.limits.share_percent_max,
+        }
+    }
+
+    /// How members of a channel are kept.
+    pub fn presence_terms(&self) -> Terms {
+        let terms = self.config.presence.terms();
+        match self.config.dev {
+            true => Terms {
+                places_per_payer_max: usize::MAX,
+                ..terms
+            },
+            false => terms,
         }
     }
 

@@ -21,13 +21,15 @@ mod tests;
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use bytes::Bytes;
 use everwire_channel::{
-    ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName, presence::Change,
+    ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName,
+    presence::{Change, Payer},
 };
 use everwire_wire::{Problem, ProblemKind};
 use serde_json::value::RawValue;
@@ -95,12 +97,14 @@ impl Presences {
     }
 
     /// A session comes to a channel as this member, and has its place until it leaves or its lease is over. It may
-    /// join again, to renew its lease and bring other info.
+    /// join again, to renew its lease and bring other info. `admit` gets how many changes others are told of it, if any,
+    /// and may refuse that.
     pub fn join(
         &self,
         channel: &ChannelName,
-        session: SessionId,
+        (session, payer): (SessionId, Payer),
         member: Member,
+        admit: impl FnOnce(NonZeroU32) -> Result<(), Problem>,
         now: Now,
     ) -> Result<(), Problem> {
         if self.hub.is_full(&self.settings.now().config.limits) {
@@ -113,15 +117,19 @@ impl Presences {
         // Before anybody is put down whose coming could not be told.
         self.log(channel, now)?;
         let mut part = self.part(channel);
-        let roster = part.open(channel, || self.settings.now().config.presence.terms());
+        let roster = part.open(channel, || self.settings.now().presence_terms());
         let before = roster.members().len();
-        let joined = roster.join(session, member, self.clock_ms(now));
-        let (changes, refused) = match joined {
-            Ok(changes) => (changes, None),
-            Err(full) => (Vec::new(), Some(full)),
-        };
-        self.changed(&mut part, channel, before, &changes, now);
-        refused.map_or(Ok(()), |full| Err(full_problem(full)))
+        let joined = roster
+            .check(session, &member, payer)
+            .map_err(full_problem)
+            .and_then(|told| NonZeroU32::new(told).map_or(Ok(()), admit))
+            .and_then(|()| {
+                let joined = roster.join(session, member, payer, self.clock_ms(now));
+                joined.map_err(full_problem)
+            });
+        let changes = joined.as_deref().unwrap_or_default();
+        self.changed(&mut part, channel, before, changes, now);
+        joined.map(drop)
     }
 
     /// Renews a session's lease. False if it has none any more: then it joins again.
@@ -206,9 +214,18 @@ fn lock(part: &Mutex<Rosters>) -> MutexGuard<'_, Rosters> {
 }
 
 fn full_problem(full: RosterFull) -> Problem {
-    Problem::new(ProblemKind::Overloaded, full.to_string())
-        .with("members_max", full.members_max)
-        .at_limit("members_max")
+    let detail = full.to_string();
+    match full {
+        RosterFull::All { members_max } => Problem::new(ProblemKind::Overloaded, detail)
+            .with("members_max", members_max)
+            .at_limit("members_max"),
+        RosterFull::OfPayer { places_max } => {
+            let detail = format!("{detail} (presence.members_per_caller_max)");
+            Problem::new(ProblemKind::TooMany, detail)
+                .with("members_per_caller_max", places_max)
+                .at_limit("members_per_caller_max")
+        }
+    }
 }
 
 fn info_problem(error: &InfoError) -> Problem {

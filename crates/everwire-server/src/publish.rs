@@ -1,6 +1,6 @@
 //! Publishing: what is the same for an append by HTTP, a batch, and a message on a WebSocket.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -98,6 +98,12 @@ impl Publisher<'_> {
             let whose = "to this channel from one caller";
             self.too_fast(too_fast, whose, "channels", "appends_per_caller_max")
         })
+    }
+
+    /// Charges so many changes that all who are present in a channel are told of: each costs as much as an append.
+    pub fn admit_told(&self, name: &ChannelName, count: NonZeroU32) -> Result<(), Problem> {
+        let mut admitted = self.admit(name)?;
+        self.pay_rest(name, &mut admitted, count.get() as usize)
     }
 
     fn per_second(&self) -> u32 {

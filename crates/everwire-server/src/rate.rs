@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use everwire_channel::ChannelName;
+use everwire_channel::{ChannelName, presence::Payer};
 
 use crate::{
     auth::{Caller, Who},
@@ -204,6 +204,11 @@ impl TooFast {
 }
 
 impl Account {
+    /// The same as who pays for a place among those present.
+    pub fn payer(self) -> Payer {
+        Payer(self.0.into())
+    }
+
     /// What it is for.
     pub fn kind(self) -> Kind {
         match self.0 & 0b11 {

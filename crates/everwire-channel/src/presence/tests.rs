@@ -4,6 +4,7 @@ use super::*;
 
 const TERMS: Terms = Terms {
     members_max: 2,
+    places_per_payer_max: 9,
     lease_ms: 60,
     linger_ms: 3,
 };
@@ -34,7 +35,7 @@ impl Told {
     fn join(&mut self, session: u64, user: &str, info: &str, now_ms: u64) -> &mut Self {
         let changes = self
             .roster
-            .join(SessionId(session), member(user, info), now_ms);
+            .join(SessionId(session), member(user, info), Payer(0), now_ms);
         self.note(changes.unwrap())
     }
 
@@ -144,16 +145,6 @@ fn other_info_is_told_and_info_left_out_changes_nothing() {
 }
 
 #[test]
-fn a_session_that_comes_as_somebody_else_leaves_as_who_it_was() {
-    let mut roster = Told::with(TERMS);
-    roster.join(1, "~ada", "", 0).join(1, "ada", "", 1);
-    roster
-        .told(&["+~ada", "+ada"])
-        .present(&[("ada", 1), ("~ada", 0)]);
-    roster.until(4).told(&["-~ada"]).present(&[("ada", 1)]);
-}
-
-#[test]
 fn who_vanishes_is_gone_when_its_lease_is_over() {
     let mut roster = Told::with(TERMS);
     roster
@@ -188,8 +179,10 @@ fn a_member_lingers_from_the_end_of_its_last_lease_however_late_anybody_looks() 
 fn a_channel_takes_so_many_members_and_any_number_of_their_sessions() {
     let mut roster = Told::with(TERMS);
     roster.join(1, "ada", "", 0).join(2, "bob", "", 0);
-    let full = Err(RosterFull { members_max: 2 });
-    let cy = |roster: &mut Told, now_ms| roster.roster.join(SessionId(3), member("cy", ""), now_ms);
+    let full = Err(RosterFull::All { members_max: 2 });
+    let cy = |roster: &mut Told, now_ms| {
+        (roster.roster).join(SessionId(3), member("cy", ""), Payer(0), now_ms)
+    };
     assert_eq!(cy(&mut roster, 0), full);
     roster
         .join(3, "bob", "", 0)
@@ -216,4 +209,55 @@ fn renewing_a_thousand_leases_leaves_one_thing_to_look_after_for_each() {
         roster.join(session, "ada", "", 1000).leave(session, 1000);
     }
     assert_eq!(roster.roster.due.len(), 1, "that the member lingers");
+}
+
+#[test]
+fn who_takes_another_name_has_left_as_who_it_was_at_once() {
+    let mut roster = Told::with(TERMS);
+    roster.join(1, "ada", "", 0).join(1, "bob", "", 1);
+    roster.told(&["+ada", "-ada", "+bob"]);
+    // Not as one whom another session holds too.
+    roster.join(2, "bob", "", 1).join(1, "cy", "", 1);
+    roster.told(&["+cy"]).present(&[("bob", 1), ("cy", 1)]);
+}
+
+#[test]
+fn who_pays_for_places_has_its_share_of_them_with_the_names_that_linger() {
+    let mut roster = Roster::new(Terms {
+        members_max: 100,
+        places_per_payer_max: 2,
+        ..TERMS
+    });
+    let (eve, ada) = (Payer(1), Payer(2));
+    let full = RosterFull::OfPayer { places_max: 2 };
+    let mut join = |session, user, payer, now_ms| {
+        roster
+            .join(SessionId(session), member(user, ""), payer, now_ms)
+            .map(drop)
+    };
+    join(1, "a", eve, 0).unwrap();
+    join(2, "b", eve, 0).unwrap();
+    assert_eq!(join(3, "c", eve, 0), Err(full));
+    assert_eq!(join(3, "a", eve, 0), Err(full), "a session's place");
+    join(4, "c", ada, 0).unwrap();
+    join(1, "d", eve, 0).unwrap();
+    assert!(roster.leave(SessionId(1), 0).is_none(), "it lingers");
+    let mut join = |session, user, now_ms| {
+        roster
+            .join(SessionId(session), member(user, ""), eve, now_ms)
+            .map(drop)
+    };
+    assert_eq!(join(1, "e", 1), Err(full), "in the place of the session");
+    join(1, "d", 1).unwrap();
+    assert!(roster.leave(SessionId(1), 2).is_none());
+    assert!(roster.poll_left(5).is_some());
+    roster
+        .join(SessionId(1), member("e", ""), eve, 5)
+        .map(drop)
+        .unwrap();
+    for session in [1, 2, 4] {
+        roster.leave(SessionId(session), 10);
+    }
+    while roster.poll_left(20).is_some() {}
+    assert!(roster.places.is_empty(), "{:?}", roster.places);
 }

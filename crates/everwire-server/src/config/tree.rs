@@ -359,6 +359,10 @@ pub struct Presence {
     /// Most members that a channel has; one more is refused with 503. Each is told to all, so the work grows
     /// with the square of this.
     pub members_max: usize = 10_000,
+    /// Most of them that are one user's, one API key's or one address's, counted by sessions, and by names that are
+    /// still there after those; one more is refused with 429. So one caller cannot fill a channel. 0, the default, is a
+    /// tenth of `members_max`.
+    pub members_per_caller_max: usize = 0,
     /// Most members that a list of those present names, in the order of names; `total` tells how many there are. The
     /// default keeps a list below 100 kB or so, since each who comes is sent one.
     pub listed_max: usize = 1_000,
@@ -680,6 +684,10 @@ impl Presence {
     pub fn terms(&self) -> Terms {
         Terms {
             members_max: self.members_max,
+            places_per_payer_max: match self.members_per_caller_max {
+                0 => (self.members_max / 10).max(1),
+                max => max,
+            },
             lease_ms: self.lease_ms,
             linger_ms: self.linger_ms,
         }

@@ -50,8 +50,13 @@ impl World {
 
     fn join(&self, channel: &str, session: u64, user: &str) -> Result<(), Problem> {
         let member = self.presences.member(user, None)?;
-        self.presences
-            .join(&name(channel), SessionId(session), member, self.now())
+        self.presences.join(
+            &name(channel),
+            place(session),
+            member,
+            |_| Ok(()),
+            self.now(),
+        )
     }
 
     fn leave(&self, channel: &str, session: u64) {
@@ -101,6 +106,11 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     found.expect("it happens soon")
 }
 
+/// A session's place, which is for nobody else to pay.
+fn place(session: u64) -> (SessionId, Payer) {
+    (SessionId(session), Payer(session))
+}
+
 fn name(name: &str) -> ChannelName {
     name.parse().unwrap()
 }
@@ -122,7 +132,7 @@ fn a_snapshot_and_what_the_log_tells_after_it_are_the_whole_story() {
     let bob = world.presences.member("bob \"b\"", Some(&info)).unwrap();
     let joined = world
         .presences
-        .join(&name("chat"), SessionId(4), bob, world.now());
+        .join(&name("chat"), place(4), bob, |_| Ok(()), world.now());
     joined.unwrap();
     assert_eq!(
         world.members("chat"),
@@ -292,7 +302,9 @@ fn leaves_by_many_threads_are_each_told_once() {
                 for number in 0..100 {
                     let session = SessionId(thread * 100 + number);
                     let member = presences.member(&session.to_string(), None).unwrap();
-                    presences.join(&name("chat"), session, member, now).unwrap();
+                    let place = (session, Payer(0));
+                    let joined = presences.join(&name("chat"), place, member, |_| Ok(()), now);
+                    joined.unwrap();
                     presences.leave(&name("chat"), session, now);
                 }
             });
@@ -346,7 +358,7 @@ async fn the_worker_wakes_when_somebody_has_left_and_ends_with_the_server() {
     let mailbox = Arc::new(Mailbox::default());
     log.lock().watch(&mailbox, WatchKey(0));
     let ada = presences.member("ada", None).unwrap();
-    let joined = presences.join(&name("chat"), SessionId(1), ada, Now::read());
+    let joined = presences.join(&name("chat"), place(1), ada, |_| Ok(()), Now::read());
     joined.unwrap();
     let mut told = Vec::new();
     mailbox.take(&mut told);

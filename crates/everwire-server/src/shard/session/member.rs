@@ -50,7 +50,10 @@ impl<N: Net> Shard<N> {
                 None => info_of(&session.caller, wish.info)?,
             };
             let member = presences.member(&user, info)?;
-            presences.join(name, id, member.clone(), now)?;
+            let publisher = self.publisher(key)?;
+            let admit = |told| publisher.admit_told(name, told);
+            let place = (id, publisher.account.payer());
+            presences.join(name, place, member.clone(), admit, now)?;
             self.remember(key, name, member);
         } else {
             // It may have been a member until now.
@@ -113,14 +116,15 @@ impl<N: Net> Shard<N> {
     /// Keeps a session's places for as long as it lives.
     pub(super) fn renew_members(&mut self, key: LineKey) {
         let now = self.clock();
-        let Some(session) = self.session(key) else {
+        let (Some(session), Ok(account)) = (self.session(key), self.account(key)) else {
             return;
         };
         for Membership { channel, member } in &session.memberships {
             let presences = &self.shared.presences;
             if !presences.renew(channel, session.id, now) {
                 // This thread stood still for longer than a lease. It is told as one that came back.
-                let _ = presences.join(channel, session.id, member.clone(), now);
+                let place = (session.id, account.payer());
+                let _ = presences.join(channel, place, member.clone(), |_| Ok(()), now);
             }
         }
     }
@@ -153,15 +157,19 @@ impl<N: Net> Shard<N> {
         let now = self.clock();
         let presences = self.shared.presences.clone();
         for (channel, member) in members {
-            let Some(session) = self.session(key) else {
+            let (Some(session), Ok(publisher)) = (self.session(key), self.publisher(key)) else {
                 return;
             };
             let is_it = |membership: &Membership| membership.channel == channel;
-            // Where there is no room for whom it would be, it stays who it was.
-            if session.memberships.iter().any(is_it)
-                && (presences.join(&channel, session.id, member.clone(), now)).is_ok()
-            {
-                self.remember(key, &channel, member);
+            if !session.memberships.iter().any(is_it) {
+                continue;
+            }
+            let admit = |told| publisher.admit_told(&channel, told);
+            let place = (session.id, publisher.account.payer());
+            match presences.join(&channel, place, member.clone(), admit, now) {
+                Ok(()) => self.remember(key, &channel, member),
+                // It stays who it was.
+                Err(problem) => self.shared.metrics.refused(&problem),
             }
         }
     }
