@@ -10,18 +10,21 @@
 use std::borrow::Cow;
 
 use self::place::{place_at, place_of};
+use self::spelling::in_words;
 
 mod acme;
 mod address;
 mod credential;
 mod document;
 mod fixed;
+mod listen;
 mod metrics_access;
 mod network;
 mod place;
 mod proxy;
 mod revoked;
 mod rule;
+mod spelling;
 mod tls;
 mod tree;
 mod url;
@@ -31,12 +34,15 @@ pub use acme::{Acme, Challenge, Domain};
 pub(crate) use address::{Address, ClearText};
 pub use credential::{Algorithm, ApiKey, Duty, Grant, Jwks, Secret, TokenKey};
 pub use document::{Setting, settings, to_documented_toml, to_markdown};
+pub use listen::Listen;
+pub(crate) use listen::Place;
 pub use metrics_access::MetricsAccess;
 pub use network::Network;
 pub use proxy::{ProxyFields, ProxyProtocol};
 pub use revoked::Revoked;
 pub(crate) use revoked::Said as RevokedSaid;
 pub use rule::{Action, Create, Rule, Rules};
+pub use spelling::{UnknownVariable, unknown_variables};
 pub use tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion};
 pub use tree::{
     Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
@@ -84,7 +90,7 @@ impl ConfigError {
                 }
             }
         };
-        let problem = error.message().trim_end().replace('\n', " ");
+        let problem = in_words(&error.message().trim_end().replace('\n', " "));
         Self::Syntax { place, problem }
     }
 

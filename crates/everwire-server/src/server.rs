@@ -43,7 +43,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
     /// Each core thread tells how it ended.
     ended: UnboundedReceiver<io::Result<()>>,
@@ -57,14 +57,14 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen"
-    )]
+    #[error("cannot listen on {address}: {error}; {advice}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
+        /// What to do.
+        advice: &'static str,
     },
     /// A key of the configuration is not what it should be.
     #[error(transparent)]
@@ -72,6 +72,29 @@ pub enum StartError {
     /// The system refused a thread or a runtime.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[from] io::Error),
+}
+
+impl StartError {
+    fn listen(address: SocketAddr, error: io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop what listens there, or choose another address with --listen"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 take a privilege: choose a higher one with --listen, give the program the capability \
+                 CAP_NET_BIND_SERVICE, or have systemd listen for it"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has this address: choose one of its own with --listen, or :PORT for all"
+            }
+            _ => "choose another address with --listen",
+        };
+        Self::Listen {
+            address,
+            error,
+            advice,
+        }
+    }
 }
 
 impl Server {
@@ -100,14 +123,14 @@ impl Server {
         let tls = Acceptor::new(&config.tls, read, clock::unix_ms())?;
         let count = config.threads_effective();
         let listeners = match sockets.is_empty() {
-            true => front::listen(config.listen, count),
-            false => front::share(sockets, count),
+            true => front::listen(&config.listen, count)
+                .map_err(|(address, error)| StartError::listen(address, error)),
+            false => front::share(sockets, count).map_err(StartError::Threads),
         };
-        let listeners = listeners.map_err(|error| StartError::Listen {
-            address: config.listen,
-            error,
-        })?;
-        let address = listeners[0][0].local_addr()?;
+        let listeners = listeners?;
+        let addresses = (listeners[0].iter())
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()?;
         let (stop, stopping) = Stop::new();
         let (all_gone, alive) = AllGone::new();
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
@@ -192,7 +215,7 @@ impl Server {
             workers.spawn(keeper.keep(stopping));
         }
         Ok(Self {
-            address,
+            addresses,
             threads,
             ended,
             reloader,
@@ -204,7 +227,12 @@ impl Server {
 
     /// Where it listens; the port is the real one where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All addresses that it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Tells in its metrics which lines of the log were not written.

@@ -82,7 +82,7 @@ fn granted(patterns: &[&str]) -> Site {
         for pattern in patterns {
             toml += &format!("[[rules]]\nmatch = \"{pattern}\"\n{all}\n");
         }
-        let listen = config.listen;
+        let listen = config.listen.clone();
         *config = Config::from_toml(&toml).unwrap();
         config.listen = listen;
     })

@@ -132,7 +132,7 @@ fn there_is_nothing_else_to_do_here() {
 #[test]
 fn it_is_granted_by_a_right_of_its_own() {
     let site = Site::with(|config| {
-        let listen = config.listen;
+        let listen = config.listen.clone();
         *config = Config::from_toml(
             r#"
             threads = 1

@@ -69,7 +69,7 @@ fn limits_hold_for_what_comes_after() {
 #[test]
 fn what_takes_a_restart_stays_and_is_told() {
     let (site, mut config) = site(|_| {});
-    let address = config.listen;
+    let address = config.listen.clone();
     config.listen.set_port(1);
     config.threads = 7;
     config.channels.anonymous = vec![Action::Read, Action::Publish];

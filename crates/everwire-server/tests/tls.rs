@@ -388,7 +388,7 @@ fn the_end_of_a_line_is_told_where_it_is_one() {
 fn a_certificate_is_replaced_while_lines_are_open() {
     let files = AUTHORITY.issue("replaced", &["localhost"]);
     let mut config = Config {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         threads: 1,
         dev: true,
         ..Config::default()

@@ -2,7 +2,7 @@
 //! server's one typed tree, so a new one is a flag, a variable and a line of the sample file at once.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -11,7 +11,9 @@ use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use everwire_server::{
     Config, ConfigError,
-    config::{Setting, settings, to_documented_toml, to_markdown},
+    config::{
+        Setting, UnknownVariable, settings, to_documented_toml, to_markdown, unknown_variables,
+    },
     reload::check,
 };
 use toml::{Table, Value};
@@ -49,6 +51,10 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let text = if matches.get_flag("markdown") {
         to_markdown()
     } else {
+        for problem in misspelt() {
+            // That nobody reads it is no reason not to go on.
+            let _ = writeln!(io::stderr(), "everwire: {problem}");
+        }
         let config = effective_with(matches, &mut read)?;
         // As at start: what is printed is what a server would take, but for the secrets.
         check(config.clone(), &mut read).map_err(|error| placed(matches, error))?;
@@ -69,10 +75,39 @@ pub fn with_settings(command: Command) -> Command {
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
-        .env("EVERWIRE_CONFIG")
         .value_parser(value_parser!(PathBuf))
         .help("A TOML file to read settings from; `everwire config` prints a sample");
+    let file = with_variable(file, "EVERWIRE_CONFIG".to_owned());
     command.arg(file).args(settings().iter().map(flag))
+}
+
+/// An argument that a variable may give too. One that is empty is not set: a template that fills in nothing says so.
+fn with_variable(arg: Arg, name: String) -> Arg {
+    match env::var_os(&name) {
+        Some(value) if value.is_empty() => arg,
+        _ => arg.env(name),
+    }
+}
+
+/// What is to be told of variables that look like settings and are none.
+pub fn misspelt() -> Vec<String> {
+    let variables: Vec<_> = env::vars_os()
+        .filter_map(|(name, value)| {
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
+        })
+        .collect();
+    let pairs = variables.iter().map(|(name, value)| (&**name, &**value));
+    let in_words = |UnknownVariable { name, meant }| match meant {
+        Some(meant) => format!("the variable {name} sets nothing; did you mean {meant}?"),
+        None => format!(
+            "the variable {name} sets nothing; `everwire serve --help` lists all settings, whose variables are \
+             EVERWIRE_SECTION__NAME"
+        ),
+    };
+    unknown_variables(pairs).into_iter().map(in_words).collect()
 }
 
 /// Reads the configuration from everywhere that it may come from.
@@ -178,10 +213,10 @@ fn flag(setting: &Setting) -> Arg {
     );
     let arg = Arg::new(setting.path.clone())
         .long(setting.flag())
-        .env(setting.variable())
         .hide_env(true)
         .help(first_sentence(&setting.doc))
         .long_help(help);
+    let arg = with_variable(arg, setting.variable());
     // `-h` lists only what stands in no section. (`next_line_help` would bring the rest back.)
     let arg = arg.hide_short_help(setting.path.contains('.'));
     match &setting.default {
@@ -282,7 +317,7 @@ mod tests {
             "--http.origins=a://b,c://d",
         ]);
         let config = config.unwrap();
-        assert_eq!(config.listen.port(), 9);
+        assert_eq!(config.listen.first().port(), 9);
         assert_eq!(config.limits.lines_max, 7);
         assert!(config.dev);
         assert_eq!(config.http.origins, ["a://b", "c://d"]);

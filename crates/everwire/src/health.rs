@@ -32,12 +32,12 @@ pub fn command() -> Command {
 /// Asks the server.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let config = effective(matches)?;
-    let addresses = reachable(config.listen);
+    let addresses = reachable(config.listen.first());
     let path = match matches.get_flag("ready") {
         true => "/readyz",
         false => "/healthz",
     };
-    let listen = config.listen;
+    let listen = config.listen.first();
     let asked = addresses.iter().map(|address| ask(*address, path));
     let status = first_answer(asked).with_context(|| {
         format!("the server at {listen} does not answer; see that it runs and listens there")

@@ -12,7 +12,7 @@ use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    config::{effective_with, placed, with_settings},
+    config::{effective_with, misspelt, placed, with_settings},
     files::{Change, Files, Reading},
     local,
     log::Log,
@@ -40,6 +40,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let mut reading = Reading::default();
     let mut config = effective_with(matches, &mut |path| reading.read(path))?;
     local::complete(&mut config)?;
+    for problem in misspelt() {
+        tracing::warn!(problem, "a variable looks like a setting and is none");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -54,7 +57,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let reloader = server.reloader();
         files.holds(reading);
         server.count_lost_lines(log.lost());
-        log.tell(&greeting(server.address(), &config));
+        log.tell(&greeting(server.addresses(), &config));
         if let Some(memory_bytes) = memory::limit() {
             let limits = &config.limits;
             tracing::info!(
@@ -172,7 +175,8 @@ fn inherited() -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// What a person sees who started the server.
-fn greeting(address: SocketAddr, config: &Config) -> String {
+fn greeting(addresses: &[SocketAddr], config: &Config) -> String {
+    let address = addresses[0];
     let threads = match config.threads_effective() {
         1 => "1 core thread".to_owned(),
         n => format!("{n} core threads"),
@@ -182,11 +186,16 @@ fn greeting(address: SocketAddr, config: &Config) -> String {
         TlsMode::Only => ("https", "under TLS"),
         TlsMode::Both => ("https", "under TLS, and by http:// in clear text"),
     };
+    let listening = addresses
+        .iter()
+        .map(|address| format!("{scheme}://{address}"));
+    let listening = listening.collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "Everwire {}\n  listening on {scheme}://{address}  (HTTP/1.1, HTTP/2 and WebSocket, {how}; {threads})\n",
+        "Everwire {}\n  listening on {listening}  (HTTP/1.1, HTTP/2 and WebSocket, {how}; {threads})\n",
         env!("CARGO_PKG_VERSION"),
     );
-    if config.tls.mode == TlsMode::Off && !address.ip().is_loopback() {
+    let is_exposed = addresses.iter().any(|address| !address.ip().is_loopback());
+    if config.tls.mode == TlsMode::Off && is_exposed {
         text += "  whoever is on the way can read and change what is sent: set tls.mode, or put a proxy in front that \
                  speaks TLS\n";
     }

@@ -209,3 +209,125 @@ fn a_server_that_is_named_by_an_empty_variable_is_not_named() {
     let words = String::from_utf8_lossy(&words[..read]).into_owned();
     assert!(!words.contains("cannot address"), "{words}");
 }
+
+/// What `everwire config` says with these variables, on both streams.
+fn config(variables: &[(&str, &str)], args: &[&str]) -> (bool, String) {
+    let mut command = everwire(&[&["config"], args].concat());
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let said = [output.stderr, output.stdout].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_misspelt_variable_is_told_and_an_empty_one_is_not_set() {
+    for (variables, expected) in [
+        (
+            &[("EVERWIRE_HTTP_ORIGINS", "https://a.example")][..],
+            "EVERWIRE_HTTP_ORIGINS sets nothing; did you mean EVERWIRE_HTTP__ORIGINS?",
+        ),
+        (
+            &[("EVERWIRE_PORT", "9000")],
+            "did you mean EVERWIRE_LISTEN?",
+        ),
+        (
+            &[
+                ("EVERWIRE_CONFIG", ""),
+                ("EVERWIRE_LISTEN", ""),
+                ("EVERWIRE_LIMITS__LINES_MAX", ""),
+                ("EVERWIRE_HTTP__ORIGINS", ""),
+            ],
+            "listen = \"127.0.0.1:8080\"",
+        ),
+        (
+            &[("EVERWIRE_LISTEN", ":8080, [::1]:8081,8082")],
+            "listen = [\":8080\", \"[::1]:8081\", \"localhost:8082\"]",
+        ),
+    ] {
+        let (done, said) = config(variables, &[]);
+        assert!(
+            done && said.contains(expected),
+            "{variables:?} gave {said:.300}"
+        );
+    }
+    // A service of this name in Kubernetes.
+    let service = [
+        ("EVERWIRE_PORT", "tcp://10.0.0.1:8080"),
+        ("EVERWIRE_SERVICE_HOST", "10.0.0.1"),
+        ("EVERWIRE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ];
+    let (done, said) = config(&service, &[]);
+    assert!(done && !said.contains("sets nothing"), "{said:.300}");
+}
+
+#[test]
+fn a_wrong_value_is_told_with_where_it_was_said() {
+    for (variables, args, expected) in [
+        (
+            &[("EVERWIRE_LIMITS__LINES_MAX", "many")][..],
+            &[][..],
+            "EVERWIRE_LIMITS__LINES_MAX is \"many\"; write a whole number",
+        ),
+        (
+            &[("EVERWIRE_DEV", "perhaps")],
+            &[],
+            "EVERWIRE_DEV is \"perhaps\"; write true or false",
+        ),
+        (
+            &[],
+            &["--limits.lines-max", "-1"],
+            "limits.lines_max: is the number -1; write a whole number, 0 or more",
+        ),
+        (
+            &[],
+            &["--listen", "example.org:80"],
+            "listen: is `example.org:80`, whose host is a name",
+        ),
+        (
+            &[("EVERWIRE_LISTEN", "localhost")],
+            &[],
+            "listen: is `localhost`, an address without a port",
+        ),
+        (
+            &[],
+            &["--tls.mode", "on"],
+            "tls.mode: is `on`; write one of `off`, `only`, `both`",
+        ),
+    ] {
+        let (done, said) = config(variables, args);
+        assert!(
+            !done && said.contains(expected),
+            "{variables:?} {args:?} gave {said:.300}"
+        );
+    }
+}
+
+#[test]
+fn all_addresses_are_served_and_one_that_cannot_be_is_told_with_what_to_do() {
+    let mut config = Config {
+        listen: "127.0.0.1:0,127.0.0.2:0".parse().unwrap(),
+        threads: 2,
+        dev: true,
+        ..Config::default()
+    };
+    let server = Server::start(config.clone()).unwrap();
+    for address in server.addresses() {
+        publish(
+            &format!("http://{address}"),
+            "news",
+            "application/json",
+            "1",
+        );
+    }
+    config.listen = server.address().into();
+    let taken = Server::start(config.clone()).err().unwrap().to_string();
+    assert!(taken.contains("stop what listens there"), "{taken}");
+    // An address for documentation (RFC 5737).
+    config.listen = "192.0.2.1:8080".parse().unwrap();
+    config.dev = false;
+    let foreign = Server::start(config).err().unwrap().to_string();
+    assert!(
+        foreign.contains("no interface of this machine has this address"),
+        "{foreign}"
+    );
+    server.stop().unwrap();
+}

@@ -38,7 +38,7 @@ fn program(says: &'static str) -> SocketAddr {
 #[test]
 fn a_server_that_answers_is_well() {
     let config = Config {
-        listen: on_loopback(),
+        listen: on_loopback().into(),
         threads: 1,
         ..Config::default()
     };

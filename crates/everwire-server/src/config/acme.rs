@@ -321,7 +321,7 @@ mod tests {
                 "domains = [\"a.example\"]\nexternal_account_kid = \"k\"",
                 "go together",
             ),
-            ("challenge = \"dns-01\"", "unknown variant `dns-01`"),
+            ("challenge = \"dns-01\"", "is `dns-01`; write `tls-alpn-01`"),
             (
                 "domains = [\"a.example\"]\n[tls]\nmode = \"off\"",
                 "`acme.domains` names domains, and tls.mode is off",

@@ -176,6 +176,9 @@ A name that is not known, a value of the wrong type and a value that makes no se
 place; `everwire config --check FILE` tells without starting. A running server takes over a change of its files at once
 ([operations.md](operations.md#changing-the-configuration)), but for the few settings that take a restart.
 
+A variable that is empty is not set. One that begins with `EVERWIRE_` and is no setting is told at start, with the one
+that is probably meant, but for those that Kubernetes makes for a service of this name.
+
 In variables and flags, lists are written with commas (`--channels.anonymous read,publish`), and a flag that is true or
 false may be given alone (`--dev`) or with a value (`--dev=false`). Names that end in `_ms` are milliseconds, in `_s`
 seconds, those with `bytes` are bytes. Keys, certificates and rules are written in the file only.

@@ -11,6 +11,7 @@ use super::{
     address::{Address, ClearText, Exposed},
     credential::{ApiKey, Jwks, TokenKey},
     document::{Documented, SettingDoc},
+    listen::Listen,
     metrics_access::MetricsAccess,
     network::Network,
     proxy::{ProxyFields, ProxyProtocol},
@@ -45,10 +46,12 @@ pub(super) use settings;
 settings! {
 /// Everything that can be set.
 pub struct Config {
-    /// Where to listen: an address and a port, 0 for any free one. HTTP/1.1, HTTP/2 and WebSocket share it, in
-    /// clear text unless `tls.mode` says otherwise. The default is on loopback, so that nothing is reachable from
-    /// outside until somebody says so. Takes a restart.
-    pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+    /// Where to listen: an address and a port, such as `127.0.0.1:8080` or `[::1]:8080`, a port alone (`8080`) or
+    /// `localhost:8080` for this machine only, or `:8080` for all its addresses; or several of these, as a list. A
+    /// port of 0 is any free one. HTTP/1.1, HTTP/2 and WebSocket share it, in clear text unless `tls.mode` says
+    /// otherwise. The default is on loopback, so that nothing is reachable from outside until somebody says so. Takes
+    /// a restart.
+    pub listen: Listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 8080))),
     /// How many core threads serve lines and requests; 0 means one for each core. Takes a restart.
     pub threads: usize = 0,
     /// For development: everybody who can reach the port may read, publish and delete everything, so it must be
@@ -493,7 +496,7 @@ impl Config {
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
         let value =
             |setting: &'static str, problem: String| Err(ConfigError::value(setting, problem));
-        if self.dev && !self.listen.ip().is_loopback() {
+        if self.dev && !self.listen.is_loopback() {
             return value(
                 "dev",
                 format!(

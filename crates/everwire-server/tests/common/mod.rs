@@ -45,7 +45,7 @@ impl Site {
     /// A server with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             threads: 1,
             dev: true,
             ..Config::default()
