@@ -91,6 +91,8 @@ pub(crate) use timers::LineRef;
 
 /// Sends between two looks at everything else.
 const SLICE: usize = 64;
+/// Requests with a hundred commands each that are carried out in one turn.
+const REQUESTS: usize = 4;
 /// The one buffer that all lines of the shard read into.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -335,6 +337,7 @@ impl<N: Net> Shard<N> {
             self.lines.remove(key as usize);
         }
         Ok(self.has_more_events
+            || !self.mail.is_empty()
             || !self.walking.is_empty()
             || !self.again.is_empty()
             || !self.fired.is_empty()
@@ -396,8 +399,12 @@ impl<N: Net> Shard<N> {
 
     fn read_mail(&mut self) {
         let mut mail = std::mem::take(&mut self.mail);
-        self.mailbox.take(&mut mail);
-        for message in mail.drain(..) {
+        if mail.is_empty() {
+            self.mailbox.take(&mut mail);
+        }
+        let mut requests = 0;
+        let mut messages = mail.drain(..);
+        for message in messages.by_ref() {
             match message {
                 Mail::Changed(WatchKey(local)) => self.pull(local),
                 Mail::Revoked => {
@@ -407,14 +414,21 @@ impl<N: Net> Shard<N> {
                 }
                 Mail::Drain => self.drain(),
                 Mail::Open(open) => self.join_piped(*open),
-                Mail::Commands(commands) => self.on_remote_commands(commands),
+                Mail::Commands(commands) => {
+                    self.on_remote_commands(commands);
+                    requests += 1;
+                    if requests == REQUESTS {
+                        break;
+                    }
+                }
                 Mail::Readable(line) => self.on_pipe_readable(line),
                 Mail::Room(line) => self.on_room(line),
                 Mail::Gone(line) => self.on_gone(line),
                 Mail::Decided(line, decision) => self.on_decided(line, decision),
             }
         }
-        self.mail = mail;
+        let rest: Vec<Mail> = messages.collect();
+        self.mail = if rest.is_empty() { mail } else { rest };
     }
 
     /// Brings what is new in a channel to its readers on this shard.

@@ -210,8 +210,8 @@ pub struct Limits {
     /// Most channels, logs of who is in one among them; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
     /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`, with the
-    /// producers and keys that are remembered; once
-    /// it is reached, appends are answered with 503. The default is 4 GiB: choose it by the memory that there is.
+    /// producers and keys that are remembered; once it is reached, appends are answered with 503. The default is 4 GiB,
+    /// and half of the memory that the process may have where that is less.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
     /// Most appends and creations a second from one address by callers who show no credential, on average, with
     /// bursts of two seconds' worth; further ones are refused with 429 or, on a raw WebSocket, 4429. Each item of a
@@ -233,7 +233,7 @@ pub struct Limits {
     pub kept_bytes_max: usize = 32 * 1024 * 1024,
     /// Most bytes that are held for all peers together and are in no log: contents that have not come whole, answers
     /// that are not taken. What needs more is answered with 503. Callers without a credential have three quarters of it
-    /// together. The default is 256 MiB.
+    /// together. The default is 256 MiB, and an eighth of the memory that the process may have where that is less.
     pub in_flight_bytes_max: usize = 256 * 1024 * 1024,
     /// Most of these bytes that are held for one caller: a user, an API key, or an address for those who show no
     /// credential. What needs more is answered with 429. 0 means no limit. The default, 32 MiB, is four of the largest

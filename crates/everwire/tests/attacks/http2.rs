@@ -221,12 +221,12 @@ fn ask(victim: &Victim, fields: &Fields<'_>, content: Option<&[u8]>) -> Outcome 
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn next_frame(peer: &mut Peer) -> (u8, u32, Vec<u8>) {
+pub fn next_frame(peer: &mut Peer) -> (u8, u32, Vec<u8>) {
     let head = peer.take(9);
     let number = |bytes: &[u8]| {
         bytes
@@ -238,7 +238,7 @@ fn next_frame(peer: &mut Peer) -> (u8, u32, Vec<u8>) {
 }
 
 /// A field as it is, neither indexed nor compressed (RFC 7541, section 6.2.2).
-fn literal(name: &str, value: &str) -> Vec<u8> {
+pub fn literal(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
         // Section 5.1: a prefix of seven bits, and then seven at a time.
         let mut length = match text.len() {

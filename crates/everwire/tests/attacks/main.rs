@@ -11,6 +11,7 @@
 mod common;
 
 mod frames;
+mod held;
 mod http2;
 mod memory;
 mod names;

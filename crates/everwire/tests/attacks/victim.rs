@@ -55,11 +55,30 @@ impl Victim {
 
     /// The same, with flags.
     pub fn start_with(flags: &[&str], settings: &str) -> Self {
+        Self::start_in(None, flags, settings)
+    }
+
+    /// The same, in so many bytes of memory (RLIMIT_DATA): for more there is no memory, as in a container.
+    pub fn start_within(bytes: u64, settings: &str) -> Self {
+        Self::start_in(Some(bytes), &[], settings)
+    }
+
+    fn start_in(bytes: Option<u64>, flags: &[&str], settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("everwire.toml");
         let keys: String = ISSUERS.iter().map(key).collect();
         fs::write(&file, format!("{SETTINGS}{keys}{settings}")).expect("a file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_everwire"))
+        let binary = env!("CARGO_BIN_EXE_everwire");
+        let mut command = match bytes {
+            None => Command::new(binary),
+            Some(bytes) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -d {} && exec \"$0\" \"$@\"", bytes / 1024);
+                shell.args(["-c", &limited, binary]);
+                shell
+            }
+        };
+        let mut child = command
             .args(["serve", "--config"])
             .arg(&file)
             .args(flags)
@@ -110,6 +129,15 @@ impl Victim {
             (series == name).then(|| value.parse::<u64>().ok())?
         };
         response.text().lines().filter_map(of).sum()
+    }
+
+    /// The most memory that the server has had, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the server runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        peak.expect("its peak").trim().parse::<u64>().expect("kB") * 1024
     }
 
     /// The server still serves those who do no harm.

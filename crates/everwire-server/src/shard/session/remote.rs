@@ -174,10 +174,12 @@ impl<N: Net> Shard<N> {
     /// an error instead, unless it tells of what was done.
     fn hold_reply(&self, text: &str, before: usize, request: &mut Request) {
         let Request { replies, told, .. } = request;
-        if replies.len() <= FREE_BYTES {
+        // Not the length: what it has grown to is kept until the answer is taken.
+        let bytes = replies.capacity();
+        if bytes <= FREE_BYTES {
             return;
         }
-        let Err(exhausted) = told.grow_to(replies.len()) else {
+        let Err(exhausted) = told.grow_to(bytes) else {
             return;
         };
         let looks = |operation: &Operation<'_>| match operation {
@@ -191,13 +193,14 @@ impl<N: Net> Shard<N> {
         if Command::parse(text).is_ok_and(|command| looks(&command.operation)) {
             let problem = exhausted.problem();
             self.shared.metrics.refused(&problem);
-            replies.truncate(before);
+            // And so none of it is kept.
+            *replies = BytesMut::from(&replies[..before]);
             if before > 1 {
                 replies.put_slice(b",");
             }
             encode_error(Command::id_of(text), &problem, replies);
         } else {
-            told.settle(replies.len());
+            told.settle(bytes);
         }
     }
 
