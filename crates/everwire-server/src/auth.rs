@@ -55,6 +55,8 @@ use crate::{
 pub struct Authority {
     tokens: TokenKeys,
     keys: ApiKeys,
+    /// The application says who callers are.
+    asks_application: bool,
     remembered: Remembered,
     /// What the configuration takes back.
     revoked: List,
@@ -141,6 +143,11 @@ pub enum CredentialError {
         "the token's key is not one of this server's any more; get a token that is signed with another"
     )]
     KeyRemoved,
+    /// The application named its holder, and is not asked any more.
+    #[error(
+        "the application that vouched for this caller is not asked any more; show a credential"
+    )]
+    ApplicationRemoved,
     /// Taken back before its time was over.
     #[error("the token was revoked; get a fresh one")]
     Revoked,
@@ -180,6 +187,7 @@ impl Authority {
         Ok(Self {
             tokens: TokenKeys::new(&config.tokens, servers, read)?,
             keys: ApiKeys::new(&config.keys)?,
+            asks_application: config.webhooks.connect && !config.webhooks.url.is_empty(),
             remembered: Remembered::new(config.tokens.remembered_max),
             revoked: List::of(&config.tokens.revoked),
             revocations: self.revocations.clone(),
@@ -248,18 +256,27 @@ impl Authority {
         }
     }
 
-    /// Whether what a caller has shown is good still, as far as keys go. What was checked with a key server's key is good
-    /// until it ends.
+    /// Whether what a caller has shown would be taken if it were shown now: its key, and the terms on which tokens are
+    /// taken, may be others than when it was.
     ///
     /// # Errors
     ///
-    /// Its key is not one of this server's any more.
-    pub(crate) fn check(&self, caller: &Caller) -> Result<(), CredentialError> {
-        match caller.as_known().map(|known| known.proof) {
-            None | Some(Proof::KeyServer | Proof::Application) => Ok(()),
-            Some(Proof::Key(key)) if self.tokens.has_key(key) => Ok(()),
-            Some(Proof::Key(_)) => Err(CredentialError::KeyRemoved),
-            Some(Proof::ApiKey(sha256)) => self.keys.by_digest(&sha256).map(drop),
+    /// It would not.
+    pub(crate) fn check(&self, caller: &Caller, now_ms: u64) -> Result<(), CredentialError> {
+        let Some(known) = caller.as_known() else {
+            return Ok(());
+        };
+        match known.proof {
+            Proof::ApiKey(sha256) => self.keys.by_digest(&sha256).map(drop),
+            Proof::Application if self.asks_application => Ok(()),
+            Proof::Application => Err(CredentialError::ApplicationRemoved),
+            Proof::Key(_) | Proof::KeyServer(_) => {
+                let issuer = self.tokens.issuer_by(known.proof);
+                let issuer = issuer.ok_or(CredentialError::KeyRemoved)?;
+                let told = known.told.as_ref();
+                let ends = told.map(|told| told.check(self.tokens.settings(), issuer, now_ms));
+                ends.transpose().map(drop)
+            }
         }
     }
 
@@ -267,17 +284,33 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// Its key is not one of this server's any more.
-    pub fn renew(&self, caller: &Caller) -> Result<Caller, CredentialError> {
-        self.check(caller)?;
+    /// It would not be taken now.
+    pub fn renew(&self, caller: &Caller, now_ms: u64) -> Result<Caller, CredentialError> {
+        self.check(caller, now_ms)?;
         match caller.as_known().map(|known| known.proof) {
             Some(Proof::ApiKey(sha256)) => {
                 let key = self.keys.by_digest(&sha256)?;
                 Ok(Caller::known(key.known()))
             }
-            None | Some(Proof::Key(_) | Proof::KeyServer | Proof::Application) => {
+            None | Some(Proof::Key(_) | Proof::KeyServer(_) | Proof::Application) => {
                 Ok(caller.clone())
             }
+        }
+    }
+
+    /// Whether a credential that was taken still stands, where the configuration is the same: it may have been revoked,
+    /// and a key server may have withdrawn its key.
+    ///
+    /// # Errors
+    ///
+    /// It does not, for this reason.
+    pub(crate) fn stands(&self, known: &Known) -> Result<(), CredentialError> {
+        let is_withdrawn = matches!(known.proof, Proof::KeyServer(_))
+            && self.tokens.issuer_by(known.proof).is_none();
+        match self.is_revoked(known) {
+            true => Err(CredentialError::Revoked),
+            false if is_withdrawn => Err(CredentialError::KeyRemoved),
+            false => Ok(()),
         }
     }
 

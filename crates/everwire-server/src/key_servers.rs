@@ -12,17 +12,25 @@ use tokio::time::sleep_until;
 
 use crate::{
     auth::{Asked, Authority, DocumentError, Taken},
+    hub::{Mail, Mailbox},
     metrics::Metrics,
     outbound::{Limits, Outbound},
 };
 
 /// Fetches from those of an authority's key servers that nobody fetches from yet.
-pub(crate) fn keep(authority: &Authority, outbound: &Outbound, metrics: &Arc<Metrics>) {
+/// Each shard looks at its lines when other keys have come.
+pub(crate) fn keep(
+    authority: &Authority,
+    outbound: &Outbound,
+    metrics: &Arc<Metrics>,
+    shards: &[Arc<Mailbox>],
+) {
     for asked in authority.key_servers().unkept() {
         let keeper = Keeper {
             asked: Arc::downgrade(&asked),
             outbound: outbound.clone(),
             metrics: metrics.clone(),
+            shards: shards.to_vec(),
             standing: None,
         };
         outbound.workers().spawn(keeper.run());
@@ -34,6 +42,8 @@ struct Keeper {
     asked: Weak<Asked>,
     outbound: Outbound,
     metrics: Arc<Metrics>,
+    /// Those who serve lines, which a key that is withdrawn ends.
+    shards: Vec<Arc<Mailbox>>,
     /// What was last told of it.
     standing: Option<Standing>,
 }
@@ -91,6 +101,11 @@ impl Keeper {
         self.metrics.keys_fetched(outcome.is_ok());
         match outcome {
             Ok(taken) => {
+                if taken.is_new {
+                    self.shards
+                        .iter()
+                        .for_each(|shard| shard.post(Mail::Revoked));
+                }
                 tell_new(asked, &taken);
                 self.look(asked, "");
             }

@@ -103,8 +103,9 @@ impl Live {
         caller: &Caller,
         read: &ChannelName,
         is_lent: bool,
+        now_ms: u64,
     ) -> Result<Caller, Problem> {
-        let caller = (self.authority.renew(caller)).map_err(|error| not_taken(&error))?;
+        let caller = (self.authority.renew(caller, now_ms)).map_err(|error| not_taken(&error))?;
         let (action, name) = right_to_read(read);
         // What the application let it have, it keeps for as long as that decides.
         if !(is_lent && self.rules.is_decided(action, &name)) {

@@ -74,7 +74,12 @@ impl Reloader {
         });
         match live {
             Ok((live, terms, kept)) => {
-                key_servers::keep(&live.authority, &self.outbound, &self.metrics);
+                key_servers::keep(
+                    &live.authority,
+                    &self.outbound,
+                    &self.metrics,
+                    &self.mailboxes,
+                );
                 if let Some(desk) = &live.desk {
                     desk.connect(&self.outbound, &self.metrics);
                 }

@@ -150,7 +150,12 @@ impl Server {
             shared.metrics.clone(),
             read,
         )?;
-        key_servers::keep(&shared.live.authority, &outbound, &shared.metrics);
+        key_servers::keep(
+            &shared.live.authority,
+            &outbound,
+            &shared.metrics,
+            &mailboxes,
+        );
         let challenges = Arc::default();
         let keeper = acme::open(
             &shared.live.config.acme,

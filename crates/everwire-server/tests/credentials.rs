@@ -150,7 +150,7 @@ fn a_page_that_may_send_its_cookie_is_told_so() {
 #[test]
 fn a_forged_token_opens_nothing() {
     let site = site();
-    let [shared, rsa, p256, ed25519] = &*ISSUERS;
+    let [shared, rsa, p256, ed25519, ..] = &*ISSUERS;
     let claims = with_end(chat()).to_string();
     let header = |alg: &str, kid: &str| json!({"alg": alg, "kid": kid}).to_string();
     let unsigned = |header: &str| format!("{}.", message(header, &claims));

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Carrier, Peer, Response, Session, Site,
+    Carrier, Frame, Peer, Response, Session, Site,
     issuer::{ISSUERS, Issuer, trust_all, with_end},
     key_server::{KeyServer, jwk},
 };
@@ -372,4 +372,42 @@ fn a_reload_keeps_the_keys_of_a_key_server_that_stays_and_asks_one_that_is_new()
         tokens.each_ref().map(|token| asked(&site, token)),
         [401, 204]
     );
+}
+
+/// What a line was opened with is withdrawn while it is open.
+#[test]
+fn a_line_ends_when_the_document_comes_that_lacks_its_key() {
+    let server = KeyServer::start(&[key(ada(), "1"), key(bob(), "2")]);
+    let site = site(&server);
+    let [adas, bobs] = [token(ada(), "1", json!({})), token(bob(), "2", json!({}))];
+    assert_eq!([asked(&site, &adas), asked(&site, &bobs)], [204, 204]);
+    let open = |token: &str| {
+        let line = site.websocket("c", &format!("?token={token}"));
+        let mut session = Session::open(&site, Carrier::WebSocket, &format!("?token={token}"));
+        session.ok(json!({"id": 1, "op": "subscribe", "channel": "c"}));
+        (line, session)
+    };
+    let (mut withdrawn, mut their_session) = open(&adas);
+    let (mut stays, mut own_session) = open(&bobs);
+    server.has(&[key(bob(), "2")]);
+    // An unknown key has the document fetched anew.
+    assert_eq!(asked(&site, &token(bob(), "3", json!({}))), 401);
+    assert_eq!(withdrawn.frame(), Frame::Close(4401));
+    assert_eq!(their_session.peer.frame(), Frame::Close(4401));
+    assert_eq!(asked(&site, &adas), 401);
+    let mut publisher = site.connect();
+    publisher.send(format!(
+        "POST /channels/c?token={bobs} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1"
+    ));
+    assert_eq!(publisher.response().status, 204);
+    assert_eq!(stays.text(), "1");
+    assert_eq!(own_session.entry(), ("c".to_owned(), json!(1)));
+    // One that does not answer has withdrawn nothing.
+    server.answers("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(asked(&site, &token(bob(), "3", json!({}))), 503);
+    publisher.send(format!(
+        "POST /channels/c?token={bobs} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n2"
+    ));
+    assert_eq!(publisher.response().status, 204);
+    assert_eq!(stays.text(), "2");
 }

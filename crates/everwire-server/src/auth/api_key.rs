@@ -107,6 +107,7 @@ impl Key {
             proof: Proof::ApiKey(self.sha256),
             who: Who::Server(self.id.clone()),
             grants: self.grants.clone(),
+            told: None,
             can: self.can.clone(),
             ends_ms: None,
         }

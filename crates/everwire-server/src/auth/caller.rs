@@ -6,7 +6,7 @@ use everwire_channel::{ChannelName, UserName};
 use everwire_wire::Problem;
 use serde_json::value::RawValue;
 
-use super::refusal::not_granted;
+use super::{claims::Told, refusal::not_granted};
 use crate::config::{Action, Duty, Grant, Rules};
 
 /// Who asks. Cheap to clone.
@@ -32,6 +32,8 @@ pub struct Known {
     pub can: Vec<Duty>,
     /// Until when, in Unix milliseconds, with the leeway of clocks; `None` is until it is revoked.
     pub ends_ms: Option<u64>,
+    /// The claims that a token was taken for.
+    pub told: Option<Box<Told>>,
 }
 
 /// By what a credential was found to be good, for when other keys hold.
@@ -39,8 +41,8 @@ pub struct Known {
 pub enum Proof {
     /// A key for tokens, by the SHA-256 of what the configuration says of it.
     Key([u8; 32]),
-    /// A key of a key server, which withdraws it as it likes.
-    KeyServer,
+    /// A key of a key server, which withdraws it as it likes, by the SHA-256 of the server's address and the key.
+    KeyServer([u8; 32]),
     /// An API key, by its SHA-256.
     ApiKey([u8; 32]),
     /// The operator's application said so.
@@ -52,7 +54,7 @@ impl fmt::Debug for Proof {
         // The digest of a weak secret would be a help to who guesses it.
         f.write_str(match self {
             Self::Key(_) => "Key",
-            Self::KeyServer => "KeyServer",
+            Self::KeyServer(_) => "KeyServer",
             Self::ApiKey(_) => "ApiKey",
             Self::Application => "Application",
         })
@@ -117,6 +119,7 @@ impl Caller {
             grants,
             can: Vec::new(),
             ends_ms,
+            told: None,
         })
     }
 
@@ -176,7 +179,8 @@ impl Caller {
         }
     }
 
-    /// Whether another credential is the same caller's: nobody may become somebody, and somebody stays who it is.
+    /// Whether another credential is the same caller's: nobody may become somebody, somebody stays who it is, and two
+    /// without a name are never known to be the same.
     pub fn may_become(&self, other: &Self) -> bool {
         match (
             self.as_known().map(|known| &known.who),
@@ -187,7 +191,7 @@ impl Caller {
             (
                 Some(Who::Token { user, .. } | Who::Named { user, .. }),
                 Some(Who::Token { user: other, .. } | Who::Named { user: other, .. }),
-            ) => user == other,
+            ) => user.is_some() && user == other,
             (Some(Who::Server(id)), Some(Who::Server(other))) => id == other,
             (Some(Who::Token { .. } | Who::Named { .. } | Who::Server(_)), Some(_)) => false,
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{CredentialError, Known, Proof, Who};
-use crate::config::{Grant, Tokens};
+use crate::config::{Grant, Object, REVOCABLE_ID_BYTES_MAX, Tokens, objects};
 
 /// The claims that are looked at. Others are ignored (RFC 7519, section 4); one of these that is there twice is refused,
 /// since two readers of the token could take it for two different things.
@@ -19,13 +19,24 @@ pub(super) struct Claims {
     nbf: Option<Date>,
     iat: Option<Date>,
     jti: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     channels: Vec<Grant>,
     info: Option<Box<RawValue>>,
 }
 
+/// The claims on which a token is taken: kept, to be judged anew when other terms hold.
+#[derive(Debug, Default)]
+pub struct Told {
+    iss: Option<String>,
+    aud: Option<Audience>,
+    exp_s: Option<u64>,
+    nbf_s: Option<u64>,
+    iat_s: Option<u64>,
+    grants: usize,
+}
+
 /// One audience or several.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "`aud` is a string or an array of strings")]
 enum Audience {
     One(String),
@@ -53,11 +64,9 @@ impl TryFrom<f64> for Date {
 impl Claims {
     /// Reads the middle part of a token, decoded.
     pub fn parse(json: &[u8]) -> Result<Self, CredentialError> {
-        // Left to itself, serde takes an array for the claims in their order.
-        if !json.trim_ascii_start().starts_with(b"{") {
-            return Err(invalid("they are not a JSON object"));
-        }
-        serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))
+        let Object(claims) =
+            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        Ok(claims)
     }
 
     /// Who that is, if the claims hold here and now, and the issuer is this one (empty is any).
@@ -68,29 +77,52 @@ impl Claims {
         proof: Proof,
         now_ms: u64,
     ) -> Result<Known, CredentialError> {
-        let now_s = now_ms / 1000;
-        self.check_issuer(issuer)?;
-        self.check_audience(settings)?;
-        let ends_ms = self.check_time(settings, now_s)?;
-        let grants_max = settings.grants_max;
-        if self.channels.len() > grants_max {
-            return Err(invalid(format!(
-                "`channels` has {} grants, and at most {grants_max} are taken (tokens.grants_max); use patterns",
-                self.channels.len()
-            )));
-        }
+        let second = |date: Option<Date>| date.map(|Date(second)| second);
+        let told = Told {
+            iss: self.iss,
+            aud: self.aud,
+            exp_s: second(self.exp),
+            nbf_s: second(self.nbf),
+            iat_s: second(self.iat),
+            grants: self.channels.len(),
+        };
+        let ends_ms = told.check(settings, issuer, now_ms)?;
+        check_revocable(self.jti.as_deref())?;
         Ok(Known {
             proof,
             who: Who::Token {
                 user: self.sub.as_deref().map(user).transpose()?,
                 info: self.info,
                 id: self.jti,
-                issued_s: self.iat.map(|Date(iat)| iat),
+                issued_s: told.iat_s,
             },
             grants: self.channels,
             can: Vec::new(),
             ends_ms,
+            told: Some(Box::new(told)),
         })
+    }
+}
+
+impl Told {
+    /// When the token ends, in Unix milliseconds, if it is taken on these terms now.
+    pub(super) fn check(
+        &self,
+        settings: &Tokens,
+        issuer: &str,
+        now_ms: u64,
+    ) -> Result<Option<u64>, CredentialError> {
+        self.check_issuer(issuer)?;
+        self.check_audience(settings)?;
+        let ends_ms = self.check_time(settings, now_ms / 1000)?;
+        let grants_max = settings.grants_max;
+        if self.grants > grants_max {
+            return Err(invalid(format!(
+                "`channels` has {} grants, and at most {grants_max} are taken (tokens.grants_max); use patterns",
+                self.grants
+            )));
+        }
+        Ok(ends_ms)
     }
 
     fn check_issuer(&self, wanted: &str) -> Result<(), CredentialError> {
@@ -135,12 +167,22 @@ impl Claims {
     /// When it ends, in Unix milliseconds, if its time is now.
     fn check_time(&self, settings: &Tokens, now_s: u64) -> Result<Option<u64>, CredentialError> {
         let leeway_s = settings.leeway_s;
-        if let Some(Date(nbf)) = self.nbf
+        if let Some(nbf) = self.nbf_s
             && nbf > now_s + leeway_s
         {
             return Err(CredentialError::TooEarly { in_s: nbf - now_s });
         }
-        let Some(Date(exp)) = self.exp else {
+        // What is issued further ahead than clocks may differ could not be taken back by its user's name.
+        if let Some(iat) = self.iat_s
+            && iat > now_s + leeway_s
+        {
+            return Err(invalid(format!(
+                "`iat` is {} s ahead, more than clocks may differ by (tokens.leeway_s); compare the clocks of its \
+                 issuer and this server",
+                iat - now_s
+            )));
+        }
+        let Some(exp) = self.exp_s else {
             return match settings.exp_required {
                 true => Err(invalid(
                     "`exp` is missing; say when the token ends, in seconds since 1970",
@@ -152,7 +194,7 @@ impl Claims {
             return Err(CredentialError::Expired { ago_s: now_s - exp });
         }
         // An `iat` that lies ahead does not shorten a life.
-        let begins_s = self.iat.map_or(now_s, |Date(iat)| iat.min(now_s));
+        let begins_s = self.iat_s.map_or(now_s, |iat| iat.min(now_s));
         let life_s = exp.saturating_sub(begins_s);
         if life_s > settings.life_s_max.saturating_add(leeway_s) {
             return Err(CredentialError::TooLongLived {
@@ -161,6 +203,16 @@ impl Claims {
             });
         }
         Ok(Some((exp + leeway_s).saturating_mul(1000)))
+    }
+}
+
+/// Refuses a token that could not be taken back by its own name.
+fn check_revocable(jti: Option<&str>) -> Result<(), CredentialError> {
+    match jti.map_or(1, str::len) {
+        1..=REVOCABLE_ID_BYTES_MAX => Ok(()),
+        bytes => Err(invalid(format!(
+            "`jti` has {bytes} bytes; a token can be taken back by one of 1 to {REVOCABLE_ID_BYTES_MAX}"
+        ))),
     }
 }
 

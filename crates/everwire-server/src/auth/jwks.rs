@@ -16,8 +16,11 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Proof, token_key::Key};
-use crate::config::Algorithm;
+use super::{
+    Proof,
+    token_key::{Key, digest_of, is_of_small_order, is_point},
+};
+use crate::config::{Algorithm, Object, is_there};
 
 /// The keys of a document that tokens can be checked with.
 #[derive(Debug)]
@@ -80,17 +83,15 @@ struct Said<'d> {
     x: Option<Cow<'d, str>>,
     #[serde(borrow)]
     y: Option<Cow<'d, str>>,
-    d: Option<serde::de::IgnoredAny>,
+    /// It is there, be it as `null`.
+    #[serde(default, deserialize_with = "is_there")]
+    d: bool,
 }
 
 impl KeySet {
-    /// Reads a document.
-    pub fn parse(json: &[u8], keys_max: usize) -> Result<Self, DocumentError> {
-        // Left to itself, serde takes an array for the members in their order.
-        if !json.trim_ascii_start().starts_with(b"{") {
-            return Err(DocumentError::Malformed("it is no object".to_owned()));
-        }
-        let document: Document<'_> = serde_json::from_slice(json)
+    /// Reads the document of a server, by its address.
+    pub fn parse(json: &[u8], keys_max: usize, server: &str) -> Result<Self, DocumentError> {
+        let Object::<Document<'_>>(document) = serde_json::from_slice(json)
             .map_err(|error| DocumentError::Malformed(error.to_string()))?;
         if document.keys.len() > keys_max {
             return Err(DocumentError::TooMany {
@@ -103,7 +104,7 @@ impl KeySet {
             left_out: Vec::new(),
         };
         for (index, json) in document.keys.iter().enumerate() {
-            let (name, key) = read(json.get());
+            let (name, key) = read(json.get(), server);
             match key {
                 Ok(key) if set.keys.iter().any(|other| other.kid == key.kid) => {
                     return Err(DocumentError::Twice(name.unwrap_or_default()));
@@ -150,7 +151,7 @@ impl KeySet {
 }
 
 /// One key of a document and its name, or why it is of no use.
-fn read(json: &str) -> (Option<String>, Result<Key, &'static str>) {
+fn read(json: &str, server: &str) -> (Option<String>, Result<Key, &'static str>) {
     if !json.starts_with('{') {
         return (None, Err("is no object"));
     }
@@ -165,13 +166,13 @@ fn read(json: &str) -> (Option<String>, Result<Key, &'static str>) {
     let kid = said.kid.as_deref().map(str::to_owned);
     match &kid {
         Some(kid) if kid.len() > KID_BYTES_MAX => (None, Err("has a `kid` of over 256 bytes")),
-        Some(_) | None => (kid.clone(), said.key(kid)),
+        Some(_) | None => (kid.clone(), said.key(kid, server)),
     }
 }
 
 impl Said<'_> {
-    fn key(&self, kid: Option<String>) -> Result<Key, &'static str> {
-        if self.d.is_some() {
+    fn key(&self, kid: Option<String>, server: &str) -> Result<Key, &'static str> {
+        if self.d {
             return Err(
                 "is a private key, which whoever reads this document can sign with; replace it",
             );
@@ -182,34 +183,46 @@ impl Said<'_> {
         if (self.key_ops.as_ref()).is_some_and(|all| !all.iter().any(|one| one == "verify")) {
             return Err("is not for checking signatures (`key_ops`)");
         }
+        // What the kind leaves open is decided here, once, for each key: RSA is for RS256 unless it says to be for PS256.
+        let says = |alg| self.alg.as_deref() == Some(alg);
         let (algorithm, key) = match (&*self.kty, self.crv.as_deref()) {
             ("oct", _) => return Err("is a shared secret, which is none where it is published"),
+            ("RSA", _) if says("PS256") => (Algorithm::Ps256, self.rsa()),
             ("RSA", _) => (Algorithm::Rs256, self.rsa()),
-            ("EC", Some("P-256")) => (Algorithm::Es256, self.p256()),
+            ("EC", Some("P-256")) => (
+                Algorithm::Es256,
+                self.ec::<32>(&signature::ECDSA_P256_SHA256_FIXED),
+            ),
+            ("EC", Some("P-384")) => (
+                Algorithm::Es384,
+                self.ec::<48>(&signature::ECDSA_P384_SHA384_FIXED),
+            ),
             ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, self.ed25519()),
-            ("EC" | "OKP", _) => return Err("is on another curve than P-256 and Ed25519 (`crv`)"),
+            ("EC" | "OKP", _) => {
+                return Err("is on another curve than P-256, P-384 and Ed25519 (`crv`)");
+            }
             _ => return Err("is of a kind that is not known here (`kty`)"),
         };
-        // What the kind leaves open is decided here, once: RSA is for RS256, never for its other schemes.
-        match self.alg.as_deref() {
-            None => {}
-            Some("Ed25519") if algorithm == Algorithm::EdDsa => {} // RFC 9864, section 2.2
-            Some(alg) if alg == algorithm.name() => {}
-            Some(_) => {
-                return Err(
-                    "is for another algorithm than RS256, ES256 and EdDSA, or not for its own (`alg`)",
-                );
-            }
+        let is_its_own = match self.alg.as_deref() {
+            None => true,
+            Some("Ed25519") => algorithm == Algorithm::EdDsa, // RFC 9864, section 2.2
+            Some(alg) => alg == algorithm.name(),
+        };
+        if !is_its_own {
+            return Err(
+                "is for another algorithm than RS256, PS256, ES256, ES384 and EdDSA, or not for its own (`alg`)",
+            );
         }
+        let (key, bytes) = key?;
         Ok(Key {
-            proof: Proof::KeyServer,
+            proof: Proof::KeyServer(digest_of(server, kid.as_deref(), algorithm, &bytes)),
             kid,
             algorithm,
-            key: key?,
+            key,
         })
     }
 
-    fn rsa(&self) -> Result<DecodingKey, &'static str> {
+    fn rsa(&self) -> Result<(DecodingKey, Vec<u8>), &'static str> {
         const BITS_MIN: usize = 2048;
         const BITS_MAX: usize = 8192;
         let (n, e) = (number(&self.n)?, number(&self.e)?);
@@ -230,24 +243,34 @@ impl Said<'_> {
         }
         let components = PublicKeyComponents { n: &n, e: &e };
         match components.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256) {
-            Ok(_) => Ok(DecodingKey::from_rsa_raw_components(&n, &e)),
+            Ok(_) => Ok((
+                DecodingKey::from_rsa_raw_components(&n, &e),
+                [&n[..], &e].concat(),
+            )),
             Err(_) => Err("is no RSA key"),
         }
     }
 
-    fn p256(&self) -> Result<DecodingKey, &'static str> {
-        let (x, y) = (coordinate(&self.x)?, coordinate(&self.y)?);
+    /// A point on a curve whose coordinates have so many bytes.
+    fn ec<const N: usize>(
+        &self,
+        curve: &'static signature::EcdsaVerificationAlgorithm,
+    ) -> Result<(DecodingKey, Vec<u8>), &'static str> {
+        let (x, y) = (coordinate::<N>(&self.x)?, coordinate::<N>(&self.y)?);
         let point = [&[UNCOMPRESSED][..], &x, &y].concat();
-        match signature::ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &point) {
-            Ok(_) => Ok(DecodingKey::from_ec_der(&point)),
-            Err(_) => Err("is no point on P-256"),
+        match is_point(curve, &point) {
+            true => Ok((DecodingKey::from_ec_der(&point), point)),
+            false => Err("is no point on its curve"),
         }
     }
 
-    fn ed25519(&self) -> Result<DecodingKey, &'static str> {
-        let x = coordinate(&self.x)?;
+    fn ed25519(&self) -> Result<(DecodingKey, Vec<u8>), &'static str> {
+        let x = coordinate::<32>(&self.x)?;
+        if is_of_small_order(&x) {
+            return Err("is a key of small order, for which anybody can sign");
+        }
         match signature::ParsedPublicKey::new(&signature::ED25519, &x[..]) {
-            Ok(_) => Ok(DecodingKey::from_ed_der(&x)),
+            Ok(_) => Ok((DecodingKey::from_ed_der(&x), x.to_vec())),
             Err(_) => Err("is no key on Ed25519"),
         }
     }
@@ -271,12 +294,12 @@ fn number(member: &Option<Cow<'_, str>>) -> Result<Vec<u8>, &'static str> {
     Ok(bytes)
 }
 
-/// A coordinate of 256 bits, with its zeros (RFC 7518, section 6.2.1.2).
-fn coordinate(member: &Option<Cow<'_, str>>) -> Result<[u8; 32], &'static str> {
+/// A coordinate of so many bytes, with its zeros (RFC 7518, section 6.2.1.2).
+fn coordinate<const N: usize>(member: &Option<Cow<'_, str>>) -> Result<[u8; N], &'static str> {
     let bytes = bytes(member)?;
     bytes
         .try_into()
-        .map_err(|_| "has a coordinate that is not 32 bytes")
+        .map_err(|_| "has a coordinate that is not as long as its curve's")
 }
 
 #[cfg(test)]

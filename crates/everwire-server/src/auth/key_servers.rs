@@ -14,6 +14,7 @@ use aws_lc_rs::digest;
 use tokio::sync::{Notify, watch};
 
 use super::{
+    Proof,
     jwks::{DocumentError, KeySet},
     key_server::{KeyServer, Prospect, Terms},
 };
@@ -46,6 +47,9 @@ pub(crate) struct Asked {
 struct State {
     core: KeyServer,
     limits: FetchLimits,
+    /// The keys of the document that came last, also when they are stale for too long to be used: lines that were opened
+    /// with one go on until a document shows that it is gone.
+    published: Vec<Proof>,
     /// Of the document that came last.
     digest: Option<[u8; 32]>,
     /// Rises when other keys than before are good.
@@ -130,6 +134,14 @@ impl KeyServers {
         })
     }
 
+    /// Who has to have issued what is signed with a key of one of them, as the document says that came last from it;
+    /// nothing if none of them has it (any more).
+    pub fn issuer_by(&self, proof: Proof) -> Option<Option<&str>> {
+        let has = |trusted: &&Trusted| trusted.asked.lock().published.contains(&proof);
+        let trusted = self.0.iter().find(has)?;
+        Some(trusted.issuer.as_deref())
+    }
+
     /// Rises when other keys than before are good.
     pub fn generation(&self) -> u64 {
         let generation = |trusted: &Trusted| trusted.asked.lock().generation;
@@ -167,6 +179,7 @@ impl Asked {
             state: Mutex::new(State {
                 core: KeyServer::new(terms, now),
                 limits,
+                published: Vec::new(),
                 digest: None,
                 generation: 0,
                 is_kept: false,
@@ -217,7 +230,11 @@ impl Asked {
         fresh: Option<Duration>,
         now: Instant,
     ) -> Result<Taken, DocumentError> {
-        let parsed = KeySet::parse(document, self.limits().keys_max);
+        let parsed = KeySet::parse(
+            document,
+            self.limits().keys_max,
+            &self.address.as_uri().to_string(),
+        );
         let digest = digest::digest(&digest::SHA256, document);
         let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
         let mut state = self.lock();
@@ -229,6 +246,7 @@ impl Asked {
                 is_new,
                 left_out: (!keys.left_out.is_empty()).then(|| keys.reasons()),
             };
+            state.published = keys.keys.iter().map(|key| key.proof).collect();
             state.core.handle_fetched(now, Some((keys, fresh)));
             taken
         });

@@ -26,6 +26,7 @@ pub(crate) fn not_taken(error: &CredentialError) -> Problem {
         | CredentialError::TooLongLived { .. }
         | CredentialError::Revoked
         | CredentialError::KeyRemoved
+        | CredentialError::ApplicationRemoved
         | CredentialError::ApiKey => Problem::new(ProblemKind::BadCredential, detail),
     }
 }

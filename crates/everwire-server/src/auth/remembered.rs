@@ -116,9 +116,10 @@ mod tests {
 
     fn known(ends_ms: Option<u64>) -> Known {
         Known {
-            proof: Proof::KeyServer,
+            proof: Proof::KeyServer([0; 32]),
             who: Who::Server(String::new()),
             grants: Vec::new(),
+            told: None,
             can: Vec::new(),
             ends_ms,
         }

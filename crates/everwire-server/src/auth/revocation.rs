@@ -18,8 +18,17 @@ use crate::config::{Revoked, Tokens};
 #[derive(Debug, Default)]
 pub(super) struct List {
     tokens: HashMap<String, Token>,
-    /// By the name of the user, before when, in Unix seconds.
-    users: HashMap<String, u64>,
+    /// By the name of the user.
+    users: HashMap<String, Before>,
+}
+
+/// Before when a user was vouched for whose credentials are taken back, in Unix seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    /// By whoever issues tokens, whose clock may be ahead.
+    issued_s: u64,
+    /// By the application, which is asked by this server's own clock.
+    decided_s: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,19 +75,21 @@ impl List {
 
     /// Whether it concerns the holder of a token.
     pub fn concerns(&self, known: &Known) -> bool {
-        let (user, id, issued_s) = match &known.who {
+        let before = |user: &Option<UserName>| self.users.get(user.as_ref()?.as_str()).copied();
+        match &known.who {
             Who::Token {
                 user, id, issued_s, ..
-            } => (user, id.as_ref(), *issued_s),
+            } => {
+                let is_named = id.as_ref().is_some_and(|id| self.tokens.contains_key(id));
+                let was_issued_before =
+                    |before: Before| issued_s.is_none_or(|issued_s| issued_s < before.issued_s);
+                is_named || before(user).is_some_and(was_issued_before)
+            }
             Who::Named {
                 user, decided_s, ..
-            } => (user, None, Some(*decided_s)),
-            Who::Server(_) => return false,
-        };
-        let is_named = id.is_some_and(|id| self.tokens.contains_key(id));
-        let before_s = user.as_ref().and_then(|user| self.users.get(user.as_str()));
-        is_named
-            || before_s.is_some_and(|before_s| issued_s.is_none_or(|issued_s| issued_s < *before_s))
+            } => before(user).is_some_and(|before| *decided_s < before.decided_s),
+            Who::Server(_) => false,
+        }
     }
 
     /// Forgets what concerns no token any more that could be valid.
@@ -86,7 +97,7 @@ impl List {
         self.tokens
             .retain(|_, token| token.is_needed(settings, now_s));
         self.users
-            .retain(|_, before_s| is_needed(last_end(*before_s, settings), settings, now_s));
+            .retain(|_, before| is_needed(last_end(before.issued_s, settings), settings, now_s));
     }
 
     /// All that is named.
@@ -95,10 +106,10 @@ impl List {
             id: id.clone(),
             ends_s: token.ends_s,
         });
-        let users = self.users.iter().filter_map(|(user, before_s)| {
+        let users = self.users.iter().filter_map(|(user, before)| {
             Some(Revoked::User {
                 user: UserName::new(user).ok()?,
-                before_s: *before_s,
+                before_s: before.issued_s,
             })
         });
         tokens.chain(users)
@@ -114,8 +125,14 @@ impl List {
                 self.tokens.insert(id.clone(), token);
             }
             Revoked::User { user, before_s } => {
-                let known = self.users.entry(user.as_str().to_owned()).or_insert(0);
-                *known = (*known).max(*before_s);
+                // What was decided after it was said is not meant, unless a configuration says it, at no time.
+                let decided_s = match now_s {
+                    0 => *before_s,
+                    _ => (*before_s).min(now_s + 1),
+                };
+                let known = self.users.entry(user.as_str().to_owned()).or_default();
+                known.issued_s = known.issued_s.max(*before_s);
+                known.decided_s = known.decided_s.max(decided_s);
             }
         }
     }
@@ -179,7 +196,7 @@ mod tests {
 
     fn known(user: &str, id: Option<&str>, issued_s: Option<u64>) -> Known {
         Known {
-            proof: crate::auth::Proof::KeyServer,
+            proof: crate::auth::Proof::KeyServer([0; 32]),
             who: Who::Token {
                 user: Some(UserName::new(user).unwrap()),
                 info: None,
@@ -187,6 +204,7 @@ mod tests {
                 issued_s,
             },
             grants: Vec::new(),
+            told: None,
             can: Vec::new(),
             ends_ms: None,
         }
@@ -221,7 +239,7 @@ mod tests {
             assert_eq!(list.concerns(&known), expected, "{known:?}");
         }
         let server = Known {
-            proof: crate::auth::Proof::KeyServer,
+            proof: crate::auth::Proof::KeyServer([0; 32]),
             who: Who::Server("ada".to_owned()),
             ..known("ada", None, None)
         };

@@ -1,6 +1,7 @@
 //! Tokens by their claims and by the clock, API keys, and what a caller may do. Forged tokens are tried on a whole
 //! server, in `tests/credentials.rs`.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ fn a_token_is_taken_in_its_time_with_some_leeway_and_ends_with_it() {
         ),
         (
             none,
-            json!({"exp": NOW_S + 90_000, "iat": NOW_S + 80_000}),
+            json!({"exp": NOW_S + 90_000, "iat": NOW_S + 30}),
             refused("valid for 90000 s"),
         ),
         (none, json!({"exp": 9e15}), refused("at most 86400 s")),
@@ -247,6 +248,8 @@ fn nobody_may_become_another() {
         (&ada, &bob, false),
         (&ada, &nobody, false),
         (&nobody, &ada, false),
+        // Whoever is not named may be anybody.
+        (&nobody, &nobody, false),
         (&ada, &Caller::Anybody, false),
     ] {
         assert_eq!(from.may_become(to), expected, "{from:?} {to:?}");
@@ -319,7 +322,7 @@ fn senseless_keys_are_refused_at_start_with_their_place_and_what_to_do() {
         ),
         (
             key("HS256", &format!("public_key = '''{p256}'''")),
-            "is for RS256, ES256 and EdDSA",
+            "is for RS256, PS256, ES256, ES384 and EdDSA",
         ),
         (key("ES256", &good), "ES256 is checked with the public key"),
         (
@@ -329,6 +332,18 @@ fn senseless_keys_are_refused_at_start_with_their_place_and_what_to_do() {
         (
             key("EdDSA", &format!("public_key = '''{p256}'''")),
             "no key for EdDSA, which needs an Ed25519 key",
+        ),
+        (
+            key("HS512", &good),
+            "needs at least 64; `openssl rand -hex 64`",
+        ),
+        (
+            key("ES384", &format!("public_key = '''{p256}'''")),
+            "no key for ES384, which needs an elliptic-curve key on P-384",
+        ),
+        (
+            key("PS256", &format!("public_key = '''{p256}'''")),
+            "no key for PS256",
         ),
         (
             key("RS256", &format!("public_key = '''{p256}'''")),
@@ -375,5 +390,64 @@ fn senseless_keys_are_refused_at_start_with_their_place_and_what_to_do() {
         let error = Authority::new(&config, &mut read).unwrap_err().to_string();
         assert!(error.contains(expected), "{text} gave {error}");
         assert!(!error.contains(SECRET), "{error}");
+    }
+}
+
+/// A token that could not be taken back is not taken: by its own name, or by its user's and the time of its issue.
+#[test]
+fn what_could_not_be_revoked_is_not_taken() {
+    for (claims, expected) in [
+        (json!({"jti": "a".repeat(256)}), true),
+        (json!({"jti": "a".repeat(257)}), false),
+        (json!({"jti": ""}), false),
+        (json!({"iat": NOW_S}), true),
+        (json!({"iat": NOW_S + 30}), true),
+        (json!({"iat": NOW_S + 31}), false),
+        (json!({"iat": NOW_S + 30, "exp": NOW_S + 100}), true),
+    ] {
+        let found = judged("", &token_with(&claims));
+        assert_eq!(found.is_ok(), expected, "{claims}: {found:?}");
+    }
+}
+
+/// Members that are there as `null`, and arrays in the place of objects.
+#[test]
+fn what_could_be_read_in_two_ways_is_no_token() {
+    let claims = json!({"exp": NOW_S + 60}).to_string();
+    let grants = |grants: &str| format!(r#"{{"exp":{},"channels":{grants}}}"#, NOW_S + 60);
+    for (header, claims, expected) in [
+        (r#"{"alg":"HS256"}"#, &claims, true),
+        (r#"{"alg":"HS256","kid":null}"#, &claims, true),
+        (r#"{"alg":"HS256","crit":null}"#, &claims, false),
+        (r#"{"alg":"HS256","crit":[]}"#, &claims, false),
+        (r#"{"alg":"HS256","crit":{}}"#, &claims, false),
+        (r#"["HS256"]"#, &claims, false),
+        (r#"["HS256",null,null]"#, &claims, false),
+        (
+            r#"{"alg":"HS256"}"#,
+            &grants(r#"[{"match":"a","can":["read"]}]"#),
+            true,
+        ),
+        (r#"{"alg":"HS256"}"#, &grants(r#"[["a",["read"]]]"#), false),
+        (r#"{"alg":"HS256"}"#, &grants("null"), false),
+        (
+            r#"{"alg":"HS256"}"#,
+            &grants(r#"{"0":{"match":"a","can":["read"]}}"#),
+            false,
+        ),
+        (
+            r#"{"alg":"HS256"}"#,
+            &format!("[null,null,null,{}]", NOW_S + 60),
+            false,
+        ),
+    ] {
+        let [head, body] =
+            [header, claims.as_str()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{head}.{body}");
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+        let found = judged("", &format!("{message}.{}", signature.unwrap()));
+        assert_eq!(found.is_ok(), expected, "{header} {claims}: {found:?}");
     }
 }

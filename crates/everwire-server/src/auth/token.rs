@@ -12,10 +12,10 @@
 use std::{borrow::Cow, io, path::Path};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::{CredentialError, KeyServers, Known, Proof, claims::Claims, token_key::Key};
-use crate::config::{ConfigError, Tokens};
+use crate::config::{ConfigError, Object, Tokens, is_there};
 
 /// The keys that tokens are checked with, and the terms on which they are taken.
 #[derive(Debug, Default)]
@@ -32,14 +32,15 @@ struct Header<'t> {
     alg: Cow<'t, str>,
     #[serde(borrow)]
     kid: Option<Cow<'t, str>>,
-    crit: Option<IgnoredAny>,
+    /// It is there, be it as `null`.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
 }
 
 impl<'t> Header<'t> {
     fn parse(json: &'t [u8]) -> Option<Self> {
-        // Left to itself, serde takes an array for the members in their order.
-        let is_object = json.trim_ascii_start().starts_with(b"{");
-        is_object.then(|| serde_json::from_slice(json).ok())?
+        let Object(header) = serde_json::from_slice(json).ok()?;
+        Some(header)
     }
 }
 
@@ -102,7 +103,7 @@ impl TokenKeys {
         let header = Header::parse(&header).ok_or(CredentialError::Header(
             "is not a JSON object with `alg`, each member once",
         ))?;
-        if header.crit.is_some() {
+        if header.crit {
             // What has to be understood and is not makes a token void (RFC 7515, section 4.1.11).
             return Err(CredentialError::Header(
                 "has `crit`, and this server knows no extension that it could ask for",
@@ -113,9 +114,25 @@ impl TokenKeys {
         Claims::parse(&decode(claims)?)?.check(&self.settings, issuer, proof, now_ms)
     }
 
-    /// Whether this is a key of the configuration.
-    pub fn has_key(&self, digest: [u8; 32]) -> bool {
-        (self.keys.iter()).any(|key| key.proof == Proof::Key(digest))
+    /// Who has to have issued what is signed with a key; nothing if it is none of this server's (any more).
+    pub fn issuer_by(&self, proof: Proof) -> Option<&str> {
+        let own_issuer = self.settings.issuer.as_str();
+        match proof {
+            Proof::Key(_) => {
+                let is_there = self.keys.iter().any(|key| key.proof == proof);
+                is_there.then_some(own_issuer)
+            }
+            Proof::KeyServer(_) => {
+                let issuer = self.servers.issuer_by(proof)?;
+                Some(issuer.unwrap_or(own_issuer))
+            }
+            Proof::ApiKey(_) | Proof::Application => None,
+        }
+    }
+
+    /// The terms on which tokens are taken.
+    pub fn settings(&self) -> &Tokens {
+        &self.settings
     }
 
     /// The key servers, for who fetches from them.
@@ -140,9 +157,9 @@ impl TokenKeys {
             Err(_) => None,
         };
         for (keys, issuer) in self.servers.keys() {
-            match keys.find(kid).map(by) {
+            match keys.find(kid).map(|key| by(key).map(|()| key.proof)) {
                 None => {}
-                Some(Ok(())) => return Ok((issuer.unwrap_or(own_issuer), Proof::KeyServer)),
+                Some(Ok(proof)) => return Ok((issuer.unwrap_or(own_issuer), proof)),
                 Some(Err(wrong)) => error = error.or(Some(wrong)),
             }
         }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, signature};
 use jsonwebtoken::{Algorithm as Method, DecodingKey, crypto};
 
 use super::{CredentialError, Proof};
@@ -65,11 +65,9 @@ impl Key {
                 ("public_key_file", content("public_key_file", path)?)
             }
             _ => {
-                let problem = match said.alg {
-                    Algorithm::Hs256 => {
-                        "needs exactly one of `secret` and `secret_file`, for HS256"
-                    }
-                    Algorithm::Rs256 | Algorithm::Es256 | Algorithm::EdDsa => {
+                let problem = match said.alg.is_symmetric() {
+                    true => "needs exactly one of `secret` and `secret_file`, for this `alg`",
+                    false => {
                         "needs exactly one of `public_key` and `public_key_file`, for this `alg`"
                     }
                 };
@@ -77,19 +75,20 @@ impl Key {
             }
         };
         let is_secret = name.starts_with("secret");
-        let key = match (said.alg, is_secret) {
-            (Algorithm::Hs256, true) => shared_secret(&bytes),
-            (Algorithm::Hs256, false) => {
-                Err("is for RS256, ES256 and EdDSA; HS256 is checked with the secret that it was signed with".to_owned())
-            }
-            (_, true) => Err(format!(
-                "is for HS256; {} is checked with the public key, in `public_key` or `public_key_file`",
+        let key = match (said.alg.is_symmetric(), is_secret) {
+            (true, true) => shared_secret(said.alg, &bytes),
+            (true, false) => Err(format!(
+                "is for RS256, PS256, ES256, ES384 and EdDSA; {} is checked with the secret that it was signed with",
                 said.alg.name()
             )),
-            (algorithm, false) => public_key_of(algorithm, &bytes),
+            (false, true) => Err(format!(
+                "is for HS256 and HS512; {} is checked with the public key, in `public_key` or `public_key_file`",
+                said.alg.name()
+            )),
+            (false, false) => public_key_of(said.alg, &bytes),
         };
         Ok(Self {
-            proof: Proof::Key(digest_of(said, &bytes)),
+            proof: Proof::Key(digest_of("", said.kid.as_deref(), said.alg, &bytes)),
             kid: said.kid.clone(),
             algorithm: said.alg,
             key: key.map_err(|problem| ConfigError::value(at(name), problem))?,
@@ -123,13 +122,18 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Tells a key from any other that the configuration may have in its place.
-fn digest_of(said: &TokenKey, key: &[u8]) -> [u8; 32] {
+/// Tells a key from any other that its source, the configuration or a key server, may have in its place.
+pub(super) fn digest_of(
+    source: &str,
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    key: &[u8],
+) -> [u8; 32] {
     let mut digest = digest::Context::new(&digest::SHA256);
-    let kid = said.kid.as_deref();
     for part in [
+        source.as_bytes(),
         kid.unwrap_or("").as_bytes(),
-        said.alg.name().as_bytes(),
+        algorithm.name().as_bytes(),
         key,
     ] {
         digest.update(&(part.len() as u64).to_be_bytes());
@@ -139,13 +143,16 @@ fn digest_of(said: &TokenKey, key: &[u8]) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-fn shared_secret(bytes: &[u8]) -> Result<DecodingKey, String> {
+fn shared_secret(algorithm: Algorithm, bytes: &[u8]) -> Result<DecodingKey, String> {
     // A key has to be as long as the hash (RFC 7518, section 3.2): whoever holds one token can try secrets at home.
-    const BYTES_MIN: usize = 32;
+    let bytes_min = match algorithm {
+        Algorithm::Hs512 => 64,
+        _ => 32,
+    };
     match bytes.len() {
-        BYTES_MIN.. => Ok(DecodingKey::from_secret(bytes)),
+        length if length >= bytes_min => Ok(DecodingKey::from_secret(bytes)),
         length => Err(format!(
-            "has {length} bytes and needs at least {BYTES_MIN}; `openssl rand -hex 32` makes a good one"
+            "has {length} bytes and needs at least {bytes_min}; `openssl rand -hex {bytes_min}` makes a good one"
         )),
     }
 }
@@ -167,39 +174,91 @@ fn public_key_of(algorithm: Algorithm, pem: &[u8]) -> Result<DecodingKey, String
             "is no public key as PEM; it begins with `-----BEGIN PUBLIC KEY-----`".to_owned(),
         );
     }
-    let (key, fits): (_, fn(usize) -> bool) = match algorithm {
-        Algorithm::Rs256 => (DecodingKey::from_rsa_pem(pem), |bytes| {
-            bytes >= RSA_BYTES_MIN
+    let (key, fits): (_, fn(&[u8]) -> bool) = match algorithm {
+        Algorithm::Rs256 | Algorithm::Ps256 => (DecodingKey::from_rsa_pem(pem), |key| {
+            key.len() >= RSA_BYTES_MIN
         }),
-        Algorithm::Es256 => (DecodingKey::from_ec_pem(pem), |bytes| bytes == P256_BYTES),
-        Algorithm::EdDsa => (DecodingKey::from_ed_pem(pem), |bytes| {
-            bytes == ED25519_BYTES
+        Algorithm::Es256 => (DecodingKey::from_ec_pem(pem), |key| {
+            key.len() == P256_BYTES && is_point(&signature::ECDSA_P256_SHA256_FIXED, key)
         }),
-        Algorithm::Hs256 => return Err("is no secret".to_owned()),
+        Algorithm::Es384 => (DecodingKey::from_ec_pem(pem), |key| {
+            key.len() == P384_BYTES && is_point(&signature::ECDSA_P384_SHA384_FIXED, key)
+        }),
+        Algorithm::EdDsa => (DecodingKey::from_ed_pem(pem), |key| {
+            key.try_into().is_ok_and(|key| !is_of_small_order(key))
+        }),
+        Algorithm::Hs256 | Algorithm::Hs512 => return Err("is no secret".to_owned()),
     };
-    let fits = |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(|bytes| fits(bytes.len()));
+    let fits = |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(fits);
     key.ok().filter(fits).ok_or_else(|| {
         let wanted = match algorithm {
-            Algorithm::Rs256 => "an RSA key of at least 2048 bits",
+            Algorithm::Rs256 | Algorithm::Ps256 => "an RSA key of at least 2048 bits",
             Algorithm::Es256 => "an elliptic-curve key on P-256 (prime256v1)",
-            Algorithm::EdDsa => "an Ed25519 key",
-            Algorithm::Hs256 => "a secret",
+            Algorithm::Es384 => "an elliptic-curve key on P-384 (secp384r1)",
+            Algorithm::EdDsa => "an Ed25519 key, of the order that every generated one has",
+            Algorithm::Hs256 | Algorithm::Hs512 => "a secret",
         };
         format!("is no key for {}, which needs {wanted}", algorithm.name())
     })
+}
+
+/// Whether this is a point of a curve, and not its identity.
+pub(super) fn is_point(curve: &'static signature::EcdsaVerificationAlgorithm, key: &[u8]) -> bool {
+    signature::ParsedPublicKey::new(curve, key).is_ok()
+}
+
+/// Whether a key on Ed25519 is one of the eight points of small order, in any of their encodings: for those anybody can
+/// make signatures that are good. No generated key is one.
+pub(super) fn is_of_small_order(key: &[u8; ED25519_BYTES]) -> bool {
+    let mut y = *key;
+    y[ED25519_BYTES - 1] &= 0x7f; // without the sign of x
+    SMALL_ORDER.contains(&y)
+}
+
+/// The second coordinates of the points of small order, in bytes from the lowest: 0, 1 and -1 (orders 4, 1 and 2), the
+/// two of order 8, and the encodings of 0 and 1 beyond the prime. The other coordinate is told by its sign.
+const SMALL_ORDER: [[u8; ED25519_BYTES]; 7] = [
+    [0; 32],
+    little(1, 0, 0),
+    little(0xec, 0xff, 0x7f),
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    little(0xed, 0xff, 0x7f),
+    little(0xee, 0xff, 0x7f),
+];
+
+/// A number by its lowest byte, those between, and its highest one.
+const fn little(lowest: u8, between: u8, highest: u8) -> [u8; ED25519_BYTES] {
+    let mut bytes = [between; ED25519_BYTES];
+    bytes[0] = lowest;
+    bytes[ED25519_BYTES - 1] = highest;
+    bytes
 }
 
 /// A modulus of 2048 bits alone.
 const RSA_BYTES_MIN: usize = 256;
 /// A point of P-256, uncompressed.
 const P256_BYTES: usize = 65;
+/// A point of P-384, uncompressed.
+const P384_BYTES: usize = 97;
 const ED25519_BYTES: usize = 32;
 
 fn method(algorithm: Algorithm) -> Method {
     match algorithm {
         Algorithm::Hs256 => Method::HS256,
+        Algorithm::Hs512 => Method::HS512,
         Algorithm::Rs256 => Method::RS256,
+        Algorithm::Ps256 => Method::PS256,
         Algorithm::Es256 => Method::ES256,
+        Algorithm::Es384 => Method::ES384,
         Algorithm::EdDsa => Method::EdDSA,
     }
 }

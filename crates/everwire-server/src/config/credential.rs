@@ -25,8 +25,8 @@ pub struct Grant {
     pub can: Vec<Action>,
 }
 
-/// A key that tokens are signed with: `secret` or `secret_file` for HS256, `public_key` or `public_key_file` for the
-/// others.
+/// A key that tokens are signed with: `secret` or `secret_file` for HS256 and HS512, `public_key` or `public_key_file`
+/// for the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenKey {
@@ -35,13 +35,13 @@ pub struct TokenKey {
     pub kid: Option<String>,
     /// The one algorithm that it is used with.
     pub alg: Algorithm,
-    /// The secret of HS256, as text of at least 32 bytes.
+    /// The secret of HS256 or HS512, as text of at least 32 or 64 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// A file that holds the secret; a line break at its end does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
-    /// The public key of RS256, ES256 or EdDSA, as PEM.
+    /// The public key of RS256, PS256, ES256, ES384 or EdDSA, as PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// A file that holds the public key.
@@ -67,12 +67,21 @@ pub enum Algorithm {
     /// HMAC with SHA-256 and a shared secret.
     #[serde(rename = "HS256")]
     Hs256,
+    /// HMAC with SHA-512 and a shared secret.
+    #[serde(rename = "HS512")]
+    Hs512,
     /// RSASSA-PKCS1-v1_5 with SHA-256 and a key of 2048 to 8192 bits.
     #[serde(rename = "RS256")]
     Rs256,
+    /// RSASSA-PSS with SHA-256 and a key of 2048 to 8192 bits.
+    #[serde(rename = "PS256")]
+    Ps256,
     /// ECDSA with SHA-256 and a key on P-256.
     #[serde(rename = "ES256")]
     Es256,
+    /// ECDSA with SHA-384 and a key on P-384.
+    #[serde(rename = "ES384")]
+    Es384,
     /// EdDSA with a key on Ed25519.
     #[serde(rename = "EdDSA")]
     EdDsa,
@@ -158,12 +167,23 @@ impl Duty {
 }
 
 impl Algorithm {
+    /// Whether whoever checks a token can sign one too.
+    pub fn is_symmetric(self) -> bool {
+        match self {
+            Self::Hs256 | Self::Hs512 => true,
+            Self::Rs256 | Self::Ps256 | Self::Es256 | Self::Es384 | Self::EdDsa => false,
+        }
+    }
+
     /// Its name in the header of a token (RFC 7518, section 3.1; RFC 8037).
     pub fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
+            Self::Hs512 => "HS512",
             Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
         }
     }

@@ -207,7 +207,7 @@ const MARKDOWN_TOKEN_KEYS: &str = "
 ```toml
 [[tokens.keys]]
 kid = \"2026-11\"                  # named by the header of tokens
-alg = \"EdDSA\"                    # HS256, RS256, ES256 or EdDSA; tokens that say another are refused
+alg = \"EdDSA\"                    # HS256, HS512, RS256, PS256, ES256, ES384 or EdDSA; tokens that say another are refused
 public_key_file = \"/etc/everwire/tokens.pem\"
 
 [[tokens.keys]]
@@ -221,10 +221,10 @@ A key has:
 - `kid`, its name, which tokens give in their header. A token that gives none is checked with the key that has none, or
   with the only key there is.
 - `alg`, the one algorithm that it is used with.
-- for `HS256`, `secret` or `secret_file`: a text of at least 32 bytes, taken as it is, whatever it encodes. A line break
+- for `HS256` and `HS512`, `secret` or `secret_file`: a text of at least 32 or 64 bytes, taken as it is, whatever it encodes. A line break
   at a file's end does not count.
 - for the others `public_key` or `public_key_file`: a public key as PEM (`-----BEGIN PUBLIC KEY-----`): RSA of 2048 bits
-  or more, P-256, Ed25519.
+  or more, P-256 for `ES256`, P-384 for `ES384`, Ed25519.
 
 Files are read at start and with each reload; a path that is not absolute is taken from where the server is started. Secrets are not
 shown: `everwire config` prints `(not shown)` instead. To replace a key, list the new one beside the old one, issue tokens
@@ -245,7 +245,7 @@ A key server has:
   for all, and whoever has one of several key servers could issue tokens in the name of another.
 
 The keys are fetched at start, when their time is over, and when a token is signed with one that is not known. The server
-starts without them, too. What is used of a key: `kid`, and the one algorithm that `kty` and `crv` tell (RSA is for RS256,
+starts without them, too. What is used of a key: `kid`, and the one algorithm that `kty` and `crv` tell (RSA is for RS256, or PS256 if its `alg` says so,
 P-256 for ES256, Ed25519 for EdDSA). Left out, with a line in the log, are keys for something else (`use`, `key_ops`, `alg`),
 RSA keys of fewer than 2048 bits, and shared secrets and private keys, which are no secrets where they are published. A
 document with two keys of the same `kid` is refused as a whole.

@@ -38,7 +38,7 @@ pub struct Said {
 }
 
 /// Longest name of a token that can be taken back, in bytes: what is kept is bounded.
-const ID_BYTES_MAX: usize = 256;
+pub(crate) const REVOCABLE_ID_BYTES_MAX: usize = 256;
 
 impl Said {
     /// What that means, where a `sub` without `before` is of everything before this moment, in Unix seconds.
@@ -50,9 +50,9 @@ impl Said {
                 sub: None,
                 before: None,
             } => match id.len() {
-                1..=ID_BYTES_MAX => Ok(Revoked::Token { id, ends_s: exp }),
+                1..=REVOCABLE_ID_BYTES_MAX => Ok(Revoked::Token { id, ends_s: exp }),
                 length => Err(format!(
-                    "`jti` has {length} bytes, and may have 1 to {ID_BYTES_MAX}"
+                    "`jti` has {length} bytes, and may have 1 to {REVOCABLE_ID_BYTES_MAX}"
                 )),
             },
             Self {

@@ -8,17 +8,14 @@
 //! Each item stands for itself: one that is refused does not hold up the others, and the answer tells each
 //! item's outcome in the same order. A repeated request repeats all items, so those that matter carry a `key`.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use everwire_channel::{Append, ChannelName, ContentKind, Draft, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::body::Incoming;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -29,7 +26,7 @@ use crate::{
     auth::{Caller, publishes_nowhere},
     budget::FREE_BYTES,
     clock,
-    config::Action,
+    config::{Action, Object},
     hub::Channel,
     payload_type::PayloadType,
     publish::{
@@ -37,29 +34,6 @@ use crate::{
     },
     webhook::{Decision, Proposal, Question},
 };
-
-/// A JSON object and nothing else: left to itself, serde takes an array for a struct's members in their order.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     auth, clock,
-    config::{Duty, Revoked, RevokedSaid},
+    config::{Duty, Object, Revoked, RevokedSaid},
     hub::Mail,
 };
 
@@ -62,21 +62,15 @@ impl Context {
         let bad = |problem: String| Problem::new(ProblemKind::BadContent, problem);
         let now_ms = clock::unix_ms();
         let now_s = now_ms / 1000;
-        // Left to itself, serde takes an array for the members in their order.
-        if !content.trim_ascii_start().starts_with(b"{") {
-            return Err(bad(
-                "the content is no JSON object; send {\"jti\":…}, or {\"sub\":…,\"before\":…}"
-                    .to_owned(),
-            ));
-        }
-        let said: RevokedSaid =
+        let Object::<RevokedSaid>(said) =
             serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
-        // Whatever was issued in this second, too: it may have been issued before.
-        let revoked = said.before_or(Some(now_s + 1)).map_err(bad)?;
         let live = &self.shared.live;
         let tokens = &live.config.tokens;
+        // Whatever was issued in this second, too: it may have been issued before, by a clock that is ahead.
+        let latest_s = now_s + 1 + tokens.leeway_s;
+        let revoked = said.before_or(Some(latest_s)).map_err(bad)?;
         if let Revoked::User { before_s, .. } = revoked
-            && before_s > now_s + 1 + tokens.leeway_s
+            && before_s > latest_s
         {
             return Err(bad(format!(
                 "`before` is {} s ahead, so it would refuse tokens that are not issued yet; it is in seconds since 1970",

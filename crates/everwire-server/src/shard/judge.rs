@@ -146,7 +146,11 @@ impl<N: Net> Shard<N> {
                 is_lent,
             } => {
                 let name = self.locals[channel as usize].channel.name().clone();
-                match self.shared.live.judge_reader(&caller, &name, is_lent) {
+                match self
+                    .shared
+                    .live
+                    .judge_reader(&caller, &name, is_lent, self.now_ms)
+                {
                     Ok(caller) => {
                         let rules = &self.shared.live.rules;
                         let is_asked = rules.is_decided(Action::Publish, &name)
@@ -160,7 +164,8 @@ impl<N: Net> Shard<N> {
                     Err(problem) => self.end_right(key, &problem),
                 }
             }
-            Judged::Session(caller) => match self.shared.live.authority.renew(&caller) {
+            Judged::Session(caller) => match self.shared.live.authority.renew(&caller, self.now_ms)
+            {
                 Ok(caller) => {
                     if let Some(session) = self.session_mut(key) {
                         session.caller = caller;

@@ -52,11 +52,12 @@ impl<N: Net> Shard<N> {
             },
             Seat::Vacant => None,
         };
-        let is_revoked = known.is_some_and(|known| self.shared.live.authority.is_revoked(known));
-        if is_revoked {
-            self.end_right(key, &auth::was_revoked());
-        }
-        is_revoked
+        let authority = &self.shared.live.authority;
+        let Some(Err(error)) = known.map(|known| authority.stands(known)) else {
+            return false;
+        };
+        self.end_right(key, &auth::not_taken(&error));
+        true
     }
 
     /// Remembers who opened a line, if a credential was shown. Who shows none costs nothing.

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::question::Kind;
 use crate::{
     auth::{Caller, has_ended},
-    config::{Action, Grant},
+    config::{Action, Grant, Object, some_objects},
 };
 
 /// What the application decided.
@@ -100,6 +100,7 @@ struct Members {
     reason: Option<String>,
     sub: Option<String>,
     info: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "some_objects")]
     channels: Option<Vec<Grant>>,
     until: Option<f64>,
     entries: Option<Vec<Replacement>>,
@@ -118,7 +119,7 @@ impl Answer {
         grants_max: usize,
         now_s: u64,
     ) -> Result<Self, AnswerError> {
-        let members: Members =
+        let Object::<Members>(members) =
             serde_json::from_slice(content).map_err(|error| AnswerError::Json {
                 line: error.line(),
                 column: error.column(),

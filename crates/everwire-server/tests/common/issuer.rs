@@ -6,7 +6,8 @@ use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     rsa::KeySize,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair, RsaKeyPair,
     },
 };
 use base64::{
@@ -30,17 +31,20 @@ pub struct Issuer {
 }
 
 /// One of each kind, made once for all tests of a file.
-pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
+pub static ISSUERS: LazyLock<[Issuer; 7]> = LazyLock::new(|| {
     let secret = "a secret of more than 32 bytes, just so";
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let rsa_private = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
     let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let ed = Ed25519KeyPair::generate().unwrap();
+    let ec384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let long = "a secret of more than 64 bytes, which is what HS512 asks for, no less";
     let private = |der: &[u8]| pem("PRIVATE KEY", der);
-    let [rsa_pem, ec_pem, ed_pem] = [
+    let [rsa_pem, ec_pem, ed_pem, ec384_pem] = [
         private(rsa_private.as_ref()),
         private(ec.to_pkcs8v1().unwrap().as_ref()),
         private(ed.to_pkcs8v1().unwrap().as_ref()),
+        private(ec384.to_pkcs8v1().unwrap().as_ref()),
     ];
     [
         Issuer {
@@ -75,6 +79,30 @@ pub static ISSUERS: LazyLock<[Issuer; 4]> = LazyLock::new(|| {
             signing: EncodingKey::from_ed_pem(ed_pem.as_bytes()).unwrap(),
             method: Method::EdDSA,
         },
+        Issuer {
+            kid: "shared512",
+            algorithm: Algorithm::Hs512,
+            shared: long.to_owned(),
+            point: Vec::new(),
+            signing: EncodingKey::from_secret(long.as_bytes()),
+            method: Method::HS512,
+        },
+        Issuer {
+            kid: "pss",
+            algorithm: Algorithm::Ps256,
+            shared: public(rsa.public_key()),
+            point: Vec::new(),
+            signing: EncodingKey::from_rsa_pem(rsa_pem.as_bytes()).unwrap(),
+            method: Method::PS256,
+        },
+        Issuer {
+            kid: "p384",
+            algorithm: Algorithm::Es384,
+            shared: public(ec384.public_key()),
+            point: ec384.public_key().as_ref().to_vec(),
+            signing: EncodingKey::from_ec_pem(ec384_pem.as_bytes()).unwrap(),
+            method: Method::ES384,
+        },
     ]
 });
 
@@ -86,7 +114,7 @@ impl Issuer {
 
     /// As the server's configuration has it.
     pub fn key(&self) -> TokenKey {
-        let is_secret = self.algorithm == Algorithm::Hs256;
+        let is_secret = self.algorithm.is_symmetric();
         TokenKey {
             kid: Some(self.kid.to_owned()),
             alg: self.algorithm,

@@ -76,7 +76,7 @@ impl Signing {
     ///
     /// It has none, or several.
     pub fn by_configuration(config: &Config, kid: Option<&str>) -> anyhow::Result<Self> {
-        let is_secret = |key: &&TokenKey| key.alg == Algorithm::Hs256;
+        let is_secret = |key: &&TokenKey| key.alg.is_symmetric();
         let is_named = |key: &&TokenKey| kid.is_none() || key.kid.as_deref() == kid;
         let keys: Vec<_> = config
             .tokens
@@ -99,7 +99,11 @@ impl Signing {
             (None, Some(path)) => read(path)?,
             _ => bail!("the key in the configuration needs exactly one of secret and secret_file"),
         };
-        Self::by_secret(&bytes, key.kid.as_deref())
+        let mut signing = Self::by_secret(&bytes, key.kid.as_deref())?;
+        if key.alg == Algorithm::Hs512 {
+            signing.method = Method::HS512;
+        }
+        Ok(signing)
     }
 
     /// A token with these claims.

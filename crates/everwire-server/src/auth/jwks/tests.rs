@@ -33,6 +33,57 @@ fn make() -> [Value; 3] {
     ]
 }
 
+/// A key on P-384.
+fn p384() -> Value {
+    let ec = EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let point = ec.public_key().as_ref();
+    json!({"kty": "EC", "crv": "P-384", "x": base64url(&point[1..49]), "y": base64url(&point[49..])})
+}
+
+/// The eight points of small order on Ed25519, each in every encoding: for each of them anybody can make signatures.
+#[test]
+fn a_key_of_small_order_is_not_used_however_it_is_written() {
+    let highest = |lowest: u8| {
+        let mut y = [0xff; 32];
+        (y[0], y[31]) = (lowest, 0x7f);
+        y
+    };
+    let mut one = [0; 32];
+    one[0] = 1;
+    let order_8 = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a";
+    let order_8: [u8; 32] =
+        std::array::from_fn(|at| u8::from_str_radix(&order_8[2 * at..2 * at + 2], 16).unwrap());
+    // Its opposite, from the prime 2^255 - 19, byte by byte.
+    let mut opposite = [0; 32];
+    let mut borrow = 0_i32;
+    for at in 0..32 {
+        let of_prime = i32::from(highest(0xed)[at]);
+        let left = of_prime - i32::from(order_8[at]) - borrow;
+        borrow = i32::from(left < 0);
+        opposite[at] = (left + 256 * borrow) as u8;
+    }
+    let small = [
+        [0; 32],
+        one,
+        highest(0xec),
+        order_8,
+        opposite,
+        highest(0xed),
+        highest(0xee),
+    ];
+    for y in small {
+        for sign in [0, 0x80] {
+            let mut y = y;
+            y[31] |= sign;
+            let key = json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(y)});
+            let error = parse(&[key]).unwrap_err().to_string();
+            assert!(error.contains("small order"), "{y:02x?} gave {error}");
+        }
+    }
+    let [_, _, ed] = good();
+    assert!(parse(&[ed]).is_ok());
+}
+
 /// A key with other members; null takes one away.
 fn with(key: &Value, change: impl Into<Value>) -> Value {
     let mut key = key.clone();
@@ -47,7 +98,11 @@ fn with(key: &Value, change: impl Into<Value>) -> Value {
 }
 
 fn parse(keys: &[Value]) -> Result<KeySet, DocumentError> {
-    KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), 100)
+    KeySet::parse(
+        json!({"keys": keys}).to_string().as_bytes(),
+        100,
+        "https://a/",
+    )
 }
 
 #[test]
@@ -56,6 +111,9 @@ fn the_kind_of_a_key_decides_its_one_algorithm() {
     for (key, expected) in [
         (rsa.clone(), Algorithm::Rs256),
         (with(&rsa, json!({"alg": "RS256"})), Algorithm::Rs256),
+        (with(&rsa, json!({"alg": "PS256"})), Algorithm::Ps256),
+        (p384(), Algorithm::Es384),
+        (with(&p384(), json!({"alg": "ES384"})), Algorithm::Es384),
         (ec.clone(), Algorithm::Es256),
         (with(&ec, json!({"alg": "ES256"})), Algorithm::Es256),
         (ed.clone(), Algorithm::EdDsa),
@@ -83,7 +141,9 @@ fn a_key_that_is_of_no_use_is_left_out_with_the_reason_and_the_others_are_taken(
     let long = "A".repeat(2000);
     for (key, expected) in [
         (with(&rsa, json!({"alg": "RS512"})), "another algorithm"),
-        (with(&rsa, json!({"alg": "PS256"})), "another algorithm"),
+        (with(&rsa, json!({"alg": "PS384"})), "another algorithm"),
+        (with(&rsa, json!({"alg": "HS512"})), "another algorithm"),
+        (with(&ec, json!({"alg": "ES384"})), "another algorithm"),
         (with(&rsa, json!({"alg": "ES256"})), "another algorithm"),
         (with(&rsa, json!({"alg": "HS256"})), "another algorithm"),
         (with(&rsa, json!({"alg": "none"})), "another algorithm"),
@@ -123,18 +183,38 @@ fn a_key_that_is_of_no_use_is_left_out_with_the_reason_and_the_others_are_taken(
         (with(&rsa, json!({"e": "AQ=="})), "not base64url"),
         (with(&rsa, json!({"d": "AQAB"})), "private key"),
         (with(&rsa, json!({"d": 7})), "private key"),
-        (with(&ec, json!({"crv": "P-384"})), "another curve"),
-        (with(&ec, json!({"crv": null})), "another curve"),
-        (with(&ec, json!({"x": base64url([1; 31])})), "not 32 bytes"),
+        (with(&ec, json!({"crv": "P-384"})), "not as long as"),
+        (with(&ec, json!({"crv": "P-521"})), "another curve"),
+        // The point at infinity has no coordinates; zeros are on neither curve.
         (
-            with(&ec, json!({"x": base64url([1; 32])})),
-            "no point on P-256",
+            with(
+                &ec,
+                json!({"x": base64url([0; 32]), "y": base64url([0; 32])}),
+            ),
+            "no point",
         ),
+        (
+            with(
+                &ec,
+                json!({"crv": "P-384", "x": base64url([0; 48]), "y": base64url([0; 48])}),
+            ),
+            "no point",
+        ),
+        (with(&ec, json!({"x": "", "y": ""})), "not as long as"),
+        (with(&ec, json!({"crv": null})), "another curve"),
+        (
+            with(&ec, json!({"x": base64url([1; 31])})),
+            "not as long as",
+        ),
+        (with(&ec, json!({"x": base64url([1; 32])})), "no point"),
         (with(&ec, json!({"y": null})), "lacks a part"),
         (with(&ec, json!({"crv": "Ed25519"})), "another curve"),
         (with(&ed, json!({"crv": "X25519"})), "another curve"),
         (with(&ed, json!({"crv": "Ed448"})), "another curve"),
-        (with(&ed, json!({"x": base64url([1; 33])})), "not 32 bytes"),
+        (
+            with(&ed, json!({"x": base64url([1; 33])})),
+            "not as long as",
+        ),
         (json!({"kty": "oct", "k": "c2VjcmV0"}), "shared secret"),
         (
             json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
@@ -204,13 +284,13 @@ fn what_is_no_jwk_set_is_told_apart() {
         r#"{"keys":[],"keys":[]}"#,
         r#"{"keys":[]} "#.trim_end_matches(['}', ' ']),
     ] {
-        let error = KeySet::parse(text.as_bytes(), 100).unwrap_err();
+        let error = KeySet::parse(text.as_bytes(), 100, "https://a/").unwrap_err();
         assert!(
             matches!(error, DocumentError::Malformed(_)),
             "{text} gave {error}"
         );
     }
-    let error = KeySet::parse(br#"{"keys":[]}"#, 100).unwrap_err();
+    let error = KeySet::parse(br#"{"keys":[]}"#, 100, "https://a/").unwrap_err();
     assert_eq!(
         error.to_string(),
         "none of its keys can be used here: there are none"
@@ -235,7 +315,7 @@ fn no_more_keys_are_read_than_may_be() {
     // Thousands of keys that are of no use are not told one by one.
     let useless: Vec<_> = (0..5_000).map(|_| json!({"kty": "oct"})).collect();
     let text = json!({"keys": useless}).to_string();
-    let error = KeySet::parse(text.as_bytes(), 5_000)
+    let error = KeySet::parse(text.as_bytes(), 5_000, "https://a/")
         .unwrap_err()
         .to_string();
     assert!(
@@ -292,6 +372,6 @@ proptest! {
 
     #[test]
     fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = KeySet::parse(&bytes, 10);
+        let _ = KeySet::parse(&bytes, 10, "https://a/");
     }
 }

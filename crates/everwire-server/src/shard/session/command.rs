@@ -343,7 +343,7 @@ impl<N: Net> Shard<N> {
         let caller = caller.unwrap_or(&Caller::Anybody);
         if self.is_reloaded {
             // It may be on its way out, in the middle of an entry.
-            let good = self.shared.live.authority.check(caller);
+            let good = self.shared.live.authority.check(caller, self.now_ms);
             good.map_err(|error| not_taken(&error))?;
         }
         let rules = &self.shared.live.rules;

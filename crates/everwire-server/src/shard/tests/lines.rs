@@ -211,9 +211,10 @@ fn a_slow_line_ends_after_the_entry_that_it_was_inside_of() {
 /// A caller whose credential ends then, in Unix milliseconds.
 fn caller_until(ends_ms: Option<u64>) -> Caller {
     Caller::known(Known {
-        proof: Proof::KeyServer,
+        proof: Proof::Key([0; 32]),
         who: Who::Server("a".to_owned()),
         grants: Vec::new(),
+        told: None,
         can: Vec::new(),
         ends_ms,
     })

@@ -11,7 +11,7 @@ use crate::{
 /// Somebody with a token of this name.
 fn holder(id: &str) -> Caller {
     Caller::known(Known {
-        proof: Proof::KeyServer,
+        proof: Proof::Key([0; 32]),
         who: Who::Token {
             user: Some(UserName::new("ada").unwrap()),
             info: None,
@@ -19,6 +19,7 @@ fn holder(id: &str) -> Caller {
             issued_s: None,
         },
         grants: Vec::new(),
+        told: None,
         can: Vec::new(),
         ends_ms: None,
     })
