@@ -37,6 +37,7 @@ mod revocations;
 mod scheme;
 mod target;
 mod unparsed;
+mod visible;
 mod visit;
 
 use std::sync::Arc;
@@ -156,25 +157,35 @@ impl Context {
             Ok(()) => self.route(&parts, content, client, &origin).await,
             Err(refusal) => Err(refusal.problem()),
         };
-        let mut reply = match reply {
-            Ok(reply) => reply,
-            Err(problem) => {
-                self.shared.metrics.refused(&problem);
-                let mut response = problem_response(&problem);
-                if visit.is_none() {
-                    let id = RequestId::of(&parts.headers, client);
-                    tracing::debug!(request = %id, problem = problem.kind.name(), "a request was refused");
-                    response
-                        .headers_mut()
-                        .insert(EVERWIRE_REQUEST_ID, id.to_value());
+        let mut reply = 'judged: {
+            match reply {
+                Ok(reply) => reply,
+                Err(problem) => {
+                    self.shared.metrics.refused(&problem);
+                    let mut response = match self.visible_refusal(&parts, client, &problem) {
+                        Some(line @ Reply::Line(_)) => break 'judged line,
+                        Some(Reply::Response(response)) => response,
+                        None => problem_response(&problem),
+                    };
+                    if visit.is_none() {
+                        let id = RequestId::of(&parts.headers, client);
+                        tracing::debug!(request = %id, problem = problem.kind.name(), "a request was refused");
+                        response
+                            .headers_mut()
+                            .insert(EVERWIRE_REQUEST_ID, id.to_value());
+                    }
+                    let is_stranger =
+                        admission != Admission::Whole && parts.version != Version::HTTP_2;
+                    if is_stranger || is_easily_misread(&parts) {
+                        end_connection(response.headers_mut());
+                    }
+                    Reply::Response(response)
                 }
-                let is_stranger = admission != Admission::Whole && parts.version != Version::HTTP_2;
-                if is_stranger || is_easily_misread(&parts) {
-                    end_connection(response.headers_mut());
-                }
-                Reply::Response(response)
             }
         };
+        if let Reply::Line(line) = &mut reply {
+            visible::note(&parts, &mut line.response);
+        }
         if let Some(visit) = &visit {
             let (headers, status, bytes) = match &mut reply {
                 Reply::Response(response) => {
@@ -367,13 +378,20 @@ impl Context {
     pub fn refuse_line(&self, full: Full, line: &Response<()>) -> Response<Bytes> {
         let problem = too_many_lines(full);
         self.shared.metrics.refused(&problem);
-        let mut response = problem_response(&problem);
+        let mut response =
+            visible::line_refusal(&problem, line).unwrap_or_else(|| problem_response(&problem));
         self.shared.metrics.answered(response.status());
         let id = line.headers().get(EVERWIRE_REQUEST_ID).cloned();
         name_refusal(id, problem.kind.name(), &mut response);
         // A page may read the refusal if it may read the line.
         origin::copy(line.headers(), response.headers_mut());
         response
+    }
+
+    /// The same, as HTTP/1.1 has it.
+    pub fn encode_refused_line(&self, full: Full, line: &Response<()>) -> Bytes {
+        let response = self.refuse_line(full, line);
+        Self::encode_line_refusal(&too_many_lines(full), line, response)
     }
 
     async fn echo(

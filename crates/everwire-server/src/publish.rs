@@ -464,7 +464,7 @@ fn one_entry(kind: ContentKind, payload: Bytes) -> Result<Bytes, ContentError> {
 
 /// An event's name. Those that a wire says by itself are reserved, so that no publisher can fake an end.
 pub(crate) fn event_name(name: &str) -> Result<EventName, Problem> {
-    if ["gap", "closed", "error", "open", "heartbeat"].contains(&name) {
+    if ["gap", "closed", "error", "open", "heartbeat", "refused"].contains(&name) {
         return Err(bad(format!(
             "the event name {name:?} is reserved; choose another"
         )));

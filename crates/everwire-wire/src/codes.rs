@@ -8,6 +8,8 @@ pub const BAD_MESSAGE: CloseCode = CloseCode::new(4400);
 pub const EXPIRED: CloseCode = CloseCode::new(4401);
 /// Not permitted.
 pub const FORBIDDEN: CloseCode = CloseCode::new(4403);
+/// There is no such channel; said where a page is to see why its handshake is refused.
+pub const NOT_FOUND: CloseCode = CloseCode::new(4404);
 /// The peer has answered no heartbeat.
 pub const HEARTBEAT_MISSED: CloseCode = CloseCode::new(4408);
 /// Another took this one's place.

@@ -80,7 +80,13 @@ impl<'a> AppendFields<'a> {
                     found.idempotency_key = parsed(said()?, IdempotencyKey::new)?;
                 }
                 "stream-seq" => found.stream_seq = parsed(said()?, StreamSeq::new)?,
+                // The extended one says it better (RFC 8187, section 4.2).
+                "everwire-event" if headers.contains_key("everwire-event*") => {}
                 "everwire-event" => found.event = said()?.map(event_name).transpose()?,
+                "everwire-event*" => {
+                    let name = said()?.map(|said| extended("Everwire-Event*", said));
+                    found.event = name.transpose()?.as_deref().map(event_name).transpose()?;
+                }
                 "if-match" | "if-none-match" => found.is_conditional = true,
                 "everwire-publisher" => found.publisher = parsed(said()?, PublisherId::new)?,
                 _ => {}
@@ -193,6 +199,25 @@ pub(crate) fn prefer_wait_ms(headers: &HeaderMap) -> Option<u64> {
         .map(|seconds| seconds.saturating_mul(1000))
 }
 
+/// A value in UTF-8 that a field can carry (RFC 8187, section 3.2): `UTF-8''` and its bytes, percent-encoded.
+fn extended(name: &str, said: &str) -> Result<String, Problem> {
+    let mut parts = said.splitn(3, '\'');
+    let (charset, value) = (parts.next().unwrap_or(""), parts.nth(1));
+    match value {
+        Some(value) if charset.eq_ignore_ascii_case("UTF-8") => {
+            let text = percent_encoding::percent_decode_str(value).decode_utf8();
+            text.map(String::from).map_err(|_| {
+                bad(format!(
+                    "the field {name} is not UTF-8 after percent-decoding"
+                ))
+            })
+        }
+        _ => Err(bad(format!(
+            "the field {name} is UTF-8'' and percent-encoded bytes (RFC 8187), such as UTF-8''caf%C3%A9"
+        ))),
+    }
+}
+
 fn bad(detail: String) -> Problem {
     Problem::new(ProblemKind::BadRequest, detail)
 }
@@ -294,6 +319,32 @@ mod tests {
                 .collect();
             let problem = AppendFields::of(&fields(&some)).unwrap_err();
             assert_eq!(problem.kind.status(), 400, "without {:?}", all[missing]);
+        }
+    }
+
+    /// As a page says it, whose fields hold no more than Latin-1, and as it is.
+    #[test]
+    fn an_events_name_may_be_any_text() {
+        for (pairs, expected) in [
+            (&[("everwire-event", "goal")][..], Ok("goal")),
+            (&[("everwire-event*", "UTF-8''caf%C3%A9")], Ok("café")),
+            (&[("everwire-event*", "utf-8'fr'%E2%9A%BD")], Ok("⚽")),
+            (
+                &[
+                    ("everwire-event", "cafe"),
+                    ("everwire-event*", "UTF-8''caf%C3%A9"),
+                ],
+                Ok("café"),
+            ),
+            (&[("everwire-event*", "caf%C3%A9")], Err(400)),
+            (&[("everwire-event*", "UTF-8''%ff")], Err(400)),
+            (&[("everwire-event*", "UTF-8''gap")], Err(400)),
+            (&[("everwire-event*", "UTF-8''a%0Ab")], Err(400)),
+        ] {
+            let headers = fields(pairs);
+            let found = AppendFields::of(&headers).map_err(|problem| problem.kind.status());
+            let found = found.map(|found| found.event.unwrap().to_string());
+            assert_eq!(found, expected.map(str::to_owned), "{pairs:?}");
         }
     }
 
