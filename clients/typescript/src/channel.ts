@@ -11,6 +11,9 @@ import { Subscription } from "./subscription.js";
 /** What an entry can hold: JSON, the string of a text channel, or bytes. */
 export type Content = Json | Uint8Array;
 
+/** Bytes in all the ways in which a program may hold them. */
+export type Bytes = ArrayBuffer | ArrayBufferView | Blob;
+
 /** One entry of a channel. */
 export interface Entry<Data = Content> {
   /** The position after it: where to resume. Offsets of one channel sort as strings. */
@@ -142,6 +145,8 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
     host: ChannelHost,
   ) {
     super();
+    // Told here, where the mistake is, and not when the channel is first read.
+    toJson(options);
     this.#host = host;
     this.#options = options;
   }
@@ -197,18 +202,23 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
    * Appends an entry, exactly once for as long as the server remembers keys: it is sent again with the same key when
    * the line is lost before the answer, and waits while there is no line. Publications of one line are sent in order.
    *
+   * Bytes are what any kind of buffer or view holds, or a `Blob`, which is read first: what is published meanwhile goes
+   * before it. All else has to be JSON. Members that are `undefined` are left out; a value that JSON would change
+   * without a word (`Map`, `Set`, functions, `NaN`, `undefined` alone or in an array …) is refused.
+   *
    * @returns the entry's offset
    * @throws {EverwireError} `refused`, `queue-full`, `timed-out`, `too-large`, `bad-data` or `closed`
    */
-  async publish(data: Data, options: PublishOptions = {}): Promise<string> {
+  async publish(data: Data | Bytes, options: PublishOptions = {}): Promise<string> {
     const { event, key = this.#host.newKey() } = options;
-    const [name, content] = data instanceof Uint8Array ? ["data64", toBase64(data)] : ["data", data];
-    let json: string | undefined;
-    try {
-      json = JSON.stringify(content);
-    } catch {}
-    if (!json) throw new EverwireError("bad-data", "JSON cannot hold the data; publish plain values, or bytes");
-    const members = `${this.#command("publish", { event, key })},"${name}":${json}`;
+    // Only for a blob is waited, so that all else keeps its order.
+    const blob = (data as Blob | null)?.arrayBuffer?.();
+    const held = (blob ? await blob : data) as ArrayBufferView & ArrayBuffer;
+    const isBytes = ArrayBuffer.isView(held) || (held as unknown) instanceof ArrayBuffer;
+    const content = isBytes
+      ? `"data64":"${toBase64(new Uint8Array(held.buffer ?? held, held.byteOffset, held.byteLength))}"`
+      : `"data":${toJson(data)}`;
+    const members = `${this.#command("publish", { event, key })},${content}`;
     return (await this.#host.ask(members, `a publication to ${this.name}`)).offset!;
   }
 
@@ -357,7 +367,7 @@ export class Channel<Data = Content> extends Emitter<ChannelEvents<Data>> implem
   }
 
   #ask(op: string, query: object): Promise<Ok> {
-    return this.#host.ask(this.#command(op, query), `the question for the ${op} of ${this.name}`);
+    return this.#host.ask(this.#command(op, query), `the ${op} of ${this.name}`);
   }
 
   /** The members of a command but its id. */
@@ -372,6 +382,25 @@ const READING = ["entry", "join", "leave", "presence"] as const;
 function toEntry<Data>({ offset, time, event = null!, data, data64 }: EntryMessage): Entry<Data> {
   const content = data64 === undefined ? data : Uint8Array.from(atob(data64), (byte) => byte.charCodeAt(0));
   return { offset, time, event, data: content as Data };
+}
+
+/** JSON that says all that the value does; throws where there is none. */
+function toJson(data: unknown): string {
+  try {
+    const json = JSON.stringify(data, function (this: unknown, _, value: unknown) {
+      const isHeld =
+        value == null
+          ? // A member that is undefined is left out, as everywhere.
+            value === null || !Array.isArray(this)
+          : typeof value === "number"
+            ? isFinite(value)
+            : / (Object|Array|String|Boolean)\]/.test(Object.prototype.toString.call(value));
+      if (isHeld) return value;
+      throw 0;
+    });
+    if (json) return json;
+  } catch {}
+  throw new EverwireError("bad-data", "JSON cannot hold the data; publish plain values, or bytes");
 }
 
 function toBase64(bytes: Uint8Array): string {

@@ -8,9 +8,9 @@ import type { Problem } from "./message.js";
  * - `unauthorized`: the credential was refused, also after it was fetched anew.
  * - `queue-full`: too much waits to be sent already.
  * - `timed-out`: no answer came in time; a publication may have been appended or not.
- * - `too-large`: the message is larger than the server takes.
+ * - `too-large`: the message alone is larger than the server takes, or than `queueCharsMax`.
  * - `closed`: the line was closed.
- * - `bad-data`: what was to be published is no JSON.
+ * - `bad-data`: what was to be published, or told of a user, is no JSON.
  */
 export type ErrorCode = "refused" | "unauthorized" | "queue-full" | "timed-out" | "too-large" | "closed" | "bad-data";
 

@@ -15,7 +15,7 @@ export type { ConnectOptions, Settings, WireName, Environment } from "./settings
 export type { Line, LineEvents } from "./line.js";
 export type { LineState } from "./line_state.js";
 export type { Channel } from "./channel.js";
-export type { ChannelOptions, PresenceOptions, ChannelEvents, Entry, Content, Gap, PublishOptions, HistoryQuery, History, Present } from "./channel.js";
+export type { ChannelOptions, PresenceOptions, ChannelEvents, Entry, Content, Bytes, Gap, PublishOptions, HistoryQuery, History, Present } from "./channel.js";
 export type { Member } from "./presence.js";
 export { EverwireError, type ErrorCode } from "./error.js";
 export type { Problem, Json } from "./message.js";

@@ -51,7 +51,7 @@ export class Line extends Emitter<LineEvents> {
     const keyPrefix = unguessable();
     const memory = `everwire ${url} ${network?.() ?? ""}`;
     this.publisher = publisher ?? unguessable();
-    this.#url = `${url.replace(/\/+$/, "")}/connect`;
+    this.#url = `${url}/connect`;
     this.#environment = environment;
     this.#token = token;
     this.#outbox = new Outbox(settings, environment);

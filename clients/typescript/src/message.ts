@@ -84,15 +84,13 @@ export type ServerMessage =
   | { readonly ev: "drain"; readonly after_ms: number }
   | { readonly ev: "ping" };
 
-/** Reads one message; throws if it is none, so that something other than Everwire has spoken. */
-export function parseMessage(text: string): ServerMessage {
-  return asMessage(JSON.parse(text));
-}
-
-/** The same, of JSON that was read already. */
-export function asMessage(value: unknown): ServerMessage {
+/** Reads one message, as text or as JSON; throws if it is none, so that something other than Everwire has spoken. */
+export function asMessage(told: unknown): ServerMessage {
+  const value: unknown = typeof told === "string" ? JSON.parse(told) : told;
   const message = value as Record<string, unknown>;
-  const { ev, ok, error } = message;
+  const { ev, ok, error, data64 = "" } = message;
+  // Throws if it is no base64.
+  atob(data64 as string);
   if (typeof ev === "string") {
     if ((REQUIRED[ev] ?? []).every((name) => typeof message[name] === "string")) return value as ServerMessage;
   } else if (typeof (ok ?? error) === "object") {
@@ -106,13 +104,13 @@ export function asMessage(value: unknown): ServerMessage {
 
 /** A time or number that the server told, if it is one: no timer could end with anything else. */
 export function positive(told: unknown, otherwise = 0): number {
-  return Number(told) > 0 ? Number(told) : otherwise;
+  return Math.max(Number(told), 0) || otherwise;
 }
 
 /** How often something comes down, if the server does not tell. */
 export const HEARTBEAT_MS = 25_000;
 
-/** Nothing but a sign of life. */
+/** Nothing but a sign of life: also a message that cannot be read, on a wire that has had its welcome. */
 export const PING: ServerMessage = { ev: "ping" };
 
 /** Without these strings, a message would do harm; what else is missing is only missing. */

@@ -41,8 +41,11 @@ export class Outbox {
     const { queueMax, queueCharsMax, queueMs } = this.#settings;
     return new Promise((resolve, reject) => {
       const item: Item = { members, what, deadline: this.#environment.now() + queueMs, resolve, reject, sent: null, attempt: 0 };
+      if (members.length > queueCharsMax) {
+        return this.#fail(item, "too-large", TOO_LARGE);
+      }
       if (this.#items.size >= queueMax || this.#chars + members.length > queueCharsMax) {
-        return this.#fail(item, "queue-full", "was not sent, since too much waits; await some first, or raise queueMax or queueCharsMax");
+        return this.#fail(item, "queue-full", "was not sent, since too much waits; await some first");
       }
       this.#items.add(item);
       this.#chars += members.length;
@@ -69,7 +72,7 @@ export class Outbox {
   /** The server refused to read a message for its size: that was the longest one on its way. */
   dropLongest(): void {
     const [longest] = [...this.#items].filter(({ sent }) => sent).sort((a, b) => b.members.length - a.members.length);
-    if (longest) this.#fail(longest, "too-large", "is larger than the server takes; publish it in parts");
+    if (longest) this.#fail(longest, "too-large", TOO_LARGE);
   }
 
   /** Gives up what waited too long. */
@@ -118,6 +121,9 @@ export class Outbox {
     if (this.#items.delete(item)) this.#chars -= item.members.length;
   }
 }
+
+/** The server's limit is a setting of its own, and ours is that of servers by default. */
+const TOO_LARGE = "is too large; publish it in parts";
 
 /** Commands on their way at once: enough to fill a long path, few enough to be repeated quickly. */
 const WINDOW = 64;

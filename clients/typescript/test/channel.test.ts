@@ -1,6 +1,8 @@
 /** What a program does with channels. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { inspect } from "node:util";
+import { connect } from "../src/connect.js";
 import { EverwireError } from "../src/error.js";
 import { WIRES } from "../src/settings.js";
 import { World } from "./world.js";
@@ -69,10 +71,100 @@ test("closing the line ends loops, and rejects what waits", async () => {
   assert.equal((await line.channel("b")[Symbol.asyncIterator]().next()).done, true);
 });
 
-test("data that JSON cannot hold is refused at once", async () => {
+/** Values that JSON changes without a word, or refuses. */
+const UNHELD: readonly unknown[] = [
+  ...[undefined, () => {}, async () => {}, Symbol("a"), 1n, NaN, -Infinity, new Map([[1, 2]]), new Set([1]), new WeakMap()],
+  ...[Promise.resolve(1), /a/, new Error("a"), new URLSearchParams("a=1"), new SharedArrayBuffer(1), globalThis],
+];
+
+test("data that JSON cannot hold is refused at once, wherever in it that is", async () => {
   const world = await opened();
-  for (const data of [undefined, () => {}, 1n]) {
-    await assert.rejects(world.line.channel("a").publish(data as never), { code: "bad-data" });
+  const cyclic: Record<string, unknown> = {};
+  cyclic.self = cyclic;
+  const nested = UNHELD.flatMap((value) => [[value], ...(value === undefined ? [] : [{ a: { b: value } }])]);
+  for (const data of [...UNHELD, ...nested, cyclic, [new ArrayBuffer(1)], { a: Uint8Array.of(1) }]) {
+    await assert.rejects(world.line.channel("a").publish(data as never), { code: "bad-data" }, inspect(data));
+  }
+  assert.throws(() => world.line.channel("b", { presence: { info: new Map() as never } }), { code: "bad-data" });
+  await world.advance(1);
+  assert.deepEqual(world.log("a"), []);
+});
+
+test("data that JSON holds arrives as JSON has it", async () => {
+  const world = await opened();
+  class Point {
+    x = 1;
+  }
+  const date = new Date(0);
+  const values = ["", -0, false, [], { a: undefined, b: null }, new Point(), date, Object.create(null), "\ud83d", new URL("a:b")];
+  for (const value of values) void world.line.channel("a").publish(value as never);
+  await world.advance(1);
+  assert.deepEqual(world.log("a"), ["", 0, false, [], { b: null }, { x: 1 }, date.toJSON(), {}, "\ud83d", "a:b"]);
+});
+
+test("all kinds of bytes are bytes", async () => {
+  const world = await opened();
+  const buffer = Uint8Array.of(9, 0, 127, 255, 9).buffer;
+  const channel = world.line.channel("a");
+  const blob = channel.publish(new Blob([Uint8Array.of(0, 127, 255)]));
+  for (const bytes of [buffer.slice(1, 4), new DataView(buffer, 1, 3), new Uint8ClampedArray(buffer, 1, 3), Buffer.from(buffer, 1, 3), new Uint16Array([0x7f00])]) {
+    void channel.publish(bytes);
+  }
+  void channel.publish(new ArrayBuffer(0));
+  await new Promise((resolve) => setImmediate(resolve));
+  await world.advance(1);
+  await blob;
+  assert.deepEqual(world.log("a").sort(), ["", "AH8=", "AH//", "AH//", "AH//", "AH//", "AH//"].sort());
+});
+
+test("a message that is too large by itself is told from too many", async () => {
+  const world = new World();
+  const line = world.connect({ queueCharsMax: 1000 });
+  const channel = line.channel("a");
+  await assert.rejects(channel.publish("x".repeat(1001)), { code: "too-large" });
+  const first = channel.publish("x".repeat(500));
+  await assert.rejects(channel.publish("x".repeat(500)), { code: "queue-full" });
+  await world.advance(1);
+  await first;
+});
+
+test("an address that is none is told at once", () => {
+  for (const url of ["", "localhost:8080", "//example.org", "/", "ftp://h", "https://", "https://h/?a=1", "https://h/#a", "https://me@h", undefined, 7, {}]) {
+    assert.throws(() => connect(url as never), TypeError, String(url));
+  }
+  const asked: string[] = [];
+  const fetch = async (url: string) => {
+    asked.push(url.split("?")[0]!);
+    throw new Error("nobody");
+  };
+  const options = { wires: ["ndjson"], environment: { fetch, storage: undefined, WebSocket: undefined } } as const;
+  for (const url of ["http://h", "ws://h:80/", new URL("wss://h/live//"), "HTTPS://H"]) connect(url, options).close();
+  // On a page, what is relative begins there.
+  Object.assign(globalThis, { location: { toString: () => "https://page.example/app/index.html" } });
+  for (const url of ["/", "/live", "live/"]) connect(url, options).close();
+  delete (globalThis as { location?: unknown }).location;
+  const page = "https://page.example";
+  assert.deepEqual(asked, [
+    ...["http://h/connect", "http://h/connect", "https://h/live/connect", "https://h/connect"],
+    ...[`${page}/connect`, `${page}/live/connect`, `${page}/app/live/connect`],
+  ]);
+});
+
+test("a message that cannot be read ends no line, and no other channel is disturbed", async () => {
+  for (const wire of ["websocket", "event-stream", "ndjson", "long-poll"] as const) {
+    const world = new World();
+    world.connect({ wires: [wire] });
+    const seen: unknown[] = [];
+    world.line.channel("a").on("entry", ({ data }) => seen.push(data));
+    await world.advance(1);
+    const sessions = [...world.server.sessions.keys()];
+    for (const bad of [{ ev: "entry", channel: "a" }, { ev: "entry", channel: "a", offset: "1", data64: "???" }, { ev: 1 }, 7]) {
+      world.server.sessions.get(sessions[0]!)!.sink.message(bad as never);
+      world.server.append("a", JSON.stringify(bad), null as never);
+      await world.advance(50);
+    }
+    assert.equal(seen.length, 4, wire);
+    assert.deepEqual([...world.server.sessions.keys()], sessions, wire);
   }
 });
 

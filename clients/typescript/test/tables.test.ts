@@ -5,7 +5,7 @@ import { backoffMs } from "../src/backoff.js";
 import { expiryOf, refreshAt } from "../src/credential.js";
 import { CUT, FOREIGN, judge } from "../src/ending.js";
 import { plan } from "../src/line_state.js";
-import { parseMessage } from "../src/message.js";
+import { asMessage } from "../src/message.js";
 import { WIRES, type WireName } from "../src/settings.js";
 
 test("waits are evenly spread up to a limit that doubles to its maximum", () => {
@@ -112,7 +112,7 @@ test("what is no message of a session is told from one that is", () => {
     ["1", false],
     ["<h1>please log in</h1>", false],
   ] as const) {
-    const read = () => parseMessage(text);
+    const read = () => asMessage(text);
     if (good) assert.doesNotThrow(read, text);
     else assert.throws(read, () => true, text);
   }

@@ -10,7 +10,7 @@
  * the token except in its URL, where logs keep it.
  */
 import { CUT, type Ending, FOREIGN } from "../ending.js";
-import { asMessage, HEARTBEAT_MS, parseMessage, PING, positive, type Problem, type ServerMessage } from "../message.js";
+import { asMessage, HEARTBEAT_MS, PING, positive, type Problem } from "../message.js";
 import type { Wire, WireListener, WireRequest } from "../wire.js";
 import { framing } from "./framing.js";
 
@@ -49,8 +49,15 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
   /** A body that breaks off, or is no JSON, rejects with an error of the platform. */
   const run = (work: Promise<void>) => void work.catch(() => end(CUT));
 
-  const take = (message: ServerMessage) => {
+  /** Takes one message of many: one that cannot be read is no reason to leave a wire that has had its welcome. */
+  const take = (value: unknown) => {
     if (over) return;
+    let message = PING;
+    try {
+      message = asMessage(value);
+    } catch {
+      if (!session) throw end(FOREIGN);
+    }
     if ("ev" in message && message.ev === "welcome") {
       session = `${url}/${message.session}`;
       const wait = Math.ceil(positive(message.heartbeat_ms, HEARTBEAT_MS) / 1000);
@@ -84,7 +91,7 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
   const stream = async (type: string) => {
     const reader = (await open(type)).body!.getReader();
     const decoder = new TextDecoder();
-    const frame = framing((text) => take(parseMessage(text)));
+    const frame = framing((text) => take(text));
     for (;;) {
       const { done, value } = await reader.read();
       take(PING);
@@ -98,7 +105,7 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
       take(PING);
       if (response.status !== 204) {
         const page: Page = await response.json();
-        for (const message of page.messages) take(asMessage(message));
+        for (const message of page.messages) take(message);
         // What is not acknowledged comes again, so a page that got lost on the way is no loss.
         last = page.last;
       }
@@ -116,7 +123,7 @@ export function openHttp(name: keyof typeof TYPES, { url, query, token, environm
       const headers = { "Content-Type": TYPES["long-poll"] };
       const response = await request(session, TYPES["long-poll"], { method: "POST", headers, body: `[${commands.join()}]` });
       const replies: readonly unknown[] = await response.json();
-      for (const reply of replies) take(asMessage(reply));
+      for (const reply of replies) take(reply);
     }
     posting = false;
   };

@@ -1,6 +1,6 @@
 /** The WebSocket wire: one text message is one message of the session (RFC 6455, subprotocol `everwire.v1`). */
 import { FOREIGN } from "../ending.js";
-import { parseMessage, type ServerMessage } from "../message.js";
+import { asMessage, PING } from "../message.js";
 import type { Wire, WireListener, WireRequest } from "../wire.js";
 
 /** The part of the platform's WebSocket that is used. */
@@ -33,13 +33,15 @@ export function openWebSocket({ url, query, token, environment }: WireRequest, l
     close();
     listener.onEnded({ code, reason: `closed with ${code} ${reason}`, afterMs: afterOf(reason) });
   };
+  let began = false;
   socket.onmessage = ({ data }) => {
-    let message: ServerMessage;
+    let message = PING;
     try {
-      message = parseMessage(data);
+      message = asMessage(data);
+      began = true;
     } catch {
-      close();
-      return listener.onEnded(FOREIGN);
+      // One of many is no reason to leave the wire.
+      if (!began) return close(), listener.onEnded(FOREIGN);
     }
     listener.onMessage(message);
   };
