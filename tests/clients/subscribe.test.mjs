@@ -284,13 +284,14 @@ for (const wire of WIRES) {
 }
 
 describe("everwire subscribe", () => {
-  test("prints text and bytes as they are, and in --json bytes as data64", async () => {
+  test("prints a line for each entry, with --raw what was published, and in --json bytes as data64", async () => {
     for (const wire of ["websocket", "event-stream", "ndjson"]) {
       const [text, bytes] = [new Channel(server), new Channel(server)];
       await text.publish("two\nlines");
       await bytes.publish(Uint8Array.of(0, 255, 128));
       const args = ["--wire", wire, "--from", "beginning", "--count", "1"];
-      assert.deepEqual(await read(text, args), ["two", "lines"], wire);
+      assert.deepEqual(await read(text, args), ["two\\nlines"], wire);
+      assert.deepEqual(await read(text, [...args, "--raw"]), ["two", "lines"], wire);
       assert.equal(JSON.parse((await read(text, [...args, "--json"]))[0]).data, "two\nlines", wire);
       assert.equal(JSON.parse((await read(bytes, [...args, "--json"]))[0]).data64, "AP+A", wire);
     }
