@@ -47,8 +47,8 @@ pub use rule::{Action, Create, Rule, Rules};
 pub use spelling::{UnknownVariable, unknown_variables};
 pub use tls::{CertificateFiles, ClientAuth, TlsMode, TlsVersion};
 pub use tree::{
-    Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
-    SessionLimits, Stop, Tls, Tokens,
+    Channels, Config, Echo, Events, Health, Http, Limits, Logs, Metrics, Outbound, Presence,
+    Reload, SessionLimits, Stop, Tls, Tokens,
 };
 pub use url::Url;
 pub use webhooks::Webhooks;

@@ -92,6 +92,7 @@ pub(crate) struct Context {
     /// What certificate authorities are answered.
     pub challenges: Arc<Challenges>,
     pub stopping: Stopping,
+    pub parts: crate::parts::Parts,
     /// Held by whatever serves somebody, so that the end of the last is seen.
     pub _alive: Alive,
     /// The same for a connection over HTTP/2, by what it asked for.
@@ -295,17 +296,19 @@ impl Context {
                     return Err(answer::method_not_allowed(&parts.method, "GET, HEAD"));
                 }
                 Ok(Reply::Response(match target {
-                    Target::Ready => operations::ready(&self.stopping),
+                    Target::Ready => {
+                        operations::ready(&self.stopping, &self.parts, &self.shared.live)
+                    }
                     Target::Metrics => {
                         let asker = self.asker(parts, origin, client).await?;
                         operations::check_access(&self.shared.live, parts, &asker)?;
-                        operations::metrics(&self.shared)
+                        operations::metrics(self)
                     }
                     Target::AcmeChallenge(token) => {
                         operations::acme_challenge(&self.challenges, token)?
                     }
                     Target::Page(path) => page::serve(path, self.shared.live.config.dev)?,
-                    _ => operations::health(),
+                    _ => operations::health(&self.parts, &self.shared.live),
                 }))
             }
         }

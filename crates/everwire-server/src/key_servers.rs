@@ -15,6 +15,7 @@ use crate::{
     hub::{Mail, Mailbox},
     metrics::Metrics,
     outbound::{Limits, Outbound},
+    parts::{Part, Parts},
 };
 
 /// Fetches from those of an authority's key servers that nobody fetches from yet.
@@ -24,16 +25,23 @@ pub(crate) fn keep(
     outbound: &Outbound,
     metrics: &Arc<Metrics>,
     shards: &[Arc<Mailbox>],
+    parts: &Parts,
 ) {
     for asked in authority.key_servers().unkept() {
-        let keeper = Keeper {
-            asked: Arc::downgrade(&asked),
-            outbound: outbound.clone(),
-            metrics: metrics.clone(),
-            shards: shards.to_vec(),
-            standing: None,
+        let (outbound, metrics, shards) = (outbound.clone(), metrics.clone(), shards.to_vec());
+        let workers = outbound.workers().clone();
+        let asked = Arc::downgrade(&asked);
+        let start = move || {
+            let keeper = Keeper {
+                asked: asked.clone(),
+                outbound: outbound.clone(),
+                metrics: metrics.clone(),
+                shards: shards.clone(),
+                standing: None,
+            };
+            keeper.run()
         };
-        outbound.workers().spawn(keeper.run());
+        workers.spawn(parts.clone().supervise(Part::KeyServer, start));
     }
 }
 

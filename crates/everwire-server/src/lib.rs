@@ -12,6 +12,7 @@
 //! `outbound` asks other servers, `key_servers` asks for keys, [`webhook`] the operator's application, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
+//! `parts` looks after what lives as long as the server.
 //! `simulation`, a feature, is a shard without an operating system.
 
 // They panic where nobody reads any more, and wait where nobody reads yet.
@@ -34,6 +35,7 @@ mod lost_lines;
 mod metrics;
 #[allow(dead_code, reason = "webhooks come next")]
 mod outbound;
+mod parts;
 mod payload_type;
 mod pipe;
 mod presence;

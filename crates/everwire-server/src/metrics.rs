@@ -69,6 +69,9 @@ pub struct Metrics {
     sessions: Gauge,
     channels: Gauge,
     log_bytes: Gauge,
+    parts_restarted: Family<PartLabel, Counter>,
+    part_owes_seconds: Family<PartLabel, Gauge>,
+    tasks_panicked: Counter,
     log_lines_lost: Family<Reason, Counter>,
     /// Where lost lines are counted, if anybody writes a log.
     lost_lines: OnceLock<Arc<LostLines>>,
@@ -93,6 +96,11 @@ struct Limit {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -287,6 +295,21 @@ impl Metrics {
                 &mut registry,
                 "log_bytes",
                 "Bytes that the logs of all channels take",
+            ),
+            parts_restarted: register(
+                &mut registry,
+                "parts_restarted",
+                "Parts of the server that ended by themselves and were started again",
+            ),
+            part_owes_seconds: register(
+                &mut registry,
+                "part_owes_seconds",
+                "For how long a part of the server has owed a sign of life, in whole seconds",
+            ),
+            tasks_panicked: register(
+                &mut registry,
+                "tasks_panicked",
+                "Connections that were ended by a fault of the server",
             ),
             log_lines_lost: register(
                 &mut registry,
@@ -516,6 +539,29 @@ impl Metrics {
     /// Whether the application is left alone.
     pub(crate) fn breaker_stands(&self, is_open: bool) {
         self.breaker_open.set(is_open.into());
+    }
+
+    /// A part of the server ended by itself.
+    pub(crate) fn part_restarted(&self, part: &'static str) {
+        self.parts_restarted
+            .get_or_create(&PartLabel { part })
+            .inc();
+    }
+
+    /// Parts have owed a sign of life for so long. Of several of one name the longest counts.
+    pub(crate) fn parts_owe(&self, owed: Vec<(&'static str, Duration)>) {
+        self.part_owes_seconds.clear();
+        for (part, owed) in owed {
+            let gauge = self.part_owes_seconds.get_or_create(&PartLabel { part });
+            gauge
+                .inner()
+                .fetch_max(owed.as_secs() as i64, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection was ended by a fault of the server.
+    pub(crate) fn task_panicked(&self) {
+        self.tasks_panicked.inc();
     }
 
     /// Lines of the log that are not written are counted here.

@@ -10,6 +10,7 @@ use crate::{
     live::{Live, Settings},
     metrics::Metrics,
     outbound::Outbound,
+    parts::Parts,
     tls::Acceptor,
 };
 
@@ -21,6 +22,7 @@ pub struct Reloader {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) outbound: Outbound,
+    pub(crate) parts: Parts,
 }
 
 /// A configuration was applied.
@@ -79,6 +81,7 @@ impl Reloader {
                     &self.outbound,
                     &self.metrics,
                     &self.mailboxes,
+                    &self.parts,
                 );
                 if let Some(desk) = &live.desk {
                     desk.connect(&self.outbound, &self.metrics);
@@ -98,6 +101,11 @@ impl Reloader {
                 Err(error)
             }
         }
+    }
+
+    /// How long the server goes on serving after it was told to stop, in milliseconds.
+    pub fn delay_ms(&self) -> u64 {
+        self.settings.now().config.stop.delay_ms
     }
 
     /// How long open lines and requests may take to end when the server stops, in milliseconds.

@@ -28,6 +28,7 @@ use crate::{
     live::Live,
     lost_lines::LostLines,
     outbound::Outbound,
+    parts::{Part, Parts},
     presence,
     reload::Reloader,
     shard::Shared,
@@ -150,11 +151,13 @@ impl Server {
             shared.metrics.clone(),
             read,
         )?;
+        let parts = Parts::new(stopping.clone(), shared.metrics.clone());
         key_servers::keep(
             &shared.live.authority,
             &outbound,
             &shared.metrics,
             &mailboxes,
+            &parts,
         );
         let challenges = Arc::default();
         let keeper = acme::open(
@@ -174,6 +177,7 @@ impl Server {
             outbound,
             challenges,
             stopping: stopping.clone(),
+            parts: parts.clone(),
             _alive: alive,
             busy: None,
         };
@@ -191,12 +195,22 @@ impl Server {
             mailboxes: mailboxes.clone(),
             metrics: metrics.clone(),
             outbound: context.outbound.clone(),
+            parts: parts.clone(),
         };
         metrics.configured(now.unix_ms);
         lifecycle::open(&hub, now.unix_ms);
-        workers.spawn(lifecycle::tell(hub.clone(), metrics, stopping.clone()));
-        workers.spawn(presence::expire(presences, stopping.clone()));
-        workers.spawn(sweep(hub, stopping.clone()));
+        workers.spawn(parts.clone().beat_for_workers());
+        if hub.lifecycle().is_enabled() {
+            let (hub, stopping) = (hub.clone(), stopping.clone());
+            let start = move || lifecycle::tell(hub.clone(), metrics.clone(), stopping.clone());
+            workers.spawn(parts.clone().supervise(Part::Lifecycle, start));
+        }
+        let order = stopping.clone();
+        let start = move || presence::expire(presences.clone(), order.clone());
+        workers.spawn(parts.clone().supervise(Part::Presence, start));
+        let order = stopping.clone();
+        let start = move || sweep(hub.clone(), order.clone());
+        workers.spawn(parts.clone().supervise(Part::Sweep, start));
         let (tell_end, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
         for (index, (listeners, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
@@ -217,7 +231,12 @@ impl Server {
         drop(context);
         // Not before somebody answers the authority.
         if let Some(keeper) = keeper {
-            workers.spawn(keeper.keep(stopping));
+            let keeper = Arc::new(tokio::sync::Mutex::new(keeper));
+            let start = move || {
+                let (keeper, stopping) = (keeper.clone(), stopping.clone());
+                async move { keeper.lock().await.keep(stopping).await }
+            };
+            workers.spawn(parts.supervise(Part::Certificate, start));
         }
         Ok(Self {
             addresses,
@@ -248,6 +267,24 @@ impl Server {
     /// What gives it another configuration while it runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Tells a part of the server that is stuck, or ends again and again. If there is one, the process should not be
+    /// taken for alive.
+    pub fn stuck(&self) -> Option<&'static str> {
+        let stuck_ms = self.reloader.settings.now().config.health.stuck_ms;
+        self.reloader.parts.late(Duration::from_millis(stuck_ms))
+    }
+
+    /// Has `/readyz` say that the server will stop. It goes on serving, new lines too.
+    pub fn leave(&self) {
+        self.stop.leave();
+    }
+
+    /// Ends all threads at once, with all lines, for a server that has failed.
+    pub fn abandon(self) {
+        self.stop.stop();
+        self.workers.shutdown_background();
     }
 
     /// Resolves if a core thread ends by itself, which is a fault: its lines are gone, and the process should

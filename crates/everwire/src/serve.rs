@@ -3,13 +3,17 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Context;
 use clap::{ArgMatches, Command};
 use everwire_server::{Config, Reloader, Server, config::TlsMode};
 use listenfd::ListenFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     config::{effective_with, misspelt, placed, with_settings},
@@ -69,16 +73,38 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             );
         }
         supervisor.ready(&format!("serving on {}", server.address()));
+        // When the wait for balancers is over, once there was an order to stop.
+        let mut leaves_at: Option<Instant> = None;
         loop {
             let cause = tokio::select! {
-                _ = terminate.recv() => break,
+                _ = terminate.recv() => {
+                    let delay_ms = reloader.delay_ms();
+                    if delay_ms == 0 || leaves_at.is_some() {
+                        break;
+                    }
+                    server.leave();
+                    leaves_at = Some(Instant::now() + Duration::from_millis(delay_ms));
+                    log.tell(&format!(
+                        "\n  leaving: /readyz says so, and all is served for another {} s\n",
+                        delay_ms.div_ceil(1000)
+                    ));
+                    continue;
+                }
                 _ = interrupt.recv() => break,
+                () = sleep_until(leaves_at.unwrap_or_else(Instant::now)), if leaves_at.is_some() => break,
                 error = server.failed() => {
+                    server.abandon();
                     return Err(error)
                         .context("the server failed, and stops so that it can be started again");
                 }
                 () = supervisor.is_due() => {
-                    supervisor.alive();
+                    match server.stuck() {
+                        None => supervisor.alive(),
+                        Some(part) => tracing::error!(
+                            part,
+                            "a part of the server is stuck, and the watchdog is not told that all is well"
+                        ),
+                    }
                     continue;
                 }
                 _ = hangup.recv() => Cause::Order,

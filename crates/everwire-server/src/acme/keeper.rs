@@ -59,7 +59,7 @@ impl Keeper {
     }
 
     /// Does what there is to do until the server stops.
-    pub async fn keep(mut self, stopping: Stopping) {
+    pub async fn keep(&mut self, stopping: Stopping) {
         if self.shown.is_none() {
             tracing::warn!(
                 domains = self.domains(),

@@ -7,8 +7,8 @@ use toml::{Table, Value};
 
 use super::acme::Acme;
 use super::tree::{
-    Channels, Config, Echo, Events, Http, Limits, Logs, Metrics, Outbound, Presence, Reload,
-    SessionLimits, Stop, Tls, Tokens,
+    Channels, Config, Echo, Events, Health, Http, Limits, Logs, Metrics, Outbound, Presence,
+    Reload, SessionLimits, Stop, Tls, Tokens,
 };
 use super::webhooks::Webhooks;
 
@@ -394,6 +394,7 @@ fn section(name: &str) -> Option<&'static [SettingDoc]> {
         "logs" => Some(Logs::DOCS),
         "metrics" => Some(Metrics::DOCS),
         "reload" => Some(Reload::DOCS),
+        "health" => Some(Health::DOCS),
         "stop" => Some(Stop::DOCS),
         "echo" => Some(Echo::DOCS),
         "outbound" => Some(Outbound::DOCS),

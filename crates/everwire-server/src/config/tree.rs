@@ -83,6 +83,8 @@ pub struct Config {
     pub metrics: Metrics = Metrics::default(),
     /// How a change of the configuration is taken over.
     pub reload: Reload = Reload::default(),
+    /// When the server says of itself that it is not well.
+    pub health: Health = Health::default(),
     /// How the server stops.
     pub stop: Stop = Stop::default(),
     /// `/echo`, which sends back what it gets, for testing the path between a client and the server.
@@ -418,8 +420,25 @@ pub struct Reload {
 }
 
 settings! {
+/// When the server says of itself that it is not well. A part of it is late that is stuck in one thing or ends by itself
+/// again and again, and a core thread that does not come round; waiting for something is not being late.
+pub struct Health {
+    /// After how long `/readyz` says 503 for a part that is late, in milliseconds; at least 2000.
+    pub late_ms: u64 = 10_000,
+    /// After how long `/healthz` says 503 for it, and the watchdog of a service manager is not fed any more, in
+    /// milliseconds; at least 2000. Then nothing but a restart helps, which loses all logs, so load alone must not come
+    /// here: the default is a minute.
+    pub stuck_ms: u64 = 60_000,
+}
+}
+
+settings! {
 /// How the server stops.
 pub struct Stop {
+    /// How long the server goes on as before after SIGTERM, new lines and requests included, in milliseconds, while
+    /// `/readyz` says 503; then it drains. For balancers that need a moment to see that, as in Kubernetes. A second
+    /// SIGTERM ends the wait.
+    pub delay_ms: u64 = 0,
     /// How long open lines and requests may take to end, in milliseconds; what is left then is cut.
     pub drain_ms: u64 = 10_000,
     /// Lines are told to come back after a time chosen at random up to this, in milliseconds, so that not all
@@ -512,6 +531,16 @@ impl Config {
                 format!("is {}; at most 1024 make sense", self.threads),
             );
         }
+        for (setting, ms) in [
+            ("health.late_ms", self.health.late_ms),
+            ("health.stuck_ms", self.health.stuck_ms),
+        ] {
+            if ms < 2_000 {
+                let problem = "must be at least 2000: a part shows once a second that it lives";
+                return value(setting, problem.to_owned());
+            }
+        }
+        self.check_numbers()?;
         if self.limits.head_bytes_max < 8192 {
             return value("limits.head_bytes_max", "must be at least 8192".to_owned());
         }
@@ -579,10 +608,10 @@ impl Config {
             );
         }
         self.check_jwks()?;
-        if self.outbound.connections_per_host_max == 0 {
+        if !(1..=CONNECTIONS_PER_HOST_MAX).contains(&self.outbound.connections_per_host_max) {
             return value(
                 "outbound.connections_per_host_max",
-                "must be at least 1".to_owned(),
+                format!("must be from 1 to {CONNECTIONS_PER_HOST_MAX}"),
             );
         }
         self.acme.check(&self.tls)?;
@@ -608,6 +637,14 @@ impl Config {
             }
         }
         Ok(self)
+    }
+
+    /// Times and dates are added to each other: none may be so long that the sum is none.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        let whole = serde_json::to_value(self).map_err(|error| {
+            ConfigError::value("the configuration", format!("cannot be looked at: {error}"))
+        })?;
+        check_times("", &whole)
     }
 
     fn check_jwks(&self) -> Result<(), ConfigError> {
@@ -636,6 +673,41 @@ impl Config {
         Ok(())
     }
 }
+
+/// Refuses times that are longer than a century, by the units at the ends of their names.
+fn check_times(path: &str, value: &serde_json::Value) -> Result<(), ConfigError> {
+    use serde_json::Value;
+    match value {
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+            let separator = if path.is_empty() { "" } else { "." };
+            check_times(&format!("{path}{separator}{name}"), member)
+        }),
+        Value::Array(items) => (items.iter().enumerate())
+            .try_for_each(|(index, item)| check_times(&format!("{path}[{index}]"), item)),
+        Value::Number(number) => {
+            let name = path.trim_end_matches("_max");
+            let max = match name {
+                _ if name.ends_with("_ms") => CENTURY_S * 1000,
+                _ if name.ends_with("_s") => CENTURY_S,
+                _ => return Ok(()),
+            };
+            match number.as_u64().is_some_and(|number| number > max) {
+                true => Err(ConfigError::value(
+                    path.to_owned(),
+                    format!("is {number}; at most {max} make sense, which is a century"),
+                )),
+                false => Ok(()),
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+/// Longest time that can be set, in seconds.
+const CENTURY_S: u64 = 100 * 365 * 24 * 60 * 60;
+
+/// Most connections to one host that can be set: there are no more ports.
+const CONNECTIONS_PER_HOST_MAX: usize = 65_535;
 
 /// Longest life that a token may be allowed: ten years.
 const LIFE_S_MAX: u64 = 10 * 365 * 24 * 60 * 60;

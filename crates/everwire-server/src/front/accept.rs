@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const TELLING: usize = 4;
 
 /// Accepts until the server stops.
-pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
+pub(super) async fn accept(core: Rc<Core>, listener: Rc<TcpListener>) {
     let stopping = core.context().stopping.clone();
     loop {
         let accepted = tokio::select! {
@@ -66,8 +66,13 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
                         None => continue,
                     },
                 };
-                let (core, in_http) = (core.clone(), core.serves());
-                tokio::task::spawn_local(async move {
+                #[cfg(test)]
+                super::core::tests::planted(peer, super::core::tests::IN_ACCEPT);
+                let (serving, in_http) = (core.clone(), core.serves());
+                core.spawn(async move {
+                    let core = serving;
+                    #[cfg(test)]
+                    super::core::tests::planted_in_a_connection(&core, peer);
                     let _in_http = in_http;
                     match is_in_reserve {
                         false => serve(core, stream, came).await,

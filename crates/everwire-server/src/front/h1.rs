@@ -168,7 +168,7 @@ async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], asked: Asked, v
         }
     };
     let head = line_head(&asked);
-    let mut shard = core.shard.borrow_mut();
+    let mut shard = core.shard();
     let outlet = Outlet::new(mio::net::TcpStream::from_std(socket), tls);
     let joined = shard.join(
         outlet,

@@ -1,36 +1,54 @@
 //! `/healthz`, `/readyz` and `/metrics`, and what certificate authorities look for.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request};
 
-use super::{Asker, answer};
+use super::{Asker, Context, answer};
 use crate::{
     acme::Challenges,
     clock,
     config::{Action, MetricsAccess},
     live::Live,
-    shard::Shared,
+    parts::Parts,
     stop::Stopping,
 };
 
-/// The process is alive.
-pub(super) fn health() -> Response<Bytes> {
-    text("ok\n")
+/// The process is alive: no part of it is stuck, or ends again and again.
+pub(super) fn health(parts: &Parts, live: &Live) -> Response<Bytes> {
+    let patience = Duration::from_millis(live.config.health.stuck_ms);
+    match parts.late(patience) {
+        Some(part) => unwell(format!("stuck: {part}\n")),
+        None => text("ok\n"),
+    }
 }
 
-/// The server takes new lines; not any more once it stops.
-pub(super) fn ready(stopping: &Stopping) -> Response<Bytes> {
-    if stopping.is_stopping() {
-        let mut response = text("stopping\n");
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        return response;
+/// The server takes new lines; not any more once it is about to stop, nor while a part of it is late.
+pub(super) fn ready(stopping: &Stopping, parts: &Parts, live: &Live) -> Response<Bytes> {
+    if stopping.is_leaving() {
+        return unwell("stopping\n");
     }
-    text("ready\n")
+    let patience = Duration::from_millis(live.config.health.late_ms);
+    match parts.late(patience) {
+        Some(part) => unwell(format!("late: {part}\n")),
+        None => text("ready\n"),
+    }
+}
+
+fn unwell(why: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = text(why);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
 }
 
 /// Refuses `/metrics` to those who may not read it.
-pub(super) fn check_access(live: &Live, parts: &Parts, asker: &Asker<'_>) -> Result<(), Problem> {
+pub(super) fn check_access(
+    live: &Live,
+    parts: &request::Parts,
+    asker: &Asker<'_>,
+) -> Result<(), Problem> {
     let is_open = match live.config.metrics.access {
         MetricsAccess::Open => true,
         // What a proxy on this machine passes on comes from elsewhere.
@@ -58,7 +76,9 @@ pub(super) fn check_access(live: &Live, parts: &Parts, asker: &Asker<'_>) -> Res
 const METRICS: &str = "$everwire/metrics";
 
 /// What the server counts, in the OpenMetrics text format.
-pub(super) fn metrics(shared: &Shared) -> Response<Bytes> {
+pub(super) fn metrics(context: &Context) -> Response<Bytes> {
+    let shared = &context.shared;
+    shared.metrics.parts_owe(context.parts.owed());
     let ends_ms = shared.tls.certificates().ends_ms();
     shared
         .metrics

@@ -42,11 +42,13 @@ impl World {
             &mut |_| unreachable!("no file of certificates is set"),
         );
         let shard = Shard::new(shared.clone(), mailbox, Kernel::new().unwrap(), now);
+        let parts = crate::parts::Parts::new(stopping.clone(), shared.metrics.clone());
         let context = Context {
             shared,
             outbound: outbound.unwrap(),
             challenges: Arc::default(),
             stopping,
+            parts,
             _alive: alive,
             busy: None,
         };

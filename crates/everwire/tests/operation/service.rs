@@ -79,6 +79,36 @@ fn it_shows_that_it_is_alive_where_that_is_asked_for() {
     }
 }
 
+/// As Kubernetes stops a pod: it is told at once, and sends connections until it has taken the pod out.
+#[test]
+fn it_serves_on_for_a_while_before_it_stops_and_says_that_it_is_not_ready() {
+    let mut process = Process::start(&format!("{ALL}[stop]\ndelay_ms = 600000\n"));
+    assert_eq!(process.ask("GET /readyz").0, 200);
+    process.signal("TERM");
+    while process.ask("GET /readyz").0 == 200 {}
+    // Each on a connection of its own, so they are accepted too.
+    assert_eq!(process.ask("GET /readyz").0, 503);
+    assert_eq!(process.ask("GET /healthz").0, 200);
+    assert_eq!(process.ask("POST /channels/c\nhello").0, 204);
+    assert_eq!(process.ask("GET /channels/c").0, 200);
+    process.write_config(&format!("{ALL}[stop]\ndelay_ms = 600001\n"));
+    process.logged("the configuration was reloaded");
+    assert_eq!(
+        process.ask("GET /readyz").0,
+        503,
+        "a reload does not change its mind"
+    );
+    process.signal("TERM");
+    assert!(process.ended(), "a second order ends the wait");
+}
+
+#[test]
+fn the_wait_before_it_stops_ends_by_itself() {
+    let mut process = Process::start(&format!("{ALL}[stop]\ndelay_ms = 50\n"));
+    process.signal("TERM");
+    assert!(process.ended());
+}
+
 /// Has a command get this socket as the first that is passed to it.
 fn pass(command: &mut Command, socket: &TcpListener) {
     after(
