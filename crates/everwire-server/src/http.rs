@@ -30,6 +30,7 @@ mod list;
 mod operations;
 pub(crate) mod origin;
 mod page;
+mod prefix;
 mod presence;
 mod query;
 pub(crate) mod read;
@@ -61,6 +62,7 @@ use self::{
 };
 pub(crate) use self::{
     body::{Body, Content},
+    prefix::is_prefix,
     query::start as start_at,
     read::gap_problem,
     scheme::Scheme,
@@ -151,6 +153,7 @@ impl Context {
         let (mut parts, content) = request.into_parts();
         name_host(&mut parts);
         let config = &self.shared.live.config;
+        prefix::strip(&mut parts, &config.http.prefix);
         let origin = Origin::of(&parts.headers, client, config);
         // Who logs nothing pays for no name, unless somebody will ask about the request.
         let visit = (config.logs.requests).then(|| Visit::begin(&parts, client));

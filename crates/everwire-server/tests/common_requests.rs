@@ -135,3 +135,33 @@ fn each_refusal_names_its_request() {
         );
     }
 }
+
+#[test]
+fn a_server_that_shares_a_host_is_asked_below_its_prefix() {
+    let site = Site::with(|config| config.http.prefix = "/live".to_owned());
+    for (path, status) in [
+        ("/live/channels/c", 201),
+        ("/channels/d", 201),
+        ("/other/channels/c", 404),
+    ] {
+        let made = site.ask(&request(&format!("PUT {path}"), "", ""));
+        assert_eq!(made.status, status, "{path}");
+        if status == 201 {
+            let name = path.rsplit('/').next().unwrap();
+            let seen = format!("http://x/live/channels/{name}");
+            assert_eq!(made.field("location"), Some(&*seen), "as others see it");
+        }
+    }
+    for path in ["/live/healthz", "/healthz"] {
+        assert_eq!(
+            site.ask(&request(&format!("GET {path}"), "", "")).status,
+            200,
+            "{path}"
+        );
+    }
+    let mut socket = site.connect();
+    socket.send(common::websocket_request("/live/channels/c", ""));
+    assert!(socket.head().starts_with("HTTP/1.1 101 "));
+    site.say("c", "hello");
+    assert_eq!(socket.text(), "hello");
+}

@@ -105,6 +105,10 @@ pub struct Http {
     /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
     /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
+    /// The path below which others see this server, such as `/live`, where it shares a host. A request's path may begin
+    /// with it, or without it where a proxy takes it away; `Location` always has it. Health checks and certificate
+    /// authorities ask without it.
+    pub prefix: String = String::new(),
     /// Proxies that are believed when they say whose connection or request they pass on: addresses and ranges, such
     /// as `["10.0.0.0/8", "::1"]`. What anybody else says is ignored. Who is behind them is who limits by address
     /// count; without this setting, a proxy's clients share its limits.
@@ -557,6 +561,16 @@ impl Config {
             return value(
                 "channels.retain_entries",
                 "must be at least 1: the newest entry is always kept".to_owned(),
+            );
+        }
+        if !crate::http::is_prefix(&self.http.prefix) {
+            return value(
+                "http.prefix",
+                format!(
+                    "is {:?}; it is a path such as \"/live\": it begins with / and does not end with it, holds letters, \
+                     digits, -, _, . and ~, and is none of the server's own addresses",
+                    self.http.prefix
+                ),
             );
         }
         if self.http.heartbeat_ms < 1_000 {

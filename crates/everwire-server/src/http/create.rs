@@ -144,8 +144,12 @@ impl Context {
             response.headers_mut().insert(header::ETAG, tag_of(&state));
         }
         if created {
-            let location = HeaderValue::from_str(&location(parts, asker.client))
-                .expect("a request target is visible ASCII");
+            let location = HeaderValue::from_str(&location(
+                parts,
+                asker.client,
+                &self.shared.live.config.http.prefix,
+            ))
+            .expect("a request target is visible ASCII");
             response.headers_mut().insert(header::LOCATION, location);
         }
         Ok(response)
@@ -185,8 +189,8 @@ pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
 }
 
 /// The address of what was created: the request's own, absolute where the client named the host.
-fn location(parts: &Parts, client: &Client) -> String {
-    let path = parts.uri.path();
+fn location(parts: &Parts, client: &Client, prefix: &str) -> String {
+    let path = format!("{prefix}{}", parts.uri.path());
     let (said_host, scheme) = match &client.said {
         Some(said) => (said.host.as_deref(), said.scheme),
         None => (None, None),
@@ -196,6 +200,6 @@ fn location(parts: &Parts, client: &Client) -> String {
     let authority = || parts.uri.authority().map(http::uri::Authority::as_str);
     match said_host.or_else(host).or_else(authority) {
         Some(host) => format!("{scheme}://{host}{path}"),
-        None => path.to_owned(),
+        None => path,
     }
 }

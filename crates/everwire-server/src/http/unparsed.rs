@@ -4,7 +4,7 @@ use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 use http::{Request, Response, StatusCode, Version};
 
-use super::{Context, answer::problem_response, name_refusal, read};
+use super::{Context, answer::problem_response, name_refusal, prefix::without, read};
 use crate::census::Pass;
 
 impl Context {
@@ -49,7 +49,9 @@ impl Context {
         request: &Request<B>,
         pass: Pass,
     ) -> Option<Response<Bytes>> {
-        let is_look = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+        let path = request.uri().path();
+        let path = without(path, &self.shared.live.config.http.prefix).unwrap_or(path);
+        let is_look = matches!(path, "/healthz" | "/readyz" | "/metrics");
         if pass == Pass::All || is_look {
             return None;
         }
