@@ -209,6 +209,9 @@ impl Streams {
                 }
                 self.peer.send(frame(SETTINGS, 0x1, 0, &[]));
             }
+            PING if flags == 0 => {
+                self.peer.try_send(frame(PING, 0x1, 0, &payload));
+            }
             WINDOW_UPDATE if stream == 0 => self.window += number(&payload) as usize,
             WINDOW_UPDATE => {
                 if let Some(window) = self.windows.get_mut(&stream) {
