@@ -28,6 +28,7 @@ mod shown;
 mod tests;
 mod token;
 mod token_key;
+mod user_name;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 
@@ -36,6 +37,7 @@ use everwire_wire::Problem;
 pub use self::api_key::{GENERATED_BYTES, NewKey};
 pub(crate) use self::caller::right_to_read;
 pub use self::caller::{Caller, Known, Proof, Who};
+pub(crate) use self::user_name::{NotVouched, claimed, vouched};
 use self::{api_key::ApiKeys, remembered::Remembered, revocation::List, token::TokenKeys};
 pub(crate) use self::{
     credential::Credential,

@@ -33,7 +33,6 @@ mod lifecycle;
 mod live;
 mod lost_lines;
 mod metrics;
-#[allow(dead_code, reason = "webhooks come next")]
 mod outbound;
 mod parts;
 mod payload_type;

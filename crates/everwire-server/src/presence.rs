@@ -86,12 +86,11 @@ impl Presences {
     }
 
     /// A member from what a session says, or why it cannot be one.
-    pub fn member(&self, user: &str, info: Option<&RawValue>) -> Result<Member, Problem> {
+    pub fn member(&self, user: UserName, info: Option<&RawValue>) -> Result<Member, Problem> {
         let bytes_max = self.settings.now().config.presence.info_bytes_max;
         let info = info.map(|info| Info::new(info, bytes_max)).transpose();
         Ok(Member {
-            user: UserName::new(user)
-                .map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))?,
+            user,
             info: info.map_err(|error| info_problem(&error))?,
         })
     }

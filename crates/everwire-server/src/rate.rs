@@ -56,6 +56,8 @@ pub(crate) enum Purpose {
     Line = 2,
     /// Having channels made by reading them, of whoever does.
     Make = 3,
+    /// What sessions ask for besides publishing.
+    Command = 4,
 }
 
 /// How long to wait, in seconds.

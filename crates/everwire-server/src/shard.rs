@@ -236,6 +236,8 @@ pub(crate) struct Shard<N: Net = Kernel> {
     met: Met,
     parts: Parts,
     mail: Vec<Mail>,
+    /// What peers want by mail and has not had its turn, in its order.
+    errands: VecDeque<Mail>,
     happened: Vec<Ready>,
     /// More may have happened than was taken at once, of which nothing tells.
     has_more_events: bool,
@@ -295,6 +297,7 @@ impl<N: Net> Shard<N> {
             met: Met::default(),
             parts: Parts::default(),
             mail: Vec::new(),
+            errands: VecDeque::new(),
             happened: Vec::new(),
             has_more_events: false,
             vacant: Vec::new(),
@@ -337,9 +340,9 @@ impl<N: Net> Shard<N> {
             self.lines.remove(key as usize);
         }
         Ok(self.has_more_events
-            || !self.mail.is_empty()
             || !self.walking.is_empty()
             || !self.again.is_empty()
+            || !self.errands.is_empty()
             || !self.fired.is_empty()
             || self.is_revoking()
             || self.is_judging()
@@ -397,14 +400,12 @@ impl<N: Net> Shard<N> {
         more
     }
 
+    /// Takes what is new, and some of what peers want: as many as may be wanted at once, the lines of the shard are
+    /// served in between.
     fn read_mail(&mut self) {
         let mut mail = std::mem::take(&mut self.mail);
-        if mail.is_empty() {
-            self.mailbox.take(&mut mail);
-        }
-        let mut requests = 0;
-        let mut messages = mail.drain(..);
-        for message in messages.by_ref() {
+        self.mailbox.take(&mut mail);
+        for message in mail.drain(..) {
             match message {
                 Mail::Changed(WatchKey(local)) => self.pull(local),
                 Mail::Revoked => {
@@ -413,6 +414,22 @@ impl<N: Net> Shard<N> {
                     self.look_for_revoked();
                 }
                 Mail::Drain => self.drain(),
+                Mail::Open(_)
+                | Mail::Commands(_)
+                | Mail::Readable(_)
+                | Mail::Room(_)
+                | Mail::Gone(_)
+                | Mail::Decided(..) => self.errands.push_back(message),
+            }
+        }
+        self.mail = mail;
+        let mut requests = 0;
+        for _ in 0..SLICE {
+            let Some(wanted) = self.errands.pop_front() else {
+                break;
+            };
+            match wanted {
+                Mail::Changed(_) | Mail::Revoked | Mail::Drain => {} // never waits
                 Mail::Open(open) => self.join_piped(*open),
                 Mail::Commands(commands) => {
                     self.on_remote_commands(commands);
@@ -427,8 +444,6 @@ impl<N: Net> Shard<N> {
                 Mail::Decided(line, decision) => self.on_decided(line, decision),
             }
         }
-        let rest: Vec<Mail> = messages.collect();
-        self.mail = if rest.is_empty() { mail } else { rest };
     }
 
     /// Brings what is new in a channel to its readers on this shard.

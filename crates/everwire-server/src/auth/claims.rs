@@ -4,7 +4,7 @@ use everwire_channel::UserName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{CredentialError, Known, Proof, Who};
+use super::{CredentialError, Known, Proof, Who, vouched};
 use crate::config::{Grant, Object, REVOCABLE_ID_BYTES_MAX, Tokens, objects};
 
 /// The claims that are looked at. Others are ignored (RFC 7519, section 4); one of these that is there twice is refused,
@@ -217,12 +217,7 @@ fn check_revocable(jti: Option<&str>) -> Result<(), CredentialError> {
 }
 
 fn user(sub: &str) -> Result<UserName, CredentialError> {
-    if sub.starts_with('~') {
-        return Err(invalid(
-            "`sub` begins with `~`, which marks names that nobody vouches for",
-        ));
-    }
-    UserName::new(sub).map_err(|error| invalid(format!("`sub`: {error}")))
+    vouched(sub).map_err(|error| invalid(format!("`sub`: {error}")))
 }
 
 fn invalid(problem: impl Into<String>) -> CredentialError {

@@ -196,6 +196,10 @@ pub struct Limits {
     /// Most lines opened a second by one address, on average, with bursts of two seconds' worth, long polls not
     /// counted; further ones are answered with 429. 0 means no limit. The default lets an office come back at once.
     pub lines_per_second_max: u32 = 500,
+    /// Most commands of sessions a second from one user, one API key or one address, on average, with bursts of two
+    /// seconds' worth; publishing has its own rate. Further ones are answered with 429. 0 means no limit. The default lets
+    /// an office come back at once with all that it reads.
+    pub commands_per_second_max: u32 = 5_000,
     /// Most long polls that wait at once; further ones are answered with 503.
     pub polls_max: usize = 250_000,
     /// Most of what all callers share that one alone may hold, in percent: of lines, long polls, connections, channels

@@ -90,18 +90,6 @@ impl OutboundError {
             cause: causes(error),
         }
     }
-
-    /// Whether another attempt may find it better, unchanged.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect { .. }
-            | Self::Wanting { .. }
-            | Self::Busy { .. }
-            | Self::TimeOut { .. }
-            | Self::Cut { .. } => true,
-            Self::TooLarge { .. } | Self::Stopping => false,
-        }
-    }
 }
 
 /// Whether a connection failed for what this machine lacks, which tells nothing of the other server.

@@ -10,14 +10,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use everwire_channel::UserName;
 use everwire_wire::{Problem, ProblemKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::question::Kind;
 use crate::{
-    auth::{Caller, has_ended},
+    auth::{Caller, NotVouched, has_ended, vouched},
     config::{Action, Grant, Object, some_objects},
 };
 
@@ -86,7 +85,7 @@ pub(crate) enum AnswerError {
     #[error("`{0}` does not belong to an answer to this question")]
     Misplaced(&'static str),
     #[error("`sub` is no name of a user: {0}")]
-    User(String),
+    User(NotVouched),
     #[error("`until` is no time in seconds since 1970")]
     Until,
     #[error("`channels` has more than {max} grants")]
@@ -154,12 +153,12 @@ impl Answer {
         if grants.len() > grants_max {
             return Err(AnswerError::Grants { max: grants_max });
         }
-        let user = members.sub.as_deref().map(UserName::new).transpose();
+        let user = members.sub.as_deref().map(vouched).transpose();
         let until_ms = members.until.map(|seconds| match seconds {
             0.0..=UNIX_S_MAX => Ok((seconds * 1000.0) as u64),
             _ => Err(AnswerError::Until),
         });
-        let user = user.map_err(|error| AnswerError::User(error.to_string()))?;
+        let user = user.map_err(AnswerError::User)?;
         let until_ms = until_ms.transpose()?;
         let (caller, info) = match kind {
             Kind::Connect => (
@@ -275,6 +274,9 @@ mod tests {
             (Kind::Connect, ""),
             (Kind::Connect, "{}"),
             (Kind::Connect, "true"),
+            // In the order of an answer's members.
+            (Kind::Connect, "[true,null,null,null,null,null,null,0]"),
+            (Kind::Connect, r#"{"allow":true,"sub":"~ada"}"#),
             (Kind::Connect, r#"{"allow":"yes"}"#),
             (Kind::Connect, r#"{"allow":null}"#),
             (Kind::Connect, r#"{"allow":false,"allow":true}"#),

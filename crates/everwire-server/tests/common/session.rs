@@ -123,6 +123,14 @@ impl<'s> Session<'s> {
         replies.into_iter().next().unwrap()
     }
 
+    /// The next reply that comes down a WebSocket.
+    pub fn reply(&mut self) -> Value {
+        while self.replies.is_empty() {
+            self.hear();
+        }
+        self.replies.pop_front().unwrap()
+    }
+
     /// Sends one command, which must be carried out; what `ok` holds.
     pub fn ok(&mut self, command: impl Into<Value>) -> Value {
         let command = command.into();

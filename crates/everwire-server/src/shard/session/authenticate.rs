@@ -150,7 +150,7 @@ impl<N: Net> Shard<N> {
             let mut member = match caller.info() {
                 Some(info) => {
                     let presences = &self.shared.presences;
-                    presences.member(known.user.as_str(), Some(info))?
+                    presences.member(known.user.clone(), Some(info))?
                 }
                 None => known.clone(),
             };

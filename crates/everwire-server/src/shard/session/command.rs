@@ -50,7 +50,8 @@ impl<N: Net> Shard<N> {
                 let id = id.map(|id| id.get().to_owned());
                 let mut members = BytesMut::new();
                 let before = notices.len();
-                let done = match self.ask_for(key, &operation, answers) {
+                let admitted = self.admit_command(key, &operation, answers);
+                let done = match admitted.and_then(|()| self.ask_for(key, &operation, answers)) {
                     Ok(Done::Waits(subject)) => return Ok(Done::Waits(subject)),
                     Ok(Done::Answered) => {
                         self.carry_out(key, operation, answers, &mut members, notices)
@@ -71,6 +72,27 @@ impl<N: Net> Shard<N> {
             }
         }
         Ok(Done::Answered)
+    }
+
+    /// Counts a command before anything is done for it, or asked about it.
+    fn admit_command(
+        &self,
+        key: LineKey,
+        operation: &Operation<'_>,
+        answers: &Answers,
+    ) -> Result<(), Problem> {
+        match operation {
+            Operation::Publish(_) => Ok(()), // at the rate of an append
+            Operation::Subscribe(_)
+            | Operation::Unsubscribe { .. }
+            | Operation::History { .. }
+            | Operation::Presence { .. }
+            | Operation::Authenticate { .. }
+            | Operation::Ping => match answers.is_none() {
+                true => self.publisher(key)?.admit_command(),
+                false => Ok(()), // it was, before the application was asked
+            },
+        }
     }
 
     fn carry_out(

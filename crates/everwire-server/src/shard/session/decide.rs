@@ -109,6 +109,11 @@ impl Answers {
         admitted: None,
     };
 
+    /// Whether nothing was asked.
+    pub(super) fn is_none(&self) -> bool {
+        self.given.is_empty()
+    }
+
     /// The append that was charged before the application was asked, once.
     pub(super) fn take_admitted(&mut self) -> Option<Admitted> {
         self.admitted.take()

@@ -1,9 +1,7 @@
 //! A session among those present on its channels: a member by lease, who reads of others in the presence log.
 
-use std::borrow::Cow;
-
 use bytes::{BufMut, BytesMut};
-use everwire_channel::{ChannelName, presence::Member};
+use everwire_channel::{ChannelName, UserName, presence::Member};
 use everwire_wire::{PresenceWish, Problem, ProblemKind, offset_of_reply};
 use serde_json::{Value, value::RawValue};
 
@@ -13,7 +11,11 @@ use super::{
     decide::Answers,
 };
 use crate::{
-    auth::Caller, clock::Now, config::Action, http::start_at, presence::Snapshot,
+    auth::{Caller, claimed},
+    clock::Now,
+    config::Action,
+    http::start_at,
+    presence::Snapshot,
     session_id::SessionId,
 };
 
@@ -49,7 +51,7 @@ impl<N: Net> Shard<N> {
                 Some(info) => Some(info),
                 None => info_of(&session.caller, wish.info)?,
             };
-            let member = presences.member(&user, info)?;
+            let member = presences.member(user, info)?;
             let publisher = self.publisher(key)?;
             let admit = |told| publisher.admit_told(name, told);
             let place = (id, publisher.account.payer());
@@ -195,16 +197,15 @@ impl<N: Net> Shard<N> {
 }
 
 /// The name of a member: that of its credential, else what it claims, marked as a name that nobody vouches for.
-fn user_of<'c>(
-    caller: &'c Caller,
-    claimed: Option<&str>,
-    id: SessionId,
-) -> Result<Cow<'c, str>, Problem> {
-    match (caller.user(), claimed) {
-        (Some(user), Some(claimed)) if claimed != user.as_str() => Err(not_yours("user")),
-        (Some(user), _) => Ok(user.as_str().into()),
-        (None, Some(claimed)) => Ok(format!("~{claimed}").into()),
-        (None, None) => Ok(format!("~{:08x}", id.0 >> 32).into()),
+fn user_of(caller: &Caller, said: Option<&str>, id: SessionId) -> Result<UserName, Problem> {
+    let claimed_by = |name: &str| {
+        claimed(name).map_err(|error| Problem::new(ProblemKind::BadRequest, error.to_string()))
+    };
+    match (caller.user(), said) {
+        (Some(user), Some(said)) if said != user.as_str() => Err(not_yours("user")),
+        (Some(user), _) => Ok(user.clone()),
+        (None, Some(name)) => claimed_by(name),
+        (None, None) => claimed_by(&format!("{:08x}", id.0 >> 32)),
     }
 }
 

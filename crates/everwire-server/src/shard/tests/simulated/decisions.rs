@@ -301,6 +301,48 @@ fn an_answer_that_comes_when_the_line_is_gone_is_for_no_other_line_of_its_number
     site.finish();
 }
 
+/// However many requests come at once: a turn has a bound, and in each the lines of the shard are served.
+#[test]
+fn very_many_requests_for_a_session_hold_up_no_line() {
+    let mut site = Site::new();
+    site.world.settle();
+    let Speech::Requests(session) = site.lines[4].speech else {
+        panic!("the fifth is spoken for by requests")
+    };
+    let mut answers: Vec<_> = (0..500)
+        .map(|_| {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let mailbox = &site.world.cores[0].shard.mailbox;
+            mailbox.post(Mail::Commands(Commands {
+                session,
+                content: json!({"op": "ping"}).to_string().into(),
+                answer,
+            }));
+            answered
+        })
+        .collect();
+    site.world.publish(0, &[10]);
+    site.lines[0].peer.heard();
+    let mut answered = Vec::new();
+    while answered.iter().sum::<usize>() < answers.len() {
+        assert!(site.world.turn(0), "there is more to do");
+        answered.push(
+            answers
+                .iter_mut()
+                .filter_map(|answer| answer.try_recv().ok())
+                .count(),
+        );
+        let heard = site.lines[0].peer.heard();
+        assert_eq!(heard.is_empty(), answered.len() > 1, "in the first turn");
+    }
+    assert_eq!(answered[..2], [REQUESTS, REQUESTS]);
+    assert_eq!(answered.len(), 500_usize.div_ceil(REQUESTS));
+    for line in &site.lines {
+        line.peer.reset();
+    }
+    site.world.finish();
+}
+
 #[test]
 fn whatever_is_answered_when_each_line_publishes_what_was_allowed_in_its_order() {
     for seed in 0..60 {
