@@ -189,7 +189,13 @@ fn nobody_in_particular_becomes_somebody_on_the_open_line() {
     session.ok(authenticate(&token_with(
         json!({"sub": "ada", "info": {"name": "Ada"}}),
     )));
-    let join = session.event();
+    // It is one member at a time, and has left as who it claimed to be.
+    let (leave, join) = (session.event(), session.event());
+    assert_eq!(
+        (&leave["ev"], &leave["user"]),
+        (&json!("leave"), &json!("~ada")),
+        "{leave}"
+    );
     assert_eq!(
         (&join["ev"], &join["user"]),
         (&json!("join"), &json!("ada")),
