@@ -72,7 +72,7 @@ use crate::{
     auth::Caller,
     census::Full,
     clock,
-    config::Action,
+    config::{Action, PageOrigin},
     hub::{NoChannel, NotDeleted},
     outbound::Outbound,
     proxy::{Client, Hop},
@@ -255,11 +255,11 @@ impl Context {
         check_coding(parts)?;
         if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
             // Of the server as a whole (RFC 9110, section 9.3.7).
-            return Ok(Reply::Response(origin.preflight()));
+            return Ok(Reply::Response(origin.preflight(&parts.headers)));
         }
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
-            return Ok(Reply::Response(origin.preflight()));
+            return Ok(Reply::Response(origin.preflight(&parts.headers)));
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) || read::wants_websocket(parts) {
             origin.check()?;
@@ -477,6 +477,16 @@ fn name_host(parts: &mut Parts) {
         // Beside a field that was sent, for both to be compared.
         parts.headers.append(header::HOST, host);
     }
+    // An absolute target's host is the one that counts (RFC 9112, section 3.2.2).
+    if let (Version::HTTP_11, Some(authority), 1) = (
+        parts.version,
+        parts.uri.authority(),
+        parts.headers.get_all(header::HOST).iter().count(),
+    ) && parts.method != Method::CONNECT
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, host);
+    }
 }
 
 /// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2); one of HTTP/2 names no two.
@@ -494,7 +504,20 @@ fn check_host(parts: &Parts) -> Result<(), Problem> {
         let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");
         return Err(Problem::new(ProblemKind::BadRequest, detail));
     }
-    Ok(())
+    let is_fine = |host: &HeaderValue| host.to_str().is_ok_and(is_host);
+    match first.is_none_or(is_fine) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the field Host is no host; send a name or an address, and perhaps a port",
+        )),
+    }
+}
+
+/// Whether this is a host, with a port or without (RFC 9112, section 3.2); no user name, and nothing that a `Location`
+/// could be led astray by. It may be empty.
+fn is_host(text: &str) -> bool {
+    text.is_empty() || (!text.contains('*') && PageOrigin::at("http", text).is_some())
 }
 
 /// Whether what follows a refused request could be something else to a proxy in front: it may have begun to tunnel when

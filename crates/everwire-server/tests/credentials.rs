@@ -584,3 +584,35 @@ fn a_configuration_whose_key_is_none_does_not_start() {
         "{error}"
     );
 }
+
+/// RFC 9112, section 3.2: an invalid Host is answered with 400, and never becomes a `Location`.
+#[test]
+fn a_host_that_is_none_is_refused_and_an_absolute_target_names_the_host() {
+    let site = Site::start();
+    for (host, expected) in [
+        ("x", 200),
+        ("live.example:8080", 400),
+        ("127.0.0.1:80", 200),
+        ("[::1]:80", 200),
+        ("a b", 400),
+        ("x/y", 400),
+        ("u@x", 400),
+        ("a,b", 400),
+        ("x:port", 400),
+        ("x:99999", 400),
+        ("[::1", 400),
+        ("*", 400),
+        ("x?<script>", 400),
+    ] {
+        let asked = site.ask(&format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        // With `dev`, names that somebody else could have are refused as well.
+        let expected = if host == "live.example:8080" {
+            403
+        } else {
+            expected
+        };
+        assert_eq!(asked.status, expected, "{host}");
+    }
+    let made = site.ask("PUT http://real/channels/c HTTP/1.1\r\nHost: forged\r\n\r\n");
+    assert_eq!(made.field("location"), Some("http://real/channels/c"));
+}

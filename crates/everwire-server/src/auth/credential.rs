@@ -84,13 +84,13 @@ fn parameter(query: Option<&str>) -> Result<Option<Credential<'_>>, Problem> {
         .unwrap_or("")
         .split('&')
         .filter_map(|pair| pair.split_once('='))
-        .filter_map(|(name, value)| (name == "token").then_some(value));
+        .filter_map(|(name, value)| ["token", "access_token"].contains(&name).then_some(value));
     let Some(first) = shown.next() else {
         return Ok(None);
     };
     if shown.next().is_some() {
         return Err(malformed(
-            "the parameter `token` is given twice; give it once",
+            "the parameter `token` or `access_token` is given twice; give one of them, once",
         ));
     }
     let decoded = percent_decode_str(first)
@@ -135,6 +135,7 @@ mod tests {
             (&[jar], "token=d", Some("t"), "c"),
             (&[jar], "token=d", None, "d"),
             (&[], "offset=-1&token=d%2e&x", None, "d."),
+            (&[], "offset=-1&access_token=d", None, "d"), // RFC 6750, section 2.3
             (&[jar], "offset=-1", None, "none"),
             (&[jar], "Token=d", Some("x2"), "none"),
             (&[("authorization", "bearer   a ")], "", None, "a"),
@@ -155,6 +156,7 @@ mod tests {
         let field = ("authorization", "Bearer a");
         assert_eq!(shown(&[field, field], "", None), Err(400));
         assert_eq!(shown(&[], "token=a&token=b", None), Err(400));
+        assert_eq!(shown(&[], "token=a&access_token=a", None), Err(400));
         assert_eq!(shown(&[], "token=%ff", None), Err(400));
     }
 

@@ -501,7 +501,7 @@ mod tests {
             ("[[rules]]\nmatch = \"a/**/b\"\n", "is no pattern"),
             (
                 "[http]\norigins = [\"example.org\"]\n",
-                "an origin is a scheme and a host",
+                "an origin is a scheme, a host and perhaps a port",
             ),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();

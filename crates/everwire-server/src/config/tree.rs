@@ -14,6 +14,7 @@ use super::{
     listen::Listen,
     metrics_access::MetricsAccess,
     network::Network,
+    origin::PageOrigin,
     proxy::{ProxyFields, ProxyProtocol},
     revoked::Revoked,
     rule::{Action, Create, Rule},
@@ -102,13 +103,17 @@ pub struct Config {
 settings! {
 /// HTTP itself.
 pub struct Http {
-    /// Origins whose pages may use this server from another site, such as `https://example.org`; `*` is any.
+    /// Origins whose pages may use this server from another site, such as `https://example.org`; `https://*.example.org`
+    /// is every host below that one, and `*` is any. They are compared by scheme, host and port.
     /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
     /// The path below which others see this server, such as `/live`, where it shares a host. A request's path may begin
     /// with it, or without it where a proxy takes it away; `Location` always has it. Health checks and certificate
     /// authorities ask without it.
     pub prefix: String = String::new(),
+    /// Whether pages of origins that are listed may send cookies along, for a balancer that keeps a client with one server
+    /// by a cookie. They count as no credential by this.
+    pub cookies: bool = false,
     /// Proxies that are believed when they say whose connection or request they pass on: addresses and ranges, such
     /// as `["10.0.0.0/8", "::1"]`. What anybody else says is ignored. Who is behind them is who limits by address
     /// count; without this setting, a proxy's clients share its limits.
@@ -645,13 +650,8 @@ impl Config {
         }
         self.webhooks.check(&self)?;
         for origin in &self.http.origins {
-            if origin != "*" && !origin.contains("://") {
-                return value(
-                    "http.origins",
-                    format!(
-                        "has `{origin}`; an origin is a scheme and a host, such as `https://example.org`"
-                    ),
-                );
+            if let Some(problem) = PageOrigin::never_matches(origin) {
+                return value("http.origins", format!("has `{origin}`; {problem}"));
             }
         }
         Ok(self)

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Response, StatusCode, header, request};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, request};
 
-use super::{Asker, Context, answer};
+use super::{Asker, Context, answer, origin};
 use crate::{
     acme::Challenges,
     clock,
@@ -53,11 +53,15 @@ pub(super) fn check_access(
         MetricsAccess::Open => true,
         // What a proxy on this machine passes on comes from elsewhere.
         MetricsAccess::Local => {
-            let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+            let is_passed_on = |name: &HeaderName| {
+                let name = name.as_str();
+                ["forwarded", "x-real-ip", "via"].contains(&name)
+                    || name.starts_with("x-forwarded-")
+            };
+            // A page whose own name leads to this machine asks by that name (DNS rebinding).
             asker.client.address.to_canonical().is_loopback()
-                && !passed_on
-                    .iter()
-                    .any(|field| parts.headers.contains_key(*field))
+                && origin::is_asked_by_own_name(&parts.headers)
+                && !parts.headers.keys().any(is_passed_on)
         }
         MetricsAccess::Granted => false,
     };

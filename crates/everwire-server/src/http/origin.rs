@@ -3,10 +3,13 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
 
 use super::answer;
-use crate::{config::Config, proxy::Client};
+use crate::{
+    config::{Config, PageOrigin},
+    proxy::Client,
+};
 
 /// Where a request's page comes from, and whether it may use this server.
 #[derive(Debug)]
@@ -49,18 +52,22 @@ impl Origin {
             return Self::Denied("an origin that is no text".to_owned());
         };
         let (scheme, authority) = text.split_once("://").unzip();
-        if authority.is_some() && is_own(scheme, authority, headers, client) {
+        let page = PageOrigin::parse(text);
+        if let (Some(scheme), Some(page)) = (scheme, &page)
+            && is_own(scheme, page, headers, client)
+        {
             return Self::Own;
         }
         let listed = config
             .http
             .origins
             .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(text));
+            .filter_map(|allowed| PageOrigin::parse(allowed))
+            .any(|allowed| page.as_ref().is_some_and(|page| allowed.covers(page)));
         if listed || (config.dev && authority.is_some_and(is_loopback)) {
             return Self::Allowed(Allowed {
                 value: origin.clone(),
-                with_cookies: config.takes_cookies(),
+                with_cookies: config.takes_cookies() || config.http.cookies,
             });
         }
         if config.http.origins.iter().any(|allowed| allowed == "*") {
@@ -113,7 +120,7 @@ impl Origin {
     }
 
     /// The answer to a preflight request.
-    pub fn preflight(&self) -> Response<Bytes> {
+    pub fn preflight(&self, asked: &HeaderMap) -> Response<Bytes> {
         let mut response = answer::no_content();
         response
             .headers_mut()
@@ -122,11 +129,35 @@ impl Origin {
             let headers = response.headers_mut();
             let fixed = HeaderValue::from_static;
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed(METHODS));
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(ALLOWED_FIELDS));
+            let fields = asked_fields(asked).unwrap_or(fixed(ALLOWED_FIELDS));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fields);
+            headers.append(header::VARY, fixed("access-control-request-headers"));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("600"));
         }
         response
     }
+}
+
+/// The fields that a page asks to send, if they are names of fields, and no more of them than fit a head: a page that may
+/// use this server may send what it likes, as a program may. `Authorization` is named, since `*` would not cover it.
+fn asked_fields(asked: &HeaderMap) -> Option<HeaderValue> {
+    const BYTES_MAX: usize = 1024;
+    const FIELDS_MAX: usize = 64;
+    let value = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS)?;
+    let names = value
+        .to_str()
+        .ok()
+        .filter(|names| names.len() <= BYTES_MAX)?;
+    let names = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let names: Vec<HeaderName> = names.map(|name| name.parse().ok()).collect::<Option<_>>()?;
+    if !(1..=FIELDS_MAX).contains(&names.len()) {
+        return None;
+    }
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    HeaderValue::try_from(names.join(", ")).ok()
 }
 
 /// Lets a page of this origin read a response. Without one only the server's own pages may embed it, which every
@@ -159,12 +190,7 @@ pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
 }
 
 /// Whether an origin is the server's own, as its clients know it.
-fn is_own(
-    scheme: Option<&str>,
-    authority: Option<&str>,
-    headers: &HeaderMap,
-    client: &Client,
-) -> bool {
+fn is_own(scheme: &str, page: &PageOrigin<'_>, headers: &HeaderMap, client: &Client) -> bool {
     let host = || (headers.get(header::HOST)).and_then(|host| host.to_str().ok());
     let (said_host, said_scheme) = match &client.said {
         Some(said) => (said.host.as_deref(), said.scheme),
@@ -172,10 +198,12 @@ fn is_own(
     };
     // A page in clear text is anybody's on the way, so it is not the own page of a server under or behind TLS.
     let is_same_scheme = match said_scheme {
-        Some(said) => scheme == Some(said),
-        None => scheme.is_some_and(|scheme| client.scheme.may_be_own(scheme)),
+        Some(said) => scheme.eq_ignore_ascii_case(said),
+        None => client.scheme.may_be_own(scheme),
     };
-    is_same_scheme && authority == said_host.or_else(host)
+    let own = said_host.or_else(host);
+    let own = own.and_then(|host| PageOrigin::at(scheme, host));
+    is_same_scheme && own.is_some_and(|own| own.covers(page))
 }
 
 /// Refuses a request by a name that somebody else could give to this server. Where everything is open on loopback, a
@@ -188,10 +216,7 @@ pub(super) fn check_name(parts: &Parts) -> Result<(), Problem> {
         None => (parts.uri.authority()).map_or("", |authority| authority.as_str()),
     };
     let host = host_of(said);
-    let is_given = host.contains('.')
-        && !host.to_ascii_lowercase().ends_with(".localhost")
-        && host.parse::<std::net::IpAddr>().is_err();
-    match is_given {
+    match can_be_given(host) {
         false => Ok(()),
         true => Err(Problem::new(
             ProblemKind::BadOrigin,
@@ -201,6 +226,19 @@ pub(super) fn check_name(parts: &Parts) -> Result<(), Problem> {
             ),
         )),
     }
+}
+
+/// Whether somebody else could give this name to this server.
+fn can_be_given(host: &str) -> bool {
+    host.contains('.')
+        && !host.to_ascii_lowercase().ends_with(".localhost")
+        && host.parse::<std::net::IpAddr>().is_err()
+}
+
+/// Whether a request asks by a name that nobody else could have given to this server.
+pub(super) fn is_asked_by_own_name(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    hosts.all(|host| host.to_str().is_ok_and(|host| !can_be_given(host_of(host))))
 }
 
 /// An authority without its port.
@@ -337,6 +375,46 @@ mod tests {
             (&dev, Some("https://example.org"), "denied"),
         ] {
             assert_eq!(judged(config, origin), expected, "{origin:?}");
+        }
+    }
+
+    /// The Fetch standard, "CORS-preflight fetch": what is asked is granted to who may use the server, and to nobody else.
+    #[test]
+    fn a_page_that_may_use_the_server_may_send_the_fields_that_it_asks_for() {
+        let mut config = Config::default();
+        config.http.origins = vec!["https://*.example.org".to_owned()];
+        let many = vec!["x-a"; 65].join(",");
+        let long = format!("x-{}", "a".repeat(1100));
+        for (origin, asked, expected) in [
+            (
+                "https://a.example.org",
+                Some("traceparent, X-Requested-With"),
+                Some("traceparent, x-requested-with"),
+            ),
+            (
+                "https://a.example.org",
+                Some("authorization"),
+                Some("authorization"),
+            ),
+            ("https://a.example.org", Some("a b"), Some(ALLOWED_FIELDS)),
+            ("https://a.example.org", Some(&*many), Some(ALLOWED_FIELDS)),
+            ("https://a.example.org", Some(&*long), Some(ALLOWED_FIELDS)),
+            ("https://a.example.org", Some(""), Some(ALLOWED_FIELDS)),
+            ("https://a.example.org", None, Some(ALLOWED_FIELDS)),
+            ("https://example.org", Some("traceparent"), None),
+            ("https://evil.net", Some("traceparent"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            if let Some(asked) = asked {
+                let asked = HeaderValue::from_str(asked).unwrap();
+                headers.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, asked);
+            }
+            let client = Client::at([192, 0, 2, 1].into(), Scheme::Https);
+            let response = Origin::of(&headers, &client, &config).preflight(&headers);
+            let granted = response.headers().get(header::ACCESS_CONTROL_ALLOW_HEADERS);
+            let granted = granted.map(|granted| granted.to_str().unwrap());
+            assert_eq!(granted, expected, "{origin} {asked:?}");
         }
     }
 }
