@@ -333,7 +333,7 @@ fn where_everybody_may_do_everything_anybody_may_take_tokens_back() {
 fn a_grant_on_channels_does_not_revoke() {
     let error =
         serde_json::from_value::<Grant>(json!({"match": "a", "can": ["revoke"]})).unwrap_err();
-    assert!(error.to_string().contains("is `revoke`; write"), "{error}");
+    assert!(error.to_string().contains("`revoke`"), "{error}");
     assert!(serde_json::from_value::<Action>(json!("revoke")).is_err());
 }
 
