@@ -197,7 +197,7 @@ pub fn problem(content: &[u8]) -> String {
 fn key(issuer: &Issuer) -> String {
     let (kid, algorithm) = (issuer.kid, issuer.algorithm.name());
     let what = match algorithm {
-        "HS256" => "secret",
+        "HS256" | "HS512" => "secret",
         _ => "public_key",
     };
     let shared = &issuer.shared;
