@@ -54,6 +54,11 @@ fn a_message_may_be_empty_by_post_as_over_a_websocket() {
             answer.text()
         );
     }
+    let no_chunk = site.ask(
+        "POST /channels/c HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n\
+         Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
+    assert_eq!(no_chunk.status, 400, "two lengths are no empty message");
     assert_eq!(reader.text(), "");
     assert_eq!(
         site.ask(&request("GET /channels/close", "", "")).body,

@@ -70,8 +70,10 @@ impl Context {
             let kind = payload_type.kind();
             let entries_max = self.shared.live.config.limits.entries_per_append_max;
             // A message may be empty, as on a WebSocket; but a request without a type and without content says nothing.
+            // Nor is it one in no chunk: beside a length, other readers of the connection could see content there.
             let is_empty_message = body.is_empty()
                 && said.is_some()
+                && !parts.headers.contains_key(header::TRANSFER_ENCODING)
                 && dialect == Dialect::Everwire
                 && kind != ContentKind::Json;
             let payloads = match is_empty_message {
