@@ -85,6 +85,15 @@ impl Entry {
     }
 }
 
+impl Draft {
+    /// What its entry will count for, as [`Entry::accounted_bytes`] tells then.
+    pub fn accounted_bytes(&self) -> u64 {
+        let event = self.event.as_ref().map_or(0, |event| event.as_str().len());
+        let publisher = (self.publisher.as_ref()).map_or(0, |id| id.as_str().len());
+        (self.payload.len() + event + publisher) as u64 + Entry::OVERHEAD_BYTES
+    }
+}
+
 impl From<Bytes> for Draft {
     fn from(payload: Bytes) -> Self {
         Self {

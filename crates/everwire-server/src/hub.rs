@@ -14,6 +14,7 @@ mod channel;
 mod mailbox;
 mod occupancy;
 mod own;
+mod pots;
 mod sweep;
 
 use std::{
@@ -29,16 +30,19 @@ use everwire_channel::{
 };
 use hashbrown::HashTable;
 
-pub use channel::{Channel, Removed, State, WatchKey};
+pub use channel::{Channel, NotAppended, Removed, State, WatchKey};
 pub use mailbox::{Mail, Mailbox};
 pub use own::Own;
+pub use pots::{Payer, Pots};
 pub use sweep::sweep;
 
 use self::occupancy::Occupancy;
 use crate::{
-    config::{Create, Limits, Rules},
+    config::{Create, Rules},
     lifecycle::Lifecycle,
     live::Settings,
+    rate::Account,
+    shares::{Pot, Short},
 };
 
 /// All channels, and what is common to them.
@@ -53,7 +57,7 @@ pub struct Hub {
     /// Random for each start, so that an offset of an earlier life is never taken for one of this life.
     mark: Mark,
     count: AtomicUsize,
-    log_bytes: Arc<AtomicU64>,
+    pots: Arc<Pots>,
     /// Told of channels that get their first reader and lose their last.
     lifecycle: Arc<Lifecycle>,
 }
@@ -65,6 +69,8 @@ pub enum NoChannel {
     Missing,
     /// There are as many as the server takes.
     TooMany,
+    /// This caller has its share of all there may be, and the rest is for others.
+    Share,
 }
 
 /// Why a channel was not deleted.
@@ -102,7 +108,7 @@ impl Hub {
             epoch: AtomicU64::new(now_ms),
             mark,
             count: AtomicUsize::new(0),
-            log_bytes: Arc::default(),
+            pots: Arc::default(),
             lifecycle: Arc::new(Lifecycle::new(enabled)),
             settings,
         }
@@ -141,10 +147,10 @@ impl Hub {
         &self,
         rules: &Rules,
         name: &ChannelName,
-        occasion: Occasion,
+        (occasion, by): (Occasion, Option<Account>),
         now_ms: u64,
     ) -> Result<Arc<Channel>, NoChannel> {
-        self.open_or_make(rules, name, occasion, now_ms)
+        self.open_or_make(rules, name, (occasion, by), now_ms)
             .map(|(channel, _)| channel)
     }
 
@@ -153,7 +159,7 @@ impl Hub {
         &self,
         rules: &Rules,
         name: &ChannelName,
-        occasion: Occasion,
+        (occasion, by): (Occasion, Option<Account>),
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
         if let Some(channel) = self.find(name, now_ms) {
@@ -167,7 +173,7 @@ impl Hub {
             (Occasion::Append, Create::OnPublish | Create::OnDemand)
             | (Occasion::LiveRead, Create::OnDemand) => {
                 let setup = self.setup(rule.retention(), None, None);
-                self.insert(name, setup, false, now_ms)
+                self.insert(name, setup, (false, by), now_ms)
             }
             _ => Err(NoChannel::Missing),
         }
@@ -180,7 +186,7 @@ impl Hub {
         name: &ChannelName,
         content_type: Option<ContentType>,
         expiry: Option<Expiry>,
-        now_ms: u64,
+        (by, now_ms): (Option<Account>, u64),
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
         let setup = Setup {
             created: true,
@@ -189,7 +195,7 @@ impl Hub {
         // One that has expired makes room. Whether one is there is decided where it is put, so that of two
         // that create at once one finds the other's.
         drop(self.find(name, now_ms));
-        self.insert(name, setup, true, now_ms)
+        self.insert(name, setup, (true, by), now_ms)
     }
 
     /// Removes a channel whose tail is as the guard has it; its readers are told that it ended.
@@ -215,11 +221,6 @@ impl Hub {
         }
     }
 
-    /// Whether the logs of all channels together have reached their limit.
-    pub fn is_full(&self, limits: &Limits) -> bool {
-        self.log_bytes.load(Ordering::Relaxed) >= limits.log_bytes_max
-    }
-
     /// The number of channels.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -227,32 +228,54 @@ impl Hub {
 
     /// The bytes that all logs take, as retention counts them.
     pub fn log_bytes(&self) -> u64 {
-        self.log_bytes.load(Ordering::Relaxed)
+        self.pots.log_bytes()
+    }
+
+    /// Who holds what.
+    pub fn pots(&self) -> &Arc<Pots> {
+        &self.pots
     }
 
     fn insert(
         &self,
         name: &ChannelName,
         setup: Setup,
-        by_request: bool,
+        (by_request, by): (bool, Option<Account>),
         now_ms: u64,
     ) -> Result<(Arc<Channel>, bool), NoChannel> {
         let (mut part, hash) = self.part(name);
         if let Some(channel) = part.find(hash, |channel| channel.name() == name) {
             return Ok((channel.clone(), false));
         }
-        let count_max = self.settings.now().config.limits.channels_max;
-        if self.count.fetch_add(1, Ordering::Relaxed) >= count_max {
+        let live = self.settings.now();
+        let channels_max = live.config.limits.channels_max;
+        let channels = self.count.fetch_add(1, Ordering::Relaxed);
+        let made = match by {
+            _ if channels >= channels_max => Err(NoChannel::TooMany),
+            None => Ok(None),
+            Some(account) => {
+                let pot = Pot {
+                    size: channels_max as u64,
+                    held: channels as u64,
+                    percent: live.share_percent(),
+                };
+                let made = self.pots.make(account, pot);
+                made.map(Some).map_err(|short| match short {
+                    Short::Pot => NoChannel::TooMany,
+                    Short::Share => NoChannel::Share,
+                })
+            }
+        };
+        let made = made.inspect_err(|_| {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(NoChannel::TooMany);
-        }
+        })?;
         let core = everwire_channel::Channel::new(setup, now_ms);
         let channel = Arc::new(Channel::new(
             name.clone(),
             core,
             by_request,
             Occupancy::of(name, &self.lifecycle),
-            self.log_bytes.clone(),
+            (self.pots.clone(), made),
             now_ms,
         ));
         part.insert_unique(hash, channel.clone(), |channel| {

@@ -120,11 +120,11 @@ impl Lifecycle {
         for (name, entries, (noted, left_out)) in told {
             let appended = match entries.is_empty() {
                 true => Ok(()),
-                false => hub.append_own(&own(hub, name), entries, now_ms),
+                false => hub.append_own(&own(hub, name), entries, None, now_ms),
             };
             match appended {
                 Ok(()) => metrics.events_told(noted, left_out),
-                Err(NoChannel::TooMany | NoChannel::Missing) => {
+                Err(NoChannel::TooMany | NoChannel::Share | NoChannel::Missing) => {
                     metrics.events_told(0, noted + left_out);
                 }
             }
@@ -167,6 +167,7 @@ fn own(hub: &Hub, name: &str) -> Own {
     Own {
         retention: hub.settings().now().rules.of(&name).retention(),
         name,
+        by: None,
         kept: true,
     }
 }

@@ -28,7 +28,7 @@ use std::{
 
 use bytes::Bytes;
 use everwire_channel::{
-    ChannelName, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName,
+    ChannelName, Entry, Info, InfoError, Member, Offset, RosterFull, SessionId, UserName,
     presence::{Change, Payer},
 };
 use everwire_wire::{Problem, ProblemKind};
@@ -39,9 +39,10 @@ use self::{alarm::Alarm, encode::draft, rosters::Rosters};
 use crate::{
     clock::Now,
     hub::{self, Hub, Own},
-    live::Settings,
+    live::{Live, Settings},
     metrics::Metrics,
-    publish::no_channel,
+    publish::{no_channel, no_room},
+    rate::Account,
 };
 
 /// The rosters of all channels that have members, by name.
@@ -106,13 +107,9 @@ impl Presences {
         admit: impl FnOnce(NonZeroU32) -> Result<(), Problem>,
         now: Now,
     ) -> Result<(), Problem> {
-        if self.hub.is_full(&self.settings.now().config.limits) {
-            return Err(Problem::new(
-                ProblemKind::Overloaded,
-                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
-            )
-            .at_limit("log_bytes_max"));
-        }
+        // What is told of it is held by the same account.
+        let by = Account::of(payer);
+        self.check_room(&member, by)?;
         // Before anybody is put down whose coming could not be told.
         self.log(channel, now)?;
         let mut part = self.part(channel);
@@ -127,7 +124,7 @@ impl Presences {
                 joined.map_err(full_problem)
             });
         let changes = joined.as_deref().unwrap_or_default();
-        self.changed(&mut part, channel, before, changes, now);
+        self.changed(&mut part, (channel, Some(by)), before, changes, now);
         joined.map(drop)
     }
 
@@ -145,7 +142,7 @@ impl Presences {
         if let Some(roster) = part.get(channel) {
             let before = roster.members().len();
             let left = roster.leave(session, self.clock_ms(now));
-            self.changed(&mut part, channel, before, left.as_slice(), now);
+            self.changed(&mut part, (channel, None), before, left.as_slice(), now);
         }
     }
 
@@ -167,7 +164,7 @@ impl Presences {
     fn changed(
         &self,
         part: &mut Rosters,
-        channel: &ChannelName,
+        (channel, by): (&ChannelName, Option<Account>),
         members_before: usize,
         changes: &[Change],
         now: Now,
@@ -178,7 +175,7 @@ impl Presences {
             // reads it then, and its offsets are a gap to who comes back.
             let _ = self
                 .hub
-                .append_own(&self.own(channel), entries, now.unix_ms);
+                .append_own(&self.own(channel), entries, by, now.unix_ms);
         }
         let (members, wake_at_ms) = part.changed(channel);
         self.metrics
@@ -188,12 +185,18 @@ impl Presences {
         }
     }
 
+    /// Whether the logs take what is told of one more who comes.
+    fn check_room(&self, member: &Member, by: Account) -> Result<(), Problem> {
+        let live = self.settings.now();
+        let pots = self.hub.pots();
+        let info = member.info.as_ref().map_or(0, |info| info.as_str().len());
+        let bytes = Entry::OVERHEAD_BYTES + (member.user.as_str().len() + info) as u64;
+        pots.admit_bytes(hub::Payer::new(by, &live), bytes)
+            .map_err(no_room)
+    }
+
     fn own(&self, channel: &ChannelName) -> Own {
-        Own {
-            name: channel.presence_log(),
-            retention: self.settings.now().config.presence.retention(),
-            kept: false,
-        }
+        own(channel, &self.settings.now())
     }
 
     /// What the clock of leases shows.
@@ -205,6 +208,16 @@ impl Presences {
     fn part(&self, channel: &ChannelName) -> MutexGuard<'_, Rosters> {
         let index = self.hasher.hash_one(channel) as usize % PARTS;
         lock(&self.parts[index])
+    }
+}
+
+/// The log of who comes to a channel and leaves it.
+pub(crate) fn own(channel: &ChannelName, live: &Live) -> Own {
+    Own {
+        name: channel.presence_log(),
+        retention: live.config.presence.retention(),
+        by: None,
+        kept: false,
     }
 }
 

@@ -16,11 +16,13 @@ use serde_json::value::RawValue;
 use crate::{
     auth::Caller,
     config::{Create, Webhooks},
-    hub::{Channel, Hub, NoChannel, Occasion, Removed},
+    hub::{Channel, Hub, NoChannel, NotAppended, Occasion, Own, Payer, Removed},
     live::Live,
     metrics::Metrics,
     payload_type::PayloadType,
+    presence,
     rate::{Account, Kind, Purpose, Rate, TooFast},
+    shares::Short,
     webhook::{Allowed, Evidence, Proposal, Question, Replacement},
 };
 
@@ -149,15 +151,23 @@ impl Publisher<'_> {
         if occasion == Occasion::LiveRead && rules.of(name).create == Create::OnDemand {
             self.admit_making()?;
         }
-        (self.hub.open(rules, name, occasion, self.now_ms)).map_err(|none| no_channel(name, none))
+        let by = Some(self.account);
+        (self.hub.open(rules, name, (occasion, by), self.now_ms))
+            .map_err(|none| no_channel(name, none))
     }
 
     /// The same for who is in a channel: asking makes the log that tells who comes and goes.
     pub fn admit_to_presence(&self, name: &ChannelName) -> Result<(), Problem> {
-        match self.hub.find(&name.presence_log(), self.now_ms) {
-            Some(_) => Ok(()),
-            None => self.admit_making(),
+        if self.hub.find(&name.presence_log(), self.now_ms).is_some() {
+            return Ok(());
         }
+        self.admit_making()?;
+        let own = Own {
+            by: Some(self.account),
+            ..presence::own(name, self.live)
+        };
+        let made = self.hub.open_own(&own, self.now_ms);
+        made.map(drop).map_err(|none| no_channel(name, none))
     }
 
     /// Counts a session's command, of those that publish nothing.
@@ -206,9 +216,12 @@ impl Publisher<'_> {
             let channel = match found {
                 Some(channel) => channel,
                 None => found.insert(
-                    (self
-                        .hub
-                        .open(&self.live.rules, name, Occasion::Append, self.now_ms))
+                    (self.hub.open(
+                        &self.live.rules,
+                        name,
+                        (Occasion::Append, Some(self.account)),
+                        self.now_ms,
+                    ))
                     .map_err(|none| no_channel(name, none))?,
                 ),
             };
@@ -234,16 +247,14 @@ impl Publisher<'_> {
         if let Err(problem) = checked {
             return Ok(Err(problem));
         }
-        if entries > 0
-            && let Err(full) = self.check_room()
-        {
-            return Ok(Err(full));
-        }
-        let result = channel.append(append, self.now_ms)?;
+        let result = channel.append(append, Some(self.payer()), self.now_ms)?;
         if let Ok(Appended::New { .. }) = result {
             self.metrics.published(entries);
         }
-        Ok(result.map_err(|error| append_problem(&error)))
+        Ok(result.map_err(|error| match error {
+            NotAppended::Refused(error) => append_problem(&error),
+            NotAppended::NoRoom(short) => no_room(short),
+        }))
     }
 
     /// Refuses entries that are larger than the channel's rule has it.
@@ -263,16 +274,15 @@ impl Publisher<'_> {
         }
     }
 
-    /// Whether the logs take more.
-    pub fn check_room(&self) -> Result<(), Problem> {
-        match self.hub.is_full(&self.live.config.limits) {
-            false => Ok(()),
-            true => Err(Problem::new(
-                ProblemKind::Overloaded,
-                "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
-            )
-            .at_limit("log_bytes_max")),
-        }
+    /// Whether the logs take so much more of this caller.
+    pub fn check_room(&self, entries: &[Draft]) -> Result<(), Problem> {
+        let bytes = entries.iter().map(Draft::accounted_bytes).sum();
+        let admitted = self.hub.pots().admit_bytes(self.payer(), bytes);
+        admitted.map_err(no_room)
+    }
+
+    fn payer(&self) -> Payer {
+        Payer::new(self.account, self.live)
     }
 
     /// Appends one message of a raw WebSocket.
@@ -513,11 +523,34 @@ pub(crate) fn no_channel(name: &ChannelName, none: NoChannel) -> Problem {
                 "there is no channel {name}; create it with PUT, or by publishing to it where its rule allows that"
             ),
         ),
+        NoChannel::Share => Problem::new(
+            ProblemKind::TooMany,
+            "this caller has had its share of the channels made that this server takes (limits.share_percent_max), and the \
+             rest is for others; use those that are there, or delete some",
+        )
+        .at_limit("channels_share"),
         NoChannel::TooMany => Problem::new(
             ProblemKind::Overloaded,
             "this server has as many channels as it takes; raise limits.channels_max",
         )
         .at_limit("channels_max"),
+    }
+}
+
+/// The logs take no more, of anybody or of this caller.
+pub(crate) fn no_room(short: Short) -> Problem {
+    match short {
+        Short::Pot => Problem::new(
+            ProblemKind::Overloaded,
+            "the logs of this server are full; wait until retention makes room, or raise limits.log_bytes_max",
+        )
+        .at_limit("log_bytes_max"),
+        Short::Share => Problem::new(
+            ProblemKind::TooMany,
+            "what this caller published takes its share of all logs (limits.share_percent_max), and the rest is for \
+             others; wait until retention makes room, or delete channels",
+        )
+        .at_limit("log_bytes_share"),
     }
 }
 

@@ -211,6 +211,11 @@ impl Account {
         Payer(self.0.into())
     }
 
+    /// The account of who pays for a place.
+    pub fn of(payer: Payer) -> Self {
+        Self(payer.0 as u32)
+    }
+
     /// What it is for.
     pub fn kind(self) -> Kind {
         match self.0 & 0b11 {

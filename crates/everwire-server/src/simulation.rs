@@ -62,8 +62,12 @@ impl Simulation {
         let open = |number: usize| {
             let name = format!("simulation/{number}").parse();
             let name = name.expect("digits are a name");
-            let opened =
-                (shared.hub).open(&shared.live.rules, &name, Occasion::LiveRead, now.unix_ms);
+            let opened = (shared.hub).open(
+                &shared.live.rules,
+                &name,
+                (Occasion::LiveRead, None),
+                now.unix_ms,
+            );
             opened.expect("the default rule makes a channel for a read")
         };
         Self {
@@ -149,7 +153,7 @@ impl Simulation {
             content_type: Some(&content_type),
             ..Append::default()
         };
-        let appended = self.channels[channel].append(append, self.now.unix_ms);
+        let appended = self.channels[channel].append(append, None, self.now.unix_ms);
         appended
             .expect("the channel is not removed")
             .expect("nothing stands against the entry");

@@ -225,7 +225,7 @@ pub struct Limits {
     /// Most channels, logs of who is in one among them; a request that would make one more is answered with 503.
     pub channels_max: usize = 1_000_000,
     /// Most bytes that the logs of all channels may take together, counted as for `channels.retain_bytes`, with the
-    /// producers and keys that are remembered; once it is reached, appends are answered with 503. The default is 4 GiB,
+    /// producers and keys that are remembered; an append that would exceed it is answered with 503. The default is 4 GiB,
     /// and half of the memory that the process may have where that is less.
     pub log_bytes_max: u64 = 4 * 1024 * 1024 * 1024,
     /// Most appends and creations a second from one address by callers who show no credential, on average, with

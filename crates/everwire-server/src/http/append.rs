@@ -140,7 +140,12 @@ impl Context {
         }
         let rules = &self.shared.live.rules;
         let (found, is_new) = (self.shared.hub)
-            .open_or_make(rules, name, Occasion::Append, publisher.now_ms)
+            .open_or_make(
+                rules,
+                name,
+                (Occasion::Append, Some(publisher.account)),
+                publisher.now_ms,
+            )
             .map_err(|none| no_channel(name, none))?;
         let tail = found.lock().core().tail();
         if !is_new {

@@ -93,7 +93,7 @@ impl Context {
         let publisher = self.publisher(asker.account);
         if !entries.is_empty() {
             // Before a channel is made for what it cannot take.
-            publisher.check_room()?;
+            publisher.check_room(&entries)?;
         }
         let now_ms = publisher.now_ms;
         let hub = &self.shared.hub;
@@ -101,7 +101,7 @@ impl Context {
             true => (hub.find(name, now_ms).ok_or_else(no_tail)?, false),
             false => {
                 let (rules, kind) = (&self.shared.live.rules, payload_type.stated().cloned());
-                hub.create(rules, name, kind, expiry, now_ms)
+                hub.create(rules, name, kind, expiry, (Some(asker.account), now_ms))
                     .map_err(|none| no_channel(name, none))?
             }
         };

@@ -1,19 +1,18 @@
 //! One channel: its core under a lock, and who is to be told when it changes.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_channel::{
-    Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Expiry,
-    Mismatch,
+    Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Draft,
+    Expiry, Mismatch,
 };
 
 use super::{
     mailbox::{Mail, Mailbox},
     occupancy::Occupancy,
+    pots::{Ledger, Made, Payer, Pots},
 };
+use crate::{rate::Account, shares::Short};
 
 /// A channel of the hub.
 pub struct Channel {
@@ -29,12 +28,13 @@ pub struct State {
     occupancy: Option<Occupancy>,
     /// Made by `PUT`, or by the server for others to read, so it stays even while nobody uses it.
     by_request: bool,
+    /// Who had it made, if not the server.
+    made: Option<Made>,
     removed: bool,
     /// When somebody last used it, in Unix milliseconds.
     used_ms: u64,
-    /// What the log last counted towards the bytes of all logs.
-    bytes_counted: u64,
-    bytes_of_all: Arc<AtomicU64>,
+    /// Whose the bytes of the log are; none any more once it was removed.
+    ledger: Option<Ledger>,
 }
 
 /// A shard that has readers of this channel.
@@ -43,6 +43,15 @@ struct Watcher {
     key: WatchKey,
     /// Told, and has not looked yet: it need not be told again.
     told: bool,
+}
+
+/// Why an append was not made.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotAppended {
+    /// The channel does not take it.
+    Refused(AppendError),
+    /// There is no room for it in all logs, or none for the payer.
+    NoRoom(Short),
 }
 
 /// The append came to a channel that is no longer there.
@@ -59,7 +68,7 @@ impl Channel {
         core: Core,
         by_request: bool,
         occupancy: Option<Occupancy>,
-        bytes_of_all: Arc<AtomicU64>,
+        (pots, made): (Arc<Pots>, Option<Made>),
         now_ms: u64,
     ) -> Self {
         let state = State {
@@ -67,10 +76,10 @@ impl Channel {
             watchers: Vec::new(),
             occupancy,
             by_request,
+            made,
             removed: false,
             used_ms: now_ms,
-            bytes_counted: 0,
-            bytes_of_all,
+            ledger: Some(Ledger::new(pots)),
         };
         Self {
             name,
@@ -89,23 +98,32 @@ impl Channel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends, and tells all watchers. If the channel was removed meanwhile, the append is given back.
+    /// Appends, and tells all watchers. What comes of it is held by the payer; without one, by whoever had the channel
+    /// made. If the channel was removed meanwhile, the append is given back.
     pub fn append<'a>(
         &self,
         append: Append<'a>,
+        payer: Option<Payer>,
         now_ms: u64,
-    ) -> Result<Result<Appended, AppendError>, Removed<'a>> {
+    ) -> Result<Result<Appended, NotAppended>, Removed<'a>> {
         let mut state = self.lock();
         if state.removed {
             return Err(Removed(append));
         }
+        let bytes: u64 = append.entries.iter().map(Draft::accounted_bytes).sum();
+        if let (Some(payer), Some(ledger), 1..) = (payer, &state.ledger, bytes)
+            && let Err(short) = ledger.admit(payer, bytes)
+        {
+            return Ok(Err(NotAppended::NoRoom(short)));
+        }
         let result = state.core.append(append, now_ms);
-        if result.is_ok() {
+        if let Ok(appended) = &result {
             state.used_ms = now_ms;
-            state.count_bytes();
+            let added = if appended.is_new() { bytes } else { 0 };
+            state.count_bytes(payer.map(Payer::account), added);
             state.tell();
         }
-        Ok(result)
+        Ok(result.map_err(NotAppended::Refused))
     }
 
     /// Ends the channel if the condition holds: its readers are told so.
@@ -118,8 +136,8 @@ impl Channel {
         if let Some(occupancy) = state.occupancy.take() {
             occupancy.changed(state.is_watched(), false);
         }
-        let counted = std::mem::take(&mut state.bytes_counted);
-        state.bytes_of_all.fetch_sub(counted, Ordering::Relaxed);
+        state.ledger = None;
+        state.made = None;
         state.tell();
         true
     }
@@ -208,7 +226,10 @@ impl State {
     /// Lets go of entries that are past their age.
     pub(super) fn trim(&mut self, now_ms: u64) {
         self.core.trim(now_ms);
-        self.count_bytes();
+        let takes = self.core.bytes();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.settle(takes);
+        }
     }
 
     fn change_readers(&mut self, change: impl FnOnce(&mut Self)) {
@@ -219,16 +240,12 @@ impl State {
         }
     }
 
-    fn count_bytes(&mut self) {
-        let bytes = self.core.bytes();
-        if bytes >= self.bytes_counted {
-            self.bytes_of_all
-                .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
-        } else {
-            self.bytes_of_all
-                .fetch_sub(self.bytes_counted - bytes, Ordering::Relaxed);
+    fn count_bytes(&mut self, by: Option<Account>, added: u64) {
+        let takes = self.core.bytes();
+        let by = by.or_else(|| self.made.as_ref().map(Made::account));
+        if let Some(ledger) = &mut self.ledger {
+            ledger.append(by, added, takes);
         }
-        self.bytes_counted = bytes;
     }
 
     fn tell(&mut self) {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use everwire_channel::{Append, ChannelName, ContentType, Draft, Retention};
 
-use super::{Channel, Hub, NoChannel, channel::Removed};
+use super::{Channel, Hub, NoChannel, Payer, channel::Removed};
+use crate::rate::Account;
 
 /// A channel of the server's own, which holds JSON.
 pub struct Own {
     pub name: ChannelName,
     pub retention: Retention,
+    /// Who has it made, if it is made for a caller.
+    pub by: Option<Account>,
     /// It stays while nobody uses it, as one that was made by request does.
     pub kept: bool,
 }
@@ -22,13 +25,19 @@ impl Hub {
             return Ok(channel);
         }
         let setup = self.setup(own.retention, Some(ContentType::json()), None);
-        let (channel, _) = self.insert(&own.name, setup, own.kept, now_ms)?;
+        let (channel, _) = self.insert(&own.name, setup, (own.kept, own.by), now_ms)?;
         Ok(channel)
     }
 
     /// Appends to the channel, which is made if there is none. Retention alone bounds what it takes: the limit on
-    /// all logs together is for what others send.
-    pub fn append_own(&self, own: &Own, entries: Vec<Draft>, now_ms: u64) -> Result<(), NoChannel> {
+    /// all logs together is for what others send. Who causes it holds what it takes, or else who had the channel made.
+    pub fn append_own(
+        &self,
+        own: &Own,
+        entries: Vec<Draft>,
+        by: Option<Account>,
+        now_ms: u64,
+    ) -> Result<(), NoChannel> {
         let content_type = ContentType::json();
         let mut append = Append {
             entries,
@@ -36,7 +45,10 @@ impl Hub {
             ..Append::default()
         };
         loop {
-            match self.open_own(own, now_ms)?.append(append, now_ms) {
+            match self
+                .open_own(own, now_ms)?
+                .append(append, by.map(Payer::without_limit), now_ms)
+            {
                 Ok(appended) => {
                     debug_assert!(appended.is_ok(), "{appended:?}");
                     return Ok(());

@@ -31,7 +31,7 @@ impl World {
         let name = name.parse().unwrap();
         let rules = &self.hub.settings().now().rules;
         (self.hub)
-            .open(rules, &name, Occasion::LiveRead, 0)
+            .open(rules, &name, (Occasion::LiveRead, None), 0)
             .unwrap()
     }
 

@@ -44,7 +44,7 @@ impl Presences {
             let before = roster.members().len();
             let left = std::iter::from_fn(|| roster.poll_left(now_ms));
             let changes: Vec<_> = left.take(LEFT_AT_ONCE).collect();
-            self.changed(&mut part, &channel, before, &changes, now);
+            self.changed(&mut part, (&channel, None), before, &changes, now);
         }
         true
     }

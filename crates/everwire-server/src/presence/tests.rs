@@ -83,7 +83,7 @@ impl World {
         let log = self.presences.log(&name(channel), self.now()).unwrap();
         let state = log.lock();
         let after = state.core().log().locate(&Start::After(offset));
-        let entry = |entry: &everwire_channel::Entry| {
+        let entry = |entry: &Entry| {
             let payload = std::str::from_utf8(&entry.payload).unwrap();
             assert!(payload.starts_with(&format!("{{\"ev\":\"{}\",", entry.event().unwrap())));
             payload.to_owned()

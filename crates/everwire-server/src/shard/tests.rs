@@ -53,7 +53,7 @@ impl Bench {
         let name = name.parse().unwrap();
         let rules = &self.shared.live.rules;
         (self.shared.hub)
-            .open(rules, &name, Occasion::Append, 0)
+            .open(rules, &name, (Occasion::Append, None), 0)
             .unwrap()
     }
 
@@ -189,7 +189,7 @@ fn append(channel: &Channel, payloads: &[Vec<u8>], now_ms: u64) -> bool {
         content_type: Some(&text),
         ..Append::default()
     };
-    let appended = channel.append(append, now_ms);
+    let appended = channel.append(append, None, now_ms);
     appended.map(Result::unwrap).is_ok()
 }
 
@@ -204,7 +204,7 @@ fn append_as(channel: &Channel, payload: &[u8], publisher: &str) {
         content_type: Some(&text),
         ..Append::default()
     };
-    channel.append(append, 0).unwrap().unwrap();
+    channel.append(append, None, 0).unwrap().unwrap();
 }
 
 /// A stream of a channel's entries from after `sequence`, as a request asks for it that asks for nothing special.

@@ -63,7 +63,7 @@ impl World {
         let name = "c".parse().unwrap();
         let rules = &self.context.shared.live.rules;
         (self.context.shared.hub)
-            .open(rules, &name, Occasion::Append, 0)
+            .open(rules, &name, (Occasion::Append, None), 0)
             .unwrap()
     }
 
@@ -95,7 +95,7 @@ fn append(channel: &Channel, size: usize) {
         content_type: Some(&text),
         ..Append::default()
     };
-    channel.append(append, 0).unwrap().unwrap();
+    channel.append(append, None, 0).unwrap().unwrap();
 }
 
 fn poll(channel: &Arc<Channel>) -> PollRequest {

@@ -142,7 +142,7 @@ fn all_that_is_kept_of_what_is_sent_counts() {
     // The content of a creation.
     let token = Issuer::shared()
         .token(json!({"channels": [{"match": "**", "can": ["publish", "manage"]}]}));
-    let content = "x".repeat(60_000);
+    let content = "x".repeat(40_000);
     let create = |name: &str, content: &str| {
         let length = content.len();
         let response = victim.ask(format!(

@@ -39,7 +39,7 @@ impl Bench {
         let hub = Hub::new(settings.clone(), Mark(7), 0);
         let name = "model".parse().unwrap();
         let channel = hub
-            .open(&settings.now().rules, &name, Occasion::Append, 0)
+            .open(&settings.now().rules, &name, (Occasion::Append, None), 0)
             .unwrap();
         let framing = Framing::Raw { window: None };
         let feed = Feed::new(channel.clone(), 0, framing, 0, &channel.lock());
@@ -74,7 +74,7 @@ impl Bench {
             close,
             ..Append::default()
         };
-        self.channel.append(append, 0).unwrap().unwrap();
+        self.channel.append(append, None, 0).unwrap().unwrap();
         let state = self.channel.lock();
         assert_eq!(self.feed.pull(&state, &mut self.deflaters, 0), Pulled::All);
         payload

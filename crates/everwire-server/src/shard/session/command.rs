@@ -123,7 +123,7 @@ impl<N: Net> Shard<N> {
             } => {
                 let name = self.channel_name(key, channel)?;
                 self.permit(key, Action::Read, &name, answers)?;
-                self.history(&name, &from, limit, members)
+                self.history(key, &name, &from, limit, members)
             }
             Operation::Presence { channel } => {
                 let name = self.channel_name(key, channel)?;
@@ -245,7 +245,7 @@ impl<N: Net> Shard<N> {
                 .hub
                 .find(name, self.now_ms)
                 .ok_or_else(no_tail)?,
-            None => self.open_channel(name, Occasion::Append)?,
+            None => self.open_channel(key, name, Occasion::Append)?,
         };
         let known = PayloadType::stated_for(Some(&channel));
         let (mut payload, payload_type) = payload_of(publish.data, known)?;
@@ -280,13 +280,14 @@ impl<N: Net> Shard<N> {
 
     fn history(
         &mut self,
+        key: LineKey,
         name: &ChannelName,
         from: &From,
         limit: Option<u64>,
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
         let start = start_of(from)?.unwrap_or(Start::Beginning);
-        let channel = self.open_channel(name, Occasion::Read)?;
+        let channel = self.open_channel(key, name, Occasion::Read)?;
         let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
         let bytes_max = self.shared.live.config.limits.page_bytes_max;
         let mut state = channel.lock();
@@ -379,10 +380,13 @@ impl<N: Net> Shard<N> {
 
     fn open_channel(
         &self,
+        key: LineKey,
         name: &ChannelName,
         occasion: Occasion,
     ) -> Result<Arc<Channel>, Problem> {
-        let opened = (self.shared.hub).open(&self.shared.live.rules, name, occasion, self.now_ms);
+        let rules = &self.shared.live.rules;
+        let by = self.account(key)?;
+        let opened = (self.shared.hub).open(rules, name, (occasion, Some(by)), self.now_ms);
         opened.map_err(|none| no_channel(name, none))
     }
 }

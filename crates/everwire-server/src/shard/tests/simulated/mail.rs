@@ -84,7 +84,7 @@ impl Steps {
         let name = "c".parse().unwrap();
         let rules = &self.shared.live.rules;
         (self.shared.hub)
-            .open(rules, &name, Occasion::Append, 0)
+            .open(rules, &name, (Occasion::Append, None), 0)
             .unwrap()
     }
 

@@ -108,8 +108,13 @@ impl World {
     pub fn create(&mut self, name: &str) -> usize {
         let name: ChannelName = name.parse().unwrap();
         let kind = Some(ContentType::text());
-        let created =
-            (self.shared.hub).create(&self.shared.live.rules, &name, kind, None, self.now.unix_ms);
+        let created = (self.shared.hub).create(
+            &self.shared.live.rules,
+            &name,
+            kind,
+            None,
+            (None, self.now.unix_ms),
+        );
         let (channel, new) = created.unwrap();
         assert!(new, "an earlier life goes on");
         self.lives.push(Life {
