@@ -34,6 +34,10 @@ pub(crate) enum Short {
 impl Pot {
     /// Whether somebody who holds so much may take so much more.
     pub fn admit(self, own: u64, more: u64) -> Result<(), Short> {
+        // A piece that is larger than all there is has to be taken some time, or it never could be.
+        if self.held == 0 && self.size > 0 {
+            return Ok(());
+        }
         let free = self.size.saturating_sub(self.held);
         if more > free || free == 0 {
             return Err(Short::Pot);
@@ -102,6 +106,7 @@ mod tests {
         assert_eq!(pot(900).admit(0, 80), Ok(()), "another");
         assert_eq!(pot(1_000).admit(0, 1), Err(Short::Pot));
         assert_eq!(pot(900).admit(0, 101), Err(Short::Pot));
+        assert_eq!(pot(0).admit(0, 2_000), Ok(()));
     }
 
     #[test]

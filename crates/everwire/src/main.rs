@@ -5,6 +5,7 @@
 
 mod address;
 mod config;
+mod descriptors;
 mod files;
 mod grant;
 mod health;

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     config::{effective_with, misspelt, placed, with_settings},
+    descriptors,
     files::{Change, Files, Reading},
     local,
     log::Log,
@@ -47,6 +48,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     for problem in misspelt() {
         tracing::warn!(problem, "a variable looks like a setting and is none");
     }
+    let descriptors = descriptors::raise();
+    let is_fitted = descriptors::fit(&mut config, descriptors);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -62,6 +65,15 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         files.holds(reading);
         server.count_lost_lines(log.lost());
         log.tell(&greeting(server.addresses(), &config));
+        if is_fitted {
+            let limits = &config.limits;
+            tracing::info!(
+                descriptors,
+                lines_max = limits.lines_max,
+                connections_max = limits.connections_max,
+                "there are fewer file descriptors than the limits of lines and connections need; both are lowered to fit"
+            );
+        }
         if let Some(memory_bytes) = memory::limit() {
             let limits = &config.limits;
             tracing::info!(
@@ -111,7 +123,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
                 change = files.changed() => Cause::Change(change),
             };
             supervisor.reloading();
-            reload(matches, &reloader, &mut files, cause);
+            reload(matches, &reloader, &mut files, cause, descriptors);
             supervisor.ready(&format!("serving on {}", server.address()));
         }
         supervisor.stopping();
@@ -134,7 +146,13 @@ enum Cause {
 }
 
 /// Has the server go on with what its files say now, or with what it has.
-fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: Cause) {
+fn reload(
+    matches: &ArgMatches,
+    reloader: &Reloader,
+    files: &mut Files,
+    cause: Cause,
+    descriptors: u64,
+) {
     let (cause, mut reading) = match cause {
         Cause::Order => ("SIGHUP", files.reading()),
         Cause::Change(Change::Apply(changes)) => ("a file changed", files.reading_of(&changes)),
@@ -146,6 +164,7 @@ fn reload(matches: &ArgMatches, reloader: &Reloader, files: &mut Files, cause: C
     let mut read = |path: &Path| reading.read(path);
     let config = effective_with(matches, &mut read).and_then(|mut config| {
         local::complete(&mut config)?;
+        descriptors::fit(&mut config, descriptors);
         Ok(config)
     });
     let reloaded = match config {

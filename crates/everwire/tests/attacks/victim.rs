@@ -60,20 +60,27 @@ impl Victim {
 
     /// The same, in so many bytes of memory (RLIMIT_DATA): for more there is no memory, as in a container.
     pub fn start_within(bytes: u64, settings: &str) -> Self {
-        Self::start_in(Some(bytes), &[], settings)
+        let limit = format!("ulimit -d {}", bytes / 1024);
+        Self::start_in(Some(limit), &[], settings)
     }
 
-    fn start_in(bytes: Option<u64>, flags: &[&str], settings: &str) -> Self {
+    /// The same, with so many file descriptors: at first, and at most.
+    pub fn start_with_descriptors((soft, hard): (u32, u32), settings: &str) -> Self {
+        let limit = format!("ulimit -Sn {soft} && ulimit -Hn {hard}");
+        Self::start_in(Some(limit), &[], settings)
+    }
+
+    fn start_in(limit: Option<String>, flags: &[&str], settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("everwire.toml");
         let keys: String = ISSUERS.iter().map(key).collect();
         fs::write(&file, format!("{SETTINGS}{keys}{settings}")).expect("a file");
         let binary = env!("CARGO_BIN_EXE_everwire");
-        let mut command = match bytes {
+        let mut command = match limit {
             None => Command::new(binary),
-            Some(bytes) => {
+            Some(limit) => {
                 let mut shell = Command::new("sh");
-                let limited = format!("ulimit -d {} && exec \"$0\" \"$@\"", bytes / 1024);
+                let limited = format!("{limit} && exec \"$0\" \"$@\"");
                 shell.args(["-c", &limited, binary]);
                 shell
             }
@@ -99,6 +106,17 @@ impl Victim {
             bystander: RefCell::new(Bystander { stream, heard: 0 }),
             _folder: folder,
         }
+    }
+
+    /// How many file descriptors it may have.
+    pub fn descriptors(&self) -> u32 {
+        let limits =
+            fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("a file");
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().nth(3));
+        soft.and_then(|soft| soft.parse().ok()).expect("a number")
     }
 
     pub fn connect(&self) -> Peer {
