@@ -108,10 +108,18 @@ fn from_the_beginning() -> SubscribeOptions {
     }
 }
 
-/// Checks that this is what was published: the text, but for line breaks between tokens, or what a string says.
+/// The text as the log keeps it: on one line, whatever a reader takes for the end of one.
+fn kept(published: &str) -> String {
+    (published.replace(['\n', '\r'], " "))
+        .replace('\u{85}', "\\u0085")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+/// Checks that this is what was published: the text on one line, or what a string says.
 #[track_caller]
 fn check(published: &str, data: &Data, over: &str) {
-    let kept = published.replace(['\n', '\r'], " ");
+    let kept = kept(published);
     match data {
         Data::Json(text) => assert_eq!(text, &kept, "over {over}"),
         Data::Text(text) => {
@@ -298,7 +306,7 @@ async fn tell_infos(wire: LineWire, infos: &[String]) {
         };
         let subscription = line.channel(&name).unwrap().subscribe(present).unwrap();
         // `null` says nothing.
-        let kept = Some(info.as_str().replace(['\n', '\r'], " ")).filter(|kept| kept != "null");
+        let kept = Some(kept(info.as_str())).filter(|kept| kept != "null");
         match soon(over, watched.next()).await.unwrap() {
             Some(Update::Join { info: told, .. }) => {
                 assert_eq!(told.map(|told| told.to_string()), kept, "over {over}");
