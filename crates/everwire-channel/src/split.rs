@@ -42,10 +42,18 @@ pub fn split(
             Ok(vec![body])
         }
         ContentKind::Json => {
-            let body = body.slice_ref(without_mark(&body));
-            let values = json_values(utf8(&body)?, entries_max)?;
+            let body = match body.len() - without_mark(&body).len() {
+                0 => body,
+                mark => body.slice(mark..),
+            };
+            let text = utf8(&body)?;
+            let values = json_values(text, entries_max)?;
             if values.iter().any(|value| depth(value) > DEPTH_MAX) {
                 return Err(ContentError::TooDeep);
+            }
+            // Looked for once in all of it: in valid JSON they stand inside strings alone.
+            if has_separator(text) {
+                return Ok(values.into_iter().map(without_separators).collect());
             }
             Ok(payloads(&body, &values))
         }
@@ -215,12 +223,6 @@ fn json_error(error: &serde_json::Error) -> ContentError {
 /// Values that make up less than half of the body are copied out: else a megabyte of white space
 /// around a digit would be held for as long as that digit.
 fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
-    if values.iter().any(|value| has_separator(value)) {
-        return values
-            .iter()
-            .map(|value| without_separators(value))
-            .collect();
-    }
     let is_sparse = values.iter().map(|value| value.len()).sum::<usize>() < body.len() / 2;
     let has_line_breaks = values.iter().any(|value| has_line_break(value.as_bytes()));
     if !is_sparse && !has_line_breaks {
