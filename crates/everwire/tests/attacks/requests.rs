@@ -28,7 +28,8 @@ fn nobody_hides_a_request_in_another() {
     let get = |fields: &str| format!("GET /healthz HTTP/1.1\r\n{fields}\r\n");
     let attacks = [
         // RFC 9112, section 6.3: its chunks alone count, and it is the connection's last.
-        ("both lengths", append("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), Ended(204)),
+        ("both lengths", append("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n"), Ended(204)),
+        ("both lengths, and no content", append("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), Ended(400)),
         ("both lengths, the other way round", append("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "1\r\nx\r\n0\r\n\r\n"), Ended(204)),
         // Two lengths, or one that no two readers agree on.
         ("two lengths that differ", append("Content-Length: 0\r\nContent-Length: 4\r\n", ""), Ended(400)),
