@@ -148,8 +148,17 @@ fn times(bytes: &[u8], part: &[u8]) -> usize {
 #[test]
 fn connections_are_accepted_again_once_there_are_descriptors_whatever_becomes_of_the_log() {
     for log in LOGS {
-        let (process, _held) = start(log, "", "ulimit -n 64;");
+        let (process, _held) = start(log, "", "");
         let address = process.address;
+        // Only now, since its own limits are fitted to the descriptors that it finds when it starts.
+        let id = process.id().to_string();
+        let limited = Command::new("prlimit")
+            .args(["--pid", &id, "--nofile=64"])
+            .status();
+        assert!(
+            limited.is_ok_and(|status| status.success()),
+            "prlimit limits {id}"
+        );
         let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(address)).collect();
         // Some are accepted and the rest wait, until the server has none left for one more.
         while fs::read_dir(format!("/proc/{}/fd", process.id()))
