@@ -43,9 +43,9 @@ pub struct Channel {
     log: Log,
     /// The media type that somebody stated.
     content_type: Option<ContentType>,
-    /// What the log has taken so far.
+    /// The kinds of all entries that the log has ever taken.
     holds: Holds,
-    /// Whether somebody created it, by request or by appending, and not a reader that waits.
+    /// True once a request or an append created the channel; false while only a waiting reader made it.
     is_created: bool,
     state: State,
     expiry: Option<Expiry>,

@@ -47,7 +47,7 @@ impl ContentKind {
         }
     }
 
-    /// Whether payloads of this kind can be stored as payloads of `other`: all JSON is text, and all text is bytes.
+    /// Returns true if a payload of this kind is a valid payload of `other`: all JSON is text, and all text is bytes.
     pub fn fits(self, other: Self) -> bool {
         match other {
             Self::Json => self == Self::Json,

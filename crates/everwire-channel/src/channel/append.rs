@@ -26,7 +26,7 @@ pub struct Append<'a> {
     pub idempotency_key: Option<IdempotencyKey<'a>>,
     /// The writer's own order, which must rise from append to append.
     pub stream_seq: Option<StreamSeq<'a>>,
-    /// What has to hold of the tail, judged last and in the same step.
+    /// The condition on the channel's tail, judged last and in the same step as the append. `None` asks for nothing.
     pub guard: Option<&'a Guard>,
 }
 

@@ -1,4 +1,4 @@
-//! What has to hold of a channel's tail for an append to happen: compare-and-append.
+//! Compare-and-append: the condition on a channel's tail under which an append happens.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::offset::Offset;
 pub struct Tail {
     /// The offset after the last entry.
     pub offset: Offset,
-    /// Whether the channel is closed.
+    /// True if the channel is closed.
     pub closed: bool,
 }
 
@@ -52,7 +52,7 @@ impl Guard {
         }
     }
 
-    /// Whether the condition holds.
+    /// Returns true if `tail` fulfils the condition.
     pub fn admits(&self, tail: Tail) -> bool {
         (self.is_one_of.as_ref()).is_none_or(|tails| tails.contains(&tail))
             && !self.is_none_of.contains(&tail)

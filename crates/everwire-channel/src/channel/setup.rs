@@ -20,8 +20,8 @@ pub struct Setup {
     /// Whether it is closed from the start, and so empty for ever. For a channel that is created
     /// with its whole content, make it open and append with `close`. Default: `false`.
     pub closed: bool,
-    /// Whether somebody asks for the channel as it is set up here, so that a later creation can only confirm it. A
-    /// channel that a waiting reader makes is not created yet. Default: `false`.
+    /// True if a request asks for the channel as it is set up here, so that a later creation can only confirm it; false
+    /// for a channel that a waiting reader makes. Default: `false`.
     pub created: bool,
     /// How much of its past the log keeps.
     pub retention: Retention,
