@@ -143,25 +143,24 @@ impl FrameHead {
     ///
     /// If the head of a control frame announces more than 125 bytes.
     pub fn encode(&self, out: &mut BytesMut) {
-        if let FrameKind::Control(_) = self.kind {
-            assert!(
-                self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64,
-                "a control frame carries at most 125 bytes"
-            );
-        }
-        let short = length_code(self.payload_len);
+        let len = self.payload_len;
         let first = self.kind.encode();
-        let second = short | if self.mask.is_some() { MASK } else { 0 };
-        match short {
+        let mask = if self.mask.is_some() { MASK } else { 0 };
+        let is_control = matches!(self.kind, FrameKind::Control(_));
+        assert!(
+            !is_control || len <= CONTROL_PAYLOAD_BYTES_MAX as u64,
+            "a control frame carries at most 125 bytes"
+        );
+        match length_code(len) {
             LENGTH_16 => {
-                let [high, low] = (self.payload_len as u16).to_be_bytes();
-                out.put_slice(&[first, second, high, low]);
+                let [high, low] = (len as u16).to_be_bytes();
+                out.put_slice(&[first, LENGTH_16 | mask, high, low]);
             }
             LENGTH_64 => {
-                out.put_slice(&[first, second]);
-                out.put_u64(self.payload_len);
+                out.put_slice(&[first, LENGTH_64 | mask]);
+                out.put_u64(len);
             }
-            _ => out.put_slice(&[first, second]),
+            short => out.put_slice(&[first, short | mask]),
         }
         if let Some(key) = self.mask {
             out.put_slice(&key);
