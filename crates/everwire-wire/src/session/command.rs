@@ -1,5 +1,7 @@
 //! What a session's client says: one JSON object, of which nothing is ignored.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -193,7 +195,8 @@ fn is_json(text: &str) -> bool {
 struct Fields<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    op: Option<String>,
+    #[serde(borrow)]
+    op: Option<Word<'a>>,
     channel: Option<String>,
     offset: Option<String>,
     last: Option<u64>,
@@ -212,11 +215,13 @@ struct Fields<'a> {
     token: Option<String>,
 }
 
+/// A string that is not copied unless an escape stands in it. serde would copy a `Cow` inside an `Option`.
+#[derive(Deserialize)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'a> Fields<'a> {
     fn operation(self) -> Result<Operation<'a>, String> {
-        let op = self
-            .op
-            .as_deref()
+        let op = (self.op.as_ref().map(|Word(op)| &**op))
             .ok_or_else(|| format!("the member `op` names the operation: {}", names()))?;
         let (_, members) = OPERATIONS
             .iter()
