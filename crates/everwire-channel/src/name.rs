@@ -200,12 +200,54 @@ pub(crate) fn check_path(path: &str) -> Result<(), NameError> {
 }
 
 fn check(name: &str) -> Result<(), NameError> {
+    if is_plain(name.as_bytes()) && name.len() <= ChannelName::BYTES_MAX {
+        return Ok(());
+    }
     check_path(name)?;
     match memchr::memchr(b'*', name.as_bytes()) {
         Some(position) => Err(NameError::Star { position }),
         None => Ok(()),
     }
 }
+
+/// Whether a name is one of nearly all, which one look at each byte admits; the others need a closer look.
+fn is_plain(name: &[u8]) -> bool {
+    let mut begins_segment = true;
+    for &byte in name {
+        match LOOKS[usize::from(byte)] {
+            Look::Plain => begins_segment = false,
+            Look::Dot if !begins_segment => {}
+            Look::Slash if !begins_segment => begins_segment = true,
+            _ => return false,
+        }
+    }
+    !begins_segment
+}
+
+/// What a byte of a name tells at a glance.
+#[derive(Clone, Copy)]
+enum Look {
+    Plain,
+    Dot,
+    Slash,
+    /// `*`, a control character, or what the two bytes of one beyond ASCII begin with.
+    Odd,
+}
+
+const LOOKS: [Look; 256] = {
+    let mut looks = [Look::Plain; 256];
+    let mut control = 0;
+    while control < b' ' {
+        looks[control as usize] = Look::Odd;
+        control += 1;
+    }
+    looks[0x7f] = Look::Odd;
+    looks[0xc2] = Look::Odd;
+    looks[b'*' as usize] = Look::Odd;
+    looks[b'.' as usize] = Look::Dot;
+    looks[b'/' as usize] = Look::Slash;
+    looks
+};
 
 fn decode(encoded: &str) -> Result<Vec<u8>, NameError> {
     let encoded = encoded.as_bytes();
@@ -426,6 +468,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_admitted_at_a_glance_a_close_look_admits_too(name in "[a/.*é\u{7f}\u{85}\u{a0} ]{0,8}|[ -~]{1,12}|.{0,8}") {
+            if is_plain(name.as_bytes()) {
+                prop_assert_eq!(check_path(&name), Ok(()));
+                prop_assert!(!name.contains('*'));
+            }
+        }
+
         #[test]
         fn every_name_survives_its_path(text in "[^*\\x00-\\x1f]{1,80}") {
             if let Ok(name) = ChannelName::new(&text) {
