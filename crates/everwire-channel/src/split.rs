@@ -11,7 +11,7 @@
 //! for a line's end (Python's `splitlines`, JavaScript before 2019) can stand in strings only, and is escaped there:
 //! U+0085, U+2028 and U+2029.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -51,11 +51,11 @@ pub fn split(
             if values.iter().any(|value| depth(value) > DEPTH_MAX) {
                 return Err(ContentError::TooDeep);
             }
-            // Looked for once in all of it: in valid JSON they stand inside strings alone.
-            if has_separator(text) {
-                return Ok(values.into_iter().map(without_separators).collect());
+            // In valid JSON they stand inside strings alone.
+            match Lines::of(text) {
+                Lines::Separators => Ok(values.into_iter().map(without_separators).collect()),
+                lines => Ok(payloads(&body, &values, lines)),
             }
-            Ok(payloads(&body, &values))
         }
     }
 }
@@ -71,12 +71,11 @@ pub fn json_entry(value: &RawValue) -> Result<Bytes, ContentError> {
     if depth(value) > DEPTH_MAX {
         return Err(ContentError::TooDeep);
     }
-    if has_separator(value) {
-        return Ok(without_separators(value));
-    }
-    let mut payload = Vec::from(value);
-    one_line(&mut payload);
-    Ok(payload.into())
+    Ok(match Lines::of(value) {
+        Lines::Separators => without_separators(value),
+        Lines::Breaks => one_line(value.into()),
+        Lines::One => Bytes::copy_from_slice(value.as_bytes()),
+    })
 }
 
 /// Why a body gives no entries.
@@ -222,39 +221,72 @@ fn json_error(error: &serde_json::Error) -> ContentError {
 ///
 /// Values that make up less than half of the body are copied out: else a megabyte of white space
 /// around a digit would be held for as long as that digit.
-fn payloads(body: &Bytes, values: &[&str]) -> Vec<Bytes> {
+fn payloads(body: &Bytes, values: &[&str], lines: Lines) -> Vec<Bytes> {
     let is_sparse = values.iter().map(|value| value.len()).sum::<usize>() < body.len() / 2;
-    let has_line_breaks = values.iter().any(|value| has_line_break(value.as_bytes()));
+    let has_line_breaks =
+        lines == Lines::Breaks && values.iter().any(|value| has_line_break(value));
     if !is_sparse && !has_line_breaks {
         return values
             .iter()
             .map(|value| body.slice_ref(value.as_bytes()))
             .collect();
     }
-    let mut joined = BytesMut::with_capacity(values.iter().map(|value| value.len()).sum());
-    for value in values {
-        joined.extend_from_slice(value.as_bytes());
-    }
-    one_line(&mut joined);
-    let mut joined = joined.freeze();
+    let mut joined = one_line(values.concat());
     values
         .iter()
         .map(|value| joined.split_to(value.len()))
         .collect()
 }
 
-fn one_line(json: &mut [u8]) {
-    if has_line_break(json) {
-        for byte in json {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+/// What a JSON text has that ends a line for somebody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// Nothing.
+    One,
+    /// Line breaks, which are white space between tokens.
+    Breaks,
+    /// [`SEPARATORS`], and perhaps line breaks.
+    Separators,
+}
+
+impl Lines {
+    fn of(json: &str) -> Self {
+        // Nearly every body is on one line, and looking at all of it without a branch is cheapest.
+        let least = json.bytes().fold(u8::MAX, u8::min);
+        let may_separate = json.bytes().fold(false, |so_far, byte| {
+            so_far | (byte | FIRST_BITS == SEPARATOR_FIRST)
+        });
+        if may_separate && has_separator(json) {
+            Self::Separators
+        } else if least < b' ' && has_line_break(json) {
+            Self::Breaks
+        } else {
+            Self::One
         }
     }
 }
 
+fn has_line_break(json: &str) -> bool {
+    memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some()
+}
+
+/// A JSON text with spaces for its line breaks.
+fn one_line(json: String) -> Bytes {
+    let mut json = json.into_bytes();
+    for byte in &mut json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    json.into()
+}
+
 /// Characters at which some readers end a line, and which JSON allows in its strings as they are.
 const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+/// What the first bytes of the separators in UTF-8 are, 0xc2 and 0xe2, with [`FIRST_BITS`] set.
+const SEPARATOR_FIRST: u8 = 0xe2;
+const FIRST_BITS: u8 = 0xc2 ^ 0xe2;
 
 fn has_separator(json: &str) -> bool {
     // Their first bytes are rare in most texts, and absent in ASCII.
@@ -271,13 +303,7 @@ fn without_separators(json: &str) -> Bytes {
             escaped.push_str(&format!("\\u{:04x}", u32::from(separator)));
         }
     }
-    let mut escaped = escaped.into_bytes();
-    one_line(&mut escaped);
-    escaped.into()
-}
-
-fn has_line_break(json: &[u8]) -> bool {
-    memchr::memchr2(b'\n', b'\r', json).is_some()
+    one_line(escaped)
 }
 
 #[cfg(test)]
