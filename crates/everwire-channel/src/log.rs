@@ -64,13 +64,12 @@ impl Log {
         }
     }
 
-    /// Appends an entry, applies the retention, and gives the offset after the entry.
-    pub fn append(&mut self, draft: Draft, now_ms: u64) -> Offset {
+    /// Appends an entry, and applies the retention. The offset after the entry is the [head](Self::head).
+    pub fn append(&mut self, draft: Draft, now_ms: u64) {
         let entry = Entry::new(draft, self.mark, now_ms);
         self.bytes += entry.accounted_bytes();
         self.entries.push_back(entry);
         self.apply_retention(now_ms);
-        self.head()
     }
 
     /// Removes what has become too old, and gives unused memory back.

@@ -176,7 +176,8 @@ proptest! {
             match step {
                 Step::Append { bytes } => {
                     let payload = Bytes::from(vec![b'x'; bytes]);
-                    let offset = log.append(payload.clone().into(), now_ms);
+                    log.append(payload.clone().into(), now_ms);
+                    let offset = log.head();
                     prop_assert!(offset > model.offset_at(model.appended.len()));
                     model.append(offset, now_ms, payload);
                 }
@@ -223,7 +224,12 @@ proptest! {
     ) {
         let mut log = Log::new(Epoch(3), Mark(1), Retention::default());
         let grow = |log: &mut Log, count| -> Vec<Offset> {
-            (0..count).map(|_| log.append(Draft::default(), 0)).collect()
+            (0..count)
+                .map(|_| {
+                    log.append(Draft::default(), 0);
+                    log.head()
+                })
+                .collect()
         };
         let kept = grow(&mut log, kept);
         let mut reopened = log.clone();
