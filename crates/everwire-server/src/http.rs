@@ -26,6 +26,7 @@ mod create;
 mod decide;
 mod fields;
 pub(crate) mod head;
+mod host;
 mod list;
 mod operations;
 pub(crate) mod origin;
@@ -72,7 +73,7 @@ use crate::{
     auth::Caller,
     census::Full,
     clock,
-    config::{Action, PageOrigin},
+    config::Action,
     hub::{NoChannel, NotDeleted},
     outbound::Outbound,
     proxy::{Client, Hop},
@@ -151,7 +152,7 @@ impl Context {
     ) -> Reply {
         let admission = self.admit(security);
         let (mut parts, content) = request.into_parts();
-        name_host(&mut parts);
+        host::name(&mut parts);
         let config = &self.shared.live.config;
         prefix::strip(&mut parts, &config.http.prefix);
         let origin = Origin::of(&parts.headers, client, config);
@@ -248,10 +249,8 @@ impl Context {
         if parts.version == Version::HTTP_2 && fields_bytes(&parts.headers) > head_bytes_max {
             return Err(unparsed::head_too_large(head_bytes_max));
         }
-        check_host(parts)?;
-        if self.shared.live.config.dev {
-            origin::check_name(parts)?;
-        }
+        host::check(parts)?;
+        host::permit(parts, client, &self.shared.live.config)?;
         check_coding(parts)?;
         if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
             // Of the server as a whole (RFC 9110, section 9.3.7).
@@ -466,58 +465,6 @@ pub(crate) fn refuse_clear_text() -> Bytes {
 fn fields_bytes(headers: &HeaderMap) -> usize {
     let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
     headers.iter().map(bytes).sum()
-}
-
-/// Over HTTP/2 the host is the `:authority` (RFC 9113, section 8.3.1): from here on it is in the field Host, with which
-/// the origins of pages are compared.
-fn name_host(parts: &mut Parts) {
-    if let (Version::HTTP_2, Some(authority)) = (parts.version, parts.uri.authority())
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        // Beside a field that was sent, for both to be compared.
-        parts.headers.append(header::HOST, host);
-    }
-    // An absolute target's host is the one that counts (RFC 9112, section 3.2.2).
-    if let (Version::HTTP_11, Some(authority), 1) = (
-        parts.version,
-        parts.uri.authority(),
-        parts.headers.get_all(header::HOST).iter().count(),
-    ) && parts.method != Method::CONNECT
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        parts.headers.insert(header::HOST, host);
-    }
-}
-
-/// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2); one of HTTP/2 names no two.
-fn check_host(parts: &Parts) -> Result<(), Problem> {
-    let mut said = parts.headers.get_all(header::HOST).iter();
-    let first = said.next();
-    if parts.version == Version::HTTP_2 && !said.all(|other| Some(other) == first) {
-        return Err(Problem::new(
-            ProblemKind::BadRequest,
-            "the field Host names another than :authority; send one of them, or the same twice",
-        ));
-    }
-    let hosts = parts.headers.get_all(header::HOST).iter().count();
-    if parts.version == Version::HTTP_11 && hosts != 1 {
-        let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");
-        return Err(Problem::new(ProblemKind::BadRequest, detail));
-    }
-    let is_fine = |host: &HeaderValue| host.to_str().is_ok_and(is_host);
-    match first.is_none_or(is_fine) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            ProblemKind::BadRequest,
-            "the field Host is no host; send a name or an address, and perhaps a port",
-        )),
-    }
-}
-
-/// Whether this is a host, with a port or without (RFC 9112, section 3.2); no user name, and nothing that a `Location`
-/// could be led astray by. It may be empty.
-fn is_host(text: &str) -> bool {
-    text.is_empty() || (!text.contains('*') && PageOrigin::at("http", text).is_some())
 }
 
 /// Whether what follows a refused request could be something else to a proxy in front: it may have begun to tunnel when

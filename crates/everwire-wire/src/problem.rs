@@ -155,6 +155,8 @@ problems! {
     UriTooLong "uri-too-long" 414 CloseCode::POLICY, false, "the request target is too long";
     /// The content is compressed.
     UnsupportedEncoding "unsupported-encoding" 415 codes::BAD_MESSAGE, false, "compressed content is not taken";
+    /// The server does not answer by the name that it was asked by.
+    Misdirected "misdirected" 421 codes::FORBIDDEN, false, "this server does not answer by that name";
     /// The address speaks WebSocket only, or another version of it.
     UpgradeRequired "upgrade-required" 426 CloseCode::PROTOCOL_ERROR, false, "a WebSocket handshake is needed here";
     /// Too many requests or lines from this caller.

@@ -5,6 +5,8 @@
 //!  https://*.example.org     every name below it, however deep, and not example.org itself
 //! ```
 
+use super::host::is_below;
+
 /// An origin, or those of all hosts below one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageOrigin<'a> {
@@ -57,15 +59,7 @@ impl<'a> PageOrigin<'a> {
     pub fn covers(&self, other: &Self) -> bool {
         let is_host = match self.host.strip_prefix("*.") {
             None => self.host.eq_ignore_ascii_case(other.host),
-            Some(parent) => {
-                let parent_at = other.host.len().checked_sub(parent.len());
-                parent_at.is_some_and(|at| {
-                    let name = other.host.as_bytes();
-                    at > 1
-                        && name[at - 1] == b'.'
-                        && name[at..].eq_ignore_ascii_case(parent.as_bytes())
-                })
-            }
+            Some(parent) => is_below(other.host, parent),
         };
         is_host && self.port == other.port && self.scheme.eq_ignore_ascii_case(other.scheme)
     }

@@ -11,6 +11,7 @@ use super::{
     address::{Address, ClearText, Exposed},
     credential::{ApiKey, Jwks, TokenKey},
     document::{Documented, SettingDoc},
+    host::Host,
     listen::Listen,
     metrics_access::MetricsAccess,
     network::Network,
@@ -107,6 +108,12 @@ pub struct Http {
     /// is every host below that one, and `*` is any. They are compared by scheme, host and port.
     /// Pages of the server's own origin always may; with `dev`, those on loopback may too.
     pub origins: Vec<String> = Vec::new(),
+    /// The names by which this server is asked, such as `["live.example.org", "192.0.2.7"]`; `*.example.org` is every name
+    /// below that one. A request by another is answered with 421, so that no page of another site gets in by having its
+    /// own name lead here (DNS rebinding). Ports are not compared. `/healthz`, `/readyz` and challenges of `acme` are
+    /// answered by any name, `/metrics` by any address. Empty, the default, is any name; with `dev` it is those that nobody
+    /// else can give: addresses, `localhost`, what is below it, and names without a dot.
+    pub hosts: Vec<Host> = Vec::new(),
     /// The path below which others see this server, such as `/live`, where it shares a host. A request's path may begin
     /// with it, or without it where a proxy takes it away; `Location` always has it. Health checks and certificate
     /// authorities ask without it.

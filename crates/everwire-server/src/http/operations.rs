@@ -6,7 +6,7 @@ use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request};
 
-use super::{Asker, Context, answer, origin};
+use super::{Asker, Context, answer, host};
 use crate::{
     acme::Challenges,
     clock,
@@ -60,7 +60,7 @@ pub(super) fn check_access(
             };
             // A page whose own name leads to this machine asks by that name (DNS rebinding).
             asker.client.address.to_canonical().is_loopback()
-                && origin::is_asked_by_own_name(&parts.headers)
+                && host::is_nobodys_to_give(&parts.headers)
                 && !parts.headers.keys().any(is_passed_on)
         }
         MetricsAccess::Granted => false,

@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
-use super::answer;
+use super::{answer, host};
 use crate::{
     config::{Config, PageOrigin},
     proxy::Client,
@@ -206,51 +206,8 @@ fn is_own(scheme: &str, page: &PageOrigin<'_>, headers: &HeaderMap, client: &Cli
     is_same_scheme && own.is_some_and(|own| own.covers(page))
 }
 
-/// Refuses a request by a name that somebody else could give to this server. Where everything is open on loopback, a
-/// page of `evil.example` has that name resolved to 127.0.0.1 after it was loaded, and is then of this server's own
-/// origin to the browser (DNS rebinding). Addresses, `localhost` and names of one label are nobody's to give.
-pub(super) fn check_name(parts: &Parts) -> Result<(), Problem> {
-    let said = parts.headers.get(header::HOST).map(|host| host.to_str());
-    let said = match said {
-        Some(host) => host.unwrap_or("a name that is no text."),
-        None => (parts.uri.authority()).map_or("", |authority| authority.as_str()),
-    };
-    let host = host_of(said);
-    match can_be_given(host) {
-        false => Ok(()),
-        true => Err(Problem::new(
-            ProblemKind::BadOrigin,
-            format!(
-                "with `dev` everything is open, so this server does not answer by the name {host}, which pages of \
-                 that site could use; ask it as localhost or by its address"
-            ),
-        )),
-    }
-}
-
-/// Whether somebody else could give this name to this server.
-fn can_be_given(host: &str) -> bool {
-    host.contains('.')
-        && !host.to_ascii_lowercase().ends_with(".localhost")
-        && host.parse::<std::net::IpAddr>().is_err()
-}
-
-/// Whether a request asks by a name that nobody else could have given to this server.
-pub(super) fn is_asked_by_own_name(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    hosts.all(|host| host.to_str().is_ok_and(|host| !can_be_given(host_of(host))))
-}
-
-/// An authority without its port.
-fn host_of(authority: &str) -> &str {
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(""),
-        None => authority.split(':').next().unwrap_or(""),
-    }
-}
-
 fn is_loopback(authority: &str) -> bool {
-    let host = host_of(authority);
+    let host = host::without_port(authority);
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()

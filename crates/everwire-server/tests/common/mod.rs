@@ -20,7 +20,7 @@ use everwire_server::{Config, Server, config::TlsMode};
 
 pub use peer::{PATIENCE, Peer, Response, websocket_request};
 pub use session::{CARRIERS, Carrier, Session, over_every_wire, subscribe, without_linger};
-pub use streams::{End, Streams};
+pub use streams::{End, Streams, status};
 pub use websocket::{Frame, client_frame};
 
 /// A server on a port of its own, open to everybody, with one core thread.

@@ -99,7 +99,8 @@ impl Streams {
         self.request(&[&target, fields].concat(), 0x4)
     }
 
-    fn request(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
+    /// Asks by fields of one's own; tells the stream. The flags are END_STREAM (1) and END_HEADERS (4).
+    pub fn request(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
         let stream = self.next;
         self.next += 2;
         let literals = fields.iter().flat_map(|(name, value)| literal(name, value));
@@ -140,10 +141,15 @@ impl Streams {
 
     /// Whether a response has come, and the status 200 with it.
     pub fn is_ok(&mut self, stream: u32) -> bool {
+        self.status(stream) == 200
+    }
+
+    /// The status of a response, when it has come.
+    pub fn status(&mut self, stream: u32) -> u16 {
         while self.heard.entry(stream).or_default().head.is_none() {
             self.hear_one();
         }
-        self.heard[&stream].head.as_ref().unwrap()[0] == 0x88
+        status(self.heard[&stream].head.as_ref().unwrap())
     }
 
     /// Exactly so many bytes of a stream.
@@ -225,6 +231,31 @@ impl Streams {
             heard.end = Some(End::Ended);
         }
         (kind, flags)
+    }
+}
+
+/// The status that a connection's first response with it begins with (RFC 7541, appendix A): one of the static table, or
+/// three digits in the code of appendix B. Of later ones the connection's own table would have to be kept.
+pub fn status(block: &[u8]) -> u16 {
+    const STATIC: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    match block {
+        [index @ 0x88..=0x8e, ..] => STATIC[usize::from(index - 0x88)],
+        [0x48, length @ 0x82..=0x83, digits @ ..] => {
+            let bytes = &digits[..usize::from(length & 0x7f)];
+            let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+            let (mut rest, mut status) = (&bits[..], 0);
+            for _ in 0..3 {
+                let short = u16::from_str_radix(&rest[..5], 2).unwrap();
+                let (digit, length) = match short {
+                    0..=2 => (short, 5),
+                    _ => (u16::from_str_radix(&rest[..6], 2).unwrap() - 0x19 + 3, 6),
+                };
+                status = status * 10 + digit;
+                rest = &rest[length..];
+            }
+            status
+        }
+        other => panic!("a response begins with {other:x?}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    common::{Peer, issuer::Issuer},
+    common::{Peer, issuer::Issuer, status},
     victim::Victim,
 };
 
@@ -252,18 +252,4 @@ pub fn literal(name: &str, value: &str) -> Vec<u8> {
         length
     };
     [vec![0], text(name), text(value)].concat()
-}
-
-/// The status that a response's fields begin with: one of the static table, or three digits by the static code.
-fn status(block: &[u8]) -> u16 {
-    match block {
-        [0x88, ..] => 200,
-        [0x89, ..] => 204,
-        [0x8c, ..] => 400,
-        [0x8d, ..] => 404,
-        [0x48, 0x82, 0x68, 0x01, ..] => 401,
-        [0x48, 0x83, 0x68, 0x0c, 0xff, ..] => 403,
-        [0x48, 0x83, 0x68, 0x0d, 0xff, ..] => 405,
-        other => panic!("a response begins with {other:x?}"),
-    }
 }

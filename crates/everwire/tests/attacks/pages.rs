@@ -130,7 +130,7 @@ fn a_server_where_all_is_open_answers_by_no_name_that_a_page_could_have() {
                 "{method} /channels/target HTTP/1.1\r\nHost: {host}\r\n{origin}{fields}\r\n"
             ));
             let expected = match host.is_ascii() {
-                true => (403, "bad-origin"),
+                true => (421, "misdirected"),
                 false => (400, "bad-request"), // no name at all
             };
             assert_eq!(
