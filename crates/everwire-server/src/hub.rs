@@ -11,7 +11,6 @@
 //! while bytes are sent.
 
 mod channel;
-mod mailbox;
 mod occupancy;
 mod own;
 mod pots;
@@ -30,8 +29,8 @@ use everwire_channel::{
 };
 use hashbrown::HashTable;
 
-pub use channel::{Channel, NotAppended, Removed, State, WatchKey};
-pub use mailbox::{Mail, Mailbox};
+pub use channel::{Channel, NotAppended, Removed, State, WatchKey, Watcher};
+pub use occupancy::Audience;
 pub use own::Own;
 pub use pots::{Payer, Pots};
 pub use sweep::sweep;
@@ -39,7 +38,6 @@ pub use sweep::sweep;
 use self::occupancy::Occupancy;
 use crate::{
     config::{Create, Rules},
-    lifecycle::Lifecycle,
     live::Settings,
     rate::Account,
     shares::{Pot, Short},
@@ -59,7 +57,8 @@ pub struct Hub {
     count: AtomicUsize,
     pots: Arc<Pots>,
     /// Told of channels that get their first reader and lose their last.
-    lifecycle: Arc<Lifecycle>,
+    /// Told which channels have readers, if anybody is.
+    audience: Option<Arc<dyn Audience>>,
 }
 
 /// Why a channel cannot be had.
@@ -99,9 +98,13 @@ const PARTS: usize = 64;
 
 impl Hub {
     /// A hub without channels. `mark` is random; epochs start above `now_ms`, so that they rise over restarts
-    /// too, as long as the clock does.
-    pub fn new(settings: Settings, mark: Mark, now_ms: u64) -> Self {
-        let enabled = settings.now().config.events.enabled;
+    /// too, as long as the clock does. The `audience` is told which channels have readers.
+    pub fn new(
+        settings: Settings,
+        audience: Option<Arc<dyn Audience>>,
+        mark: Mark,
+        now_ms: u64,
+    ) -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -109,7 +112,7 @@ impl Hub {
             mark,
             count: AtomicUsize::new(0),
             pots: Arc::default(),
-            lifecycle: Arc::new(Lifecycle::new(enabled)),
+            audience,
             settings,
         }
     }
@@ -117,11 +120,6 @@ impl Hub {
     /// The configuration that holds now.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// What is told to servers.
-    pub fn lifecycle(&self) -> &Arc<Lifecycle> {
-        &self.lifecycle
     }
 
     /// A channel that exists and has not expired.
@@ -274,7 +272,7 @@ impl Hub {
             name.clone(),
             core,
             by_request,
-            Occupancy::of(name, &self.lifecycle),
+            Occupancy::of(name, self.audience.as_ref()),
             (self.pots.clone(), made),
             now_ms,
         ));

@@ -12,10 +12,10 @@ use tokio::time::sleep_until;
 
 use crate::{
     auth::{Asked, Authority, DocumentError, Taken},
-    hub::{Mail, Mailbox},
     metrics::Metrics,
     outbound::{Limits, Outbound},
     parts::{Part, Parts},
+    shard::{Mail, Mailbox},
 };
 
 /// Fetches from those of an authority's key servers that nobody fetches from yet.

@@ -36,14 +36,12 @@ mod metrics;
 mod outbound;
 mod parts;
 mod payload_type;
-mod pipe;
 mod presence;
 pub mod proxy;
 mod publish;
 mod rate;
 pub mod reload;
 pub mod server;
-mod sessions;
 mod shard;
 mod shares;
 #[cfg(feature = "simulation")]

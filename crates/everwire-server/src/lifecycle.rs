@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::journal::{Journal, SessionOfUser, Turn};
 use crate::{
     clock,
-    hub::{Hub, NoChannel, Own},
+    hub::{Audience, Hub, NoChannel, Own},
     metrics::Metrics,
     stop::Stopping,
 };
@@ -74,14 +74,9 @@ impl Lifecycle {
         self.session(Turn::Ended, session, user);
     }
 
-    /// A channel has its first live reader.
-    pub fn occupied(&self, channel: &ChannelName) {
-        self.channel(Turn::Began, channel);
-    }
-
-    /// A channel's last live reader has gone, or the channel has.
-    pub fn vacated(&self, channel: &ChannelName) {
-        self.channel(Turn::Ended, channel);
+    /// Itself as what the hub tells, if anything is told.
+    pub fn audience(self: &Arc<Self>) -> Option<Arc<dyn Audience>> {
+        self.enabled.then(|| self.clone() as Arc<dyn Audience>)
     }
 
     fn session(&self, turn: Turn, session: SessionId, user: Option<&UserName>) {
@@ -136,9 +131,23 @@ impl Lifecycle {
     }
 }
 
+impl Audience for Lifecycle {
+    fn occupied(&self, channel: &ChannelName) {
+        self.channel(Turn::Began, channel);
+    }
+
+    fn vacated(&self, channel: &ChannelName) {
+        self.channel(Turn::Ended, channel);
+    }
+}
+
 /// Tells what happens, until the server stops.
-pub(crate) async fn tell(hub: Arc<Hub>, metrics: Arc<Metrics>, stopping: Stopping) {
-    let lifecycle = hub.lifecycle().clone();
+pub(crate) async fn tell(
+    lifecycle: Arc<Lifecycle>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    stopping: Stopping,
+) {
     if !lifecycle.is_enabled() {
         return;
     }
@@ -153,8 +162,8 @@ pub(crate) async fn tell(hub: Arc<Hub>, metrics: Arc<Metrics>, stopping: Stoppin
 }
 
 /// Makes the channels that servers read, so that they are there before anything happens.
-pub(crate) fn open(hub: &Hub, now_ms: u64) {
-    if hub.lifecycle().is_enabled() {
+pub(crate) fn open(lifecycle: &Lifecycle, hub: &Hub, now_ms: u64) {
+    if lifecycle.is_enabled() {
         for name in [SESSIONS, CHANNELS] {
             // Where not even these have room, they are tried again with the first event.
             let _ = hub.open_own(&own(hub, name), now_ms);

@@ -5,12 +5,12 @@ use std::{fs, io, path::Path, sync::Arc};
 use crate::{
     clock,
     config::{Config, ConfigError},
-    hub::{Mail, Mailbox},
     key_servers,
     live::{Live, Settings},
     metrics::Metrics,
     outbound::Outbound,
     parts::Parts,
+    shard::{Mail, Mailbox},
     tls::Acceptor,
 };
 

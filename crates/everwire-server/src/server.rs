@@ -23,7 +23,7 @@ use crate::{
     config::{Config, ConfigError},
     front,
     http::Context,
-    hub::{self, Hub, Mail, Mailbox},
+    hub::{self, Hub},
     key_servers, lifecycle,
     live::Live,
     lost_lines::LostLines,
@@ -31,7 +31,7 @@ use crate::{
     parts::{Part, Parts},
     presence,
     reload::Reloader,
-    shard::Shared,
+    shard::{Mail, Mailbox, Shared},
     stop::{AllGone, Stop, Stopping},
     tls::Acceptor,
 };
@@ -183,6 +183,7 @@ impl Server {
         };
         let Shared {
             hub,
+            lifecycle,
             metrics,
             presences,
             live,
@@ -198,11 +199,14 @@ impl Server {
             parts: parts.clone(),
         };
         metrics.configured(now.unix_ms);
-        lifecycle::open(&hub, now.unix_ms);
+        lifecycle::open(&lifecycle, &hub, now.unix_ms);
         workers.spawn(parts.clone().beat_for_workers());
-        if hub.lifecycle().is_enabled() {
+        if lifecycle.is_enabled() {
             let (hub, stopping) = (hub.clone(), stopping.clone());
-            let start = move || lifecycle::tell(hub.clone(), metrics.clone(), stopping.clone());
+            let start = move || {
+                let (lifecycle, hub) = (lifecycle.clone(), hub.clone());
+                lifecycle::tell(lifecycle, hub, metrics.clone(), stopping.clone())
+            };
             workers.spawn(parts.clone().supervise(Part::Lifecycle, start));
         }
         let order = stopping.clone();

@@ -23,13 +23,16 @@ mod join;
 mod judge;
 mod large;
 mod line;
+mod mailbox;
 mod net;
 mod outlet;
+mod pipe;
 mod poll;
 mod revoke;
 mod room;
 mod secured;
 mod session;
+mod sessions;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -68,25 +71,30 @@ use crate::{
     budget::{Budget, Exhausted, FREE_BYTES, Share},
     census::{self, Census, Full, Stay, Visit},
     clock::Now,
-    hub::{Channel, Hub, Mail, Mailbox, WatchKey},
+    hub::{Channel, Hub, WatchKey},
+    lifecycle::Lifecycle,
     live::{Live, Settings, Snapshot},
     metrics::Metrics,
     presence::Presences,
     publish::Publisher,
     rate::{Account, Purpose, Rate, TooFast},
     session_id::SessionId,
-    sessions::Sessions,
     tls::{Acceptor, Admission, Security},
 };
 
 pub(crate) use join::{Entries, LineRequest, OpenLine, Publishing, Wire};
 pub(crate) use line::LineKey;
+pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use outlet::Outlet;
+#[cfg(test)]
+pub(crate) use pipe::PIPE_BYTES_MAX;
+pub(crate) use pipe::{INPUT_BYTES_MAX, Pipe, Takes};
 pub(crate) use poll::{
     AnswerTerms, AnswerTo, Occasion as PollOccasion, PollRequest, PollShape, poll_answer,
 };
 pub(crate) use session::{Commands, Own, SessionRequest};
+pub(crate) use sessions::{Answers, Polls, Remote, Secret, Sessions, Speaker};
 pub(crate) use timers::LineRef;
 
 /// Sends between two looks at everything else.
@@ -109,6 +117,7 @@ pub(crate) struct Shared {
     /// The configuration that its holder works with.
     pub live: Snapshot,
     pub hub: Arc<Hub>,
+    pub lifecycle: Arc<Lifecycle>,
     pub census: Arc<Census>,
     pub metrics: Arc<Metrics>,
     pub rate: Arc<Rate>,
@@ -130,10 +139,14 @@ impl Shared {
     /// over the shards. No TLS is spoken.
     pub fn new(live: Live, mark: Mark, shards: Vec<Arc<Mailbox>>, now: Now) -> Self {
         let settings = Settings::new(live);
-        let hub = Arc::new(Hub::new(settings.clone(), mark, now.unix_ms));
+        let live = settings.snapshot();
+        let lifecycle = Arc::new(Lifecycle::new(live.config.events.enabled));
+        let hub = Hub::new(settings.clone(), lifecycle.audience(), mark, now.unix_ms);
+        let hub = Arc::new(hub);
         let metrics = Arc::new(Metrics::new());
         Self {
-            live: settings.snapshot(),
+            live,
+            lifecycle,
             census: Arc::default(),
             rate: Arc::default(),
             budget: Arc::default(),
@@ -454,7 +467,7 @@ impl<N: Net> Shard<N> {
         };
         let channel = channel.clone();
         let mut state = channel.lock();
-        state.looked(&self.mailbox);
+        state.looked(&*self.mailbox);
         let mut lost = Vec::new();
         for &key in feeds {
             let feed = &mut self.feeds[key as usize];
@@ -631,7 +644,7 @@ impl<N: Net> Shard<N> {
         if local.feeds.is_empty() && local.polls.is_empty() {
             let local = self.locals.remove(key as usize);
             self.local_by_channel.remove(&Arc::as_ptr(&local.channel));
-            local.channel.lock().unwatch(&self.mailbox, WatchKey(key));
+            local.channel.lock().unwatch(&*self.mailbox, WatchKey(key));
         }
     }
 

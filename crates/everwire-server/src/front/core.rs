@@ -33,9 +33,8 @@ use crate::{
     census::Arrival,
     clock::Now,
     http::Context,
-    hub::Mailbox,
     parts::{self, BEAT, Heart, Part},
-    shard::{Kernel, Returned, Shard},
+    shard::{Kernel, Mailbox, Returned, Shard},
 };
 
 /// What the tasks of a core thread share.

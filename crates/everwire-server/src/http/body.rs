@@ -17,8 +17,7 @@ use crate::{
     budget::{Exhausted, FREE_BYTES, STEP_BYTES, Share},
     config::{Action, Config},
     rate::Account,
-    sessions::Speaker,
-    shard::Shared,
+    shard::{Shared, Speaker},
     stream::{Cut as LineCut, Piped},
 };
 

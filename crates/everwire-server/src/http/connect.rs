@@ -29,11 +29,11 @@ use super::{
 use crate::{
     census::Stay,
     clock,
-    hub::Mail,
-    pipe::{Pipe, Takes},
     session_id::SessionId,
-    sessions::{Answers, Polls, Remote, Secret, Speaker},
-    shard::{Commands, LineRequest, OpenLine, SessionRequest, Wire},
+    shard::{
+        Answers, Commands, LineRequest, Mail, OpenLine, Pipe, Polls, Remote, Secret,
+        SessionRequest, Speaker, Takes, Wire,
+    },
 };
 
 /// Shows that a request comes from the session's own client.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     auth, clock,
     config::{Duty, Object, Revoked, RevokedSaid},
-    hub::Mail,
+    shard::Mail,
 };
 
 impl Context {

@@ -8,7 +8,6 @@ use everwire_channel::{
 };
 
 use super::{
-    mailbox::{Mail, Mailbox},
     occupancy::Occupancy,
     pots::{Ledger, Made, Payer, Pots},
 };
@@ -23,7 +22,7 @@ pub struct Channel {
 /// What stands under the channel's lock.
 pub struct State {
     core: Core,
-    watchers: Vec<Watcher>,
+    watches: Vec<Watch>,
     /// Told of readers that come and go; of a channel that is removed, nobody is told any more.
     occupancy: Option<Occupancy>,
     /// Made by `PUT`, or by the server for others to read, so it stays even while nobody uses it.
@@ -37,9 +36,16 @@ pub struct State {
     ledger: Option<Ledger>,
 }
 
-/// A shard that has readers of this channel.
-struct Watcher {
-    mailbox: Arc<Mailbox>,
+/// Whoever reads channels as they grow: a shard.
+pub trait Watcher: Send + Sync {
+    /// The channel that it knows by this key has changed. Called under the channel's lock, once until the watcher has
+    /// looked.
+    fn changed(&self, key: WatchKey);
+}
+
+/// A watcher of this channel.
+struct Watch {
+    watcher: Arc<dyn Watcher>,
     key: WatchKey,
     /// Told, and has not looked yet: it need not be told again.
     told: bool,
@@ -58,7 +64,7 @@ pub enum NotAppended {
 #[derive(Debug)]
 pub struct Removed<'a>(pub Append<'a>);
 
-/// Under which number a shard knows a channel.
+/// The number by which a watcher knows a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchKey(pub u32);
 
@@ -73,7 +79,7 @@ impl Channel {
     ) -> Self {
         let state = State {
             core,
-            watchers: Vec::new(),
+            watches: Vec::new(),
             occupancy,
             by_request,
             made,
@@ -183,36 +189,35 @@ impl State {
         Ok(confirmed)
     }
 
-    /// Starts to tell a shard of changes. What is in the log now is not told.
-    pub fn watch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
+    /// Starts to tell a watcher of changes. What is in the log now is not told.
+    pub fn watch(&mut self, watcher: Arc<dyn Watcher>, key: WatchKey) {
         self.change_readers(|state| {
-            state.watchers.push(Watcher {
-                mailbox: mailbox.clone(),
+            state.watches.push(Watch {
+                watcher,
                 key,
                 told: false,
             });
         });
     }
 
-    /// Ends it.
-    pub fn unwatch(&mut self, mailbox: &Arc<Mailbox>, key: WatchKey) {
-        let is_other =
-            |watcher: &Watcher| watcher.key != key || !Arc::ptr_eq(&watcher.mailbox, mailbox);
-        self.change_readers(|state| state.watchers.retain(is_other));
+    /// Ends what [`watch`](Self::watch) started.
+    pub fn unwatch(&mut self, watcher: &dyn Watcher, key: WatchKey) {
+        let is_other = |watch: &Watch| watch.key != key || !watch.is_of(watcher);
+        self.change_readers(|state| state.watches.retain(is_other));
     }
 
-    /// The shard looks now: the next change is told again.
-    pub fn looked(&mut self, mailbox: &Arc<Mailbox>) {
-        for watcher in &mut self.watchers {
-            if Arc::ptr_eq(&watcher.mailbox, mailbox) {
-                watcher.told = false;
+    /// The watcher looks now: the next change is told again.
+    pub fn looked(&mut self, watcher: &dyn Watcher) {
+        for watch in &mut self.watches {
+            if watch.is_of(watcher) {
+                watch.told = false;
             }
         }
     }
 
     /// Whether somebody reads the channel as it grows.
     pub fn is_watched(&self) -> bool {
-        !self.watchers.is_empty()
+        !self.watches.is_empty()
     }
 
     /// Whether the channel may be forgotten: made by use, empty, and unused for `forget_ms`.
@@ -249,11 +254,17 @@ impl State {
     }
 
     fn tell(&mut self) {
-        for watcher in &mut self.watchers {
-            if !watcher.told {
-                watcher.told = true;
-                watcher.mailbox.post(Mail::Changed(watcher.key));
+        for watch in &mut self.watches {
+            if !watch.told {
+                watch.told = true;
+                watch.watcher.changed(watch.key);
             }
         }
+    }
+}
+
+impl Watch {
+    fn is_of(&self, watcher: &dyn Watcher) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.watcher), watcher)
     }
 }

@@ -5,12 +5,14 @@ use everwire_channel::{Guard, Mark, Read, Start};
 use super::*;
 use crate::{
     config::Config,
-    hub::{Mailbox, Occasion, WatchKey},
+    hub::{Occasion, WatchKey},
     live::Settings,
+    shard::Mailbox,
 };
 
 /// A hub that tells what happens, and all that it has told.
 struct World {
+    lifecycle: Arc<Lifecycle>,
     hub: Hub,
     metrics: Metrics,
 }
@@ -19,9 +21,11 @@ impl World {
     fn new(enabled: bool) -> Self {
         let mut config = Config::default();
         config.events.enabled = enabled;
-        let hub = Hub::new(Settings::from(config), Mark(7), 0);
-        open(&hub, 0);
+        let lifecycle = Arc::new(Lifecycle::new(enabled));
+        let hub = Hub::new(Settings::from(config), lifecycle.audience(), Mark(7), 0);
+        open(&lifecycle, &hub, 0);
         Self {
+            lifecycle,
             hub,
             metrics: Metrics::new(),
         }
@@ -38,7 +42,7 @@ impl World {
     /// The events that a channel of the server's own has told, each with its payload.
     #[track_caller]
     fn told(&self, name: &str, expected: &[(&str, &str)]) {
-        self.hub.lifecycle().tell(&self.hub, &self.metrics, 0);
+        self.lifecycle.tell(&self.hub, &self.metrics, 0);
         let channel = self.hub.find(&name.parse().unwrap(), 0).unwrap();
         let state = channel.lock();
         let log = state.core().log();
@@ -60,15 +64,15 @@ struct Reader(Arc<crate::hub::Channel>, Arc<Mailbox>);
 
 impl Reader {
     fn of(channel: &Arc<crate::hub::Channel>) -> Self {
-        let mailbox = Arc::default();
-        channel.lock().watch(&mailbox, WatchKey(0));
+        let mailbox: Arc<Mailbox> = Arc::default();
+        channel.lock().watch(mailbox.clone(), WatchKey(0));
         Self(channel.clone(), mailbox)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.lock().unwatch(&self.1, WatchKey(0));
+        self.0.lock().unwatch(&*self.1, WatchKey(0));
     }
 }
 
@@ -118,7 +122,7 @@ fn who_reads_what_is_told_is_not_told_of() {
 #[test]
 fn sessions_are_told_as_they_come_and_go() {
     let world = World::new(true);
-    let lifecycle = world.hub.lifecycle();
+    let lifecycle = &world.lifecycle;
     let ada = UserName::new("ada").unwrap();
     lifecycle.connected(SessionId(1), None);
     lifecycle.connected(SessionId(2), Some(&ada));
@@ -138,9 +142,9 @@ fn sessions_are_told_as_they_come_and_go() {
 fn nothing_is_noted_unless_it_is_enabled() {
     let world = World::new(false);
     let reader = Reader::of(&world.channel("chat"));
-    world.hub.lifecycle().connected(SessionId(1), None);
-    assert!(world.hub.lifecycle().lock().sessions.is_empty());
-    assert!(world.hub.lifecycle().lock().channels.is_empty());
+    world.lifecycle.connected(SessionId(1), None);
+    assert!(world.lifecycle.lock().sessions.is_empty());
+    assert!(world.lifecycle.lock().channels.is_empty());
     assert!(world.hub.find(&CHANNELS.parse().unwrap(), 0).is_none());
     drop(reader);
 }

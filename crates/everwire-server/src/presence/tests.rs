@@ -6,11 +6,7 @@ use everwire_channel::{Mark, Read, Start};
 
 use super::*;
 use crate::{
-    census::Census,
-    config::Config,
-    hub::{Mailbox, WatchKey},
-    live::Settings,
-    stop::Stop,
+    census::Census, config::Config, hub::WatchKey, live::Settings, shard::Mailbox, stop::Stop,
 };
 
 /// A server's presences, and a clock that shows what it is told to.
@@ -33,7 +29,7 @@ impl World {
             unix_ms: 1_700_000_000_000,
         };
         let settings = Settings::from(config);
-        let hub = Arc::new(Hub::new(settings.clone(), Mark(7), start.unix_ms));
+        let hub = Arc::new(Hub::new(settings.clone(), None, Mark(7), start.unix_ms));
         Self {
             presences: Presences::new(settings, hub, Arc::default(), start),
             start,
@@ -364,7 +360,7 @@ async fn the_worker_wakes_when_somebody_has_left_and_ends_with_the_server() {
     tokio::task::yield_now().await;
     let log = presences.log(&name("chat"), world.start).unwrap();
     let mailbox = Arc::new(Mailbox::default());
-    log.lock().watch(&mailbox, WatchKey(0));
+    log.lock().watch(mailbox.clone(), WatchKey(0));
     let ada = presences
         .member(UserName::new("ada").unwrap(), None)
         .unwrap();
@@ -372,7 +368,7 @@ async fn the_worker_wakes_when_somebody_has_left_and_ends_with_the_server() {
     joined.unwrap();
     let mut told = Vec::new();
     mailbox.take(&mut told);
-    log.lock().looked(&mailbox);
+    log.lock().looked(&*mailbox);
     presences.leave(&name("chat"), SessionId(1), Now::read());
     soon(poll_fn(|cx| mailbox.poll(cx))).await;
     assert_eq!(log.lock().core().log().head_sequence(), 2);

@@ -9,7 +9,8 @@ use everwire_websocket::Deflate;
 use everwire_wire::Framing;
 
 use super::{
-    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Seat, Shard, Side, Subscriber, Then,
+    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Pipe, Seat, Shard, Side, Subscriber,
+    Then,
     line::{Alone, Rights, Role},
     outlet::{Outlet, PipeEnd},
     poll::{Poll, PollRequest},
@@ -21,7 +22,6 @@ use crate::{
     census::{self, Stay, Visit},
     clock::Now,
     hub::WatchKey,
-    pipe::Pipe,
     rate::Account,
     session_id::SessionId,
     webhook::Evidence,
@@ -360,7 +360,7 @@ impl<N: Net> Shard<N> {
         };
         let key = self.locals.insert(local) as u32;
         self.local_by_channel.insert(address, key);
-        channel.lock().watch(&self.mailbox, WatchKey(key));
+        channel.lock().watch(self.mailbox.clone(), WatchKey(key));
         key
     }
 

@@ -6,13 +6,10 @@ use std::{
 };
 
 use super::{
-    LineKey, Net,
+    LineKey, Net, Pipe,
     secured::{Heard, Secured},
 };
-use crate::{
-    pipe::Pipe,
-    tls::{self, Security},
-};
+use crate::tls::{self, Security};
 
 /// Where a line's bytes go. A socket belongs to its net, and is used through it.
 pub(crate) enum Outlet<S> {

@@ -31,16 +31,11 @@ use everwire_wire::{Carrier, Framing, codes};
 use self::member::Membership;
 pub(crate) use self::{decide::Asks, deliver::Parts, remote::Commands};
 use super::{
-    Behind, Channel, LineKey, Net, Seat, Shard, Then,
+    Behind, Channel, LineKey, Net, Remote, Seat, Secret, Shard, Speaker, Then,
     outlet::Outlet,
     timers::{NO_ANSWER, Timer},
 };
-use crate::{
-    auth::Caller,
-    session_id::SessionId,
-    sessions::{Remote, Secret, Speaker},
-    webhook::Evidence,
-};
+use crate::{auth::Caller, session_id::SessionId, webhook::Evidence};
 
 /// What a request for a session asks for.
 pub(crate) struct SessionRequest {
@@ -208,7 +203,7 @@ impl<N: Net> Shard<N> {
         }
         self.shared.metrics.session_opened();
         if let Some(session) = self.session(key) {
-            let lifecycle = self.shared.hub.lifecycle();
+            let lifecycle = &self.shared.lifecycle;
             lifecycle.connected(id, session.caller.user());
         }
         self.side(key).out = out;
@@ -272,7 +267,7 @@ impl<N: Net> Shard<N> {
         }
         if let Speech::Messages(_) = session.speech {
             self.shared.metrics.session_closed();
-            let lifecycle = self.shared.hub.lifecycle();
+            let lifecycle = &self.shared.lifecycle;
             lifecycle.disconnected(session.id, session.caller.user());
         }
         if let Some(side) = self.sides.get_mut(&key) {

@@ -10,9 +10,7 @@ use bytes::Bytes;
 use super::{Busy, Counted};
 use crate::{
     http::Context,
-    hub::Mail,
-    pipe::{Pipe, Takes},
-    shard::{OpenLine, Wire},
+    shard::{Mail, OpenLine, Pipe, Takes, Wire},
 };
 
 /// A line on some shard, which is gone when this is dropped.

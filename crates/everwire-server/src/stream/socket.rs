@@ -20,8 +20,7 @@ use tokio::{
 use super::{Counted, Piped};
 use crate::{
     http::Context,
-    pipe::{INPUT_BYTES_MAX, Pipe},
-    shard::Wire,
+    shard::{INPUT_BYTES_MAX, Pipe, Wire},
 };
 
 /// Carries one WebSocket until it ends.

@@ -13,10 +13,10 @@ use crate::{
     census::Stay,
     clock::Now,
     config::Config,
-    hub::{Channel, Mailbox, Occasion},
+    hub::{Channel, Occasion},
     live::Live,
     outbound::Outbound,
-    shard::{Entries, Kernel, PollShape, Publishing, Shard, Shared},
+    shard::{Entries, Kernel, Mailbox, PIPE_BYTES_MAX, PollShape, Publishing, Shard, Shared},
     stop::{AllGone, Stop},
 };
 
@@ -189,7 +189,7 @@ async fn a_stream_is_one_pipe_ahead_of_its_reader() {
         world.turn();
         match stream.poll_bytes(&mut cx) {
             std::task::Poll::Ready(Some(Ok(bytes))) => {
-                assert!(bytes.len() <= crate::pipe::PIPE_BYTES_MAX);
+                assert!(bytes.len() <= PIPE_BYTES_MAX);
                 all.extend_from_slice(&bytes);
             }
             other => panic!("{other:?}"),

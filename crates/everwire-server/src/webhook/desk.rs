@@ -15,11 +15,9 @@ use super::{
 use crate::{
     clock,
     config::{Config, Webhooks},
-    hub::{Mail, Mailbox},
     metrics::Metrics,
     outbound::Outbound,
     rate::Account,
-    shard::LineRef,
 };
 
 /// Takes questions. Each is answered exactly once.
@@ -68,8 +66,8 @@ pub(crate) struct Errand {
 pub(crate) enum ReplyTo {
     /// To a request that waits.
     Request(oneshot::Sender<Decision>),
-    /// To a line, by its shard's mailbox.
-    Line(Arc<Mailbox>, LineRef),
+    /// To somebody who must not be kept waiting, as a line's shard: this leaves it where that will look.
+    Elsewhere(Box<dyn FnOnce(Decision) + Send>),
 }
 
 impl Basis {
@@ -248,7 +246,7 @@ impl ReplyTo {
         match self {
             // Whoever asked may be gone.
             Self::Request(sender) => drop(sender.send(decision)),
-            Self::Line(mailbox, line) => mailbox.post(Mail::Decided(line, decision)),
+            Self::Elsewhere(leave) => leave(decision),
         }
     }
 }

@@ -36,7 +36,7 @@ struct Joined {
 impl Bench {
     fn new() -> Self {
         let settings = Settings::from(Config::default());
-        let hub = Hub::new(settings.clone(), Mark(7), 0);
+        let hub = Hub::new(settings.clone(), None, Mark(7), 0);
         let name = "model".parse().unwrap();
         let channel = hub
             .open(&settings.now().rules, &name, (Occasion::Append, None), 0)

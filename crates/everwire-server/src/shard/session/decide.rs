@@ -23,7 +23,7 @@ use everwire_wire::{Operation, Problem, ProblemKind, Publish};
 
 use super::{
     super::{
-        LineKey, Net, Shard,
+        LineKey, Mail, Net, Shard,
         room::{NoRoom, Share},
         timers::{LineRef, Timer},
     },
@@ -349,7 +349,9 @@ impl<N: Net> Shard<N> {
         subject: Subject,
         answers: &mut Answers,
     ) -> Result<Done, Problem> {
-        let reply_to = ReplyTo::Line(self.mailbox.clone(), self.line_ref(key));
+        let (mailbox, line) = (self.mailbox.clone(), self.line_ref(key));
+        let leave = move |decision| mailbox.post(Mail::Decided(line, decision));
+        let reply_to = ReplyTo::Elsewhere(Box::new(leave));
         match desk.ask(question, self.account(key)?, reply_to) {
             Some(decision) => {
                 let answer = decision.permission(self.now_ms);

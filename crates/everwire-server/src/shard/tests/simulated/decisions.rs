@@ -14,7 +14,7 @@ use super::{super::*, world::World};
 use crate::{
     config::{self, Action, Webhooks},
     outbound::Outbound,
-    sessions::Secret,
+    shard::Secret,
     shard::net::memory::Peer,
     webhook::{Answer, Answers, Basis, Connection, Desk, Errand, Evidence, Kind, NoDecision},
 };

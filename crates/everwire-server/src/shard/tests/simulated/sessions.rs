@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use self::client::{Client, Published};
 use super::world::{Appetite, RETAINED, State, World};
-use crate::{hub::Mail, shard::tests::append_as};
+use crate::shard::{Mail, tests::append_as};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -15,12 +15,10 @@ use tokio::sync::oneshot;
 use super::super::world::{Appetite, World, chunk, frame};
 use crate::{
     auth::Caller,
-    hub::Mail,
-    pipe::{Pipe, Takes},
     session_id::SessionId,
-    sessions::Secret,
     shard::{
-        Commands, OpenLine, SessionRequest, Wire, line::Seat, net::memory::Peer, session::Session,
+        Commands, Mail, OpenLine, Pipe, Secret, SessionRequest, Takes, Wire, line::Seat,
+        net::memory::Peer, session::Session,
     },
 };
 

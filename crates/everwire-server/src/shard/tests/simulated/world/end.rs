@@ -12,10 +12,9 @@ use bytes::Bytes;
 use rustls::ClientConnection;
 
 use crate::{
-    hub::Mailbox,
-    pipe::{Pipe, Takes},
     session_id::SessionId,
     shard::{
+        Mailbox, Pipe, Takes,
         net::memory::{Peer, Socket},
         outlet::Outlet,
     },

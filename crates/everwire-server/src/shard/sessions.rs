@@ -14,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{auth::Caller, hub::Mailbox, pipe::Pipe, rate::Account, session_id::SessionId};
+use super::{Mailbox, Pipe};
+use crate::{auth::Caller, rate::Account, session_id::SessionId};
 
 /// All sessions over HTTP wires.
 pub(crate) struct Sessions {

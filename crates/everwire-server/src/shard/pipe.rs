@@ -21,9 +21,9 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::{Mail, Mailbox};
 use crate::{
     budget::{Exhausted, FREE_BYTES, Share},
-    hub::{Mail, Mailbox},
     session_id::SessionId,
 };
 

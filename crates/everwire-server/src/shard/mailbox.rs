@@ -1,14 +1,14 @@
-//! What others have for a shard: which channels changed, and the order to stop.
+//! A mailbox: what others have for a shard, as which channels changed, and the order to stop.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use super::channel::WatchKey;
+use super::{Commands, LineRef, OpenLine};
 use crate::{
+    hub::{WatchKey, Watcher},
     session_id::SessionId,
-    shard::{Commands, LineRef, OpenLine},
     webhook::Decision,
 };
 
@@ -93,6 +93,12 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher for Mailbox {
+    fn changed(&self, key: WatchKey) {
+        self.post(Mail::Changed(key));
     }
 }
 
