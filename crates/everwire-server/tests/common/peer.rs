@@ -47,7 +47,7 @@ impl Response {
 impl Peer {
     /// Connects in clear text.
     pub fn connect(address: SocketAddr, receive_bytes: Option<usize>) -> Self {
-        Self::over(Transport::Clear(connect(address, receive_bytes)))
+        Self::over(Transport::Clear(connect(None, address, receive_bytes)))
     }
 
     /// Connects under TLS. The handshake comes with the first bytes that are sent.
@@ -56,18 +56,18 @@ impl Peer {
         receive_bytes: Option<usize>,
         client: ClientConnection,
     ) -> Self {
-        let socket = connect(address, receive_bytes);
+        let socket = connect(None, address, receive_bytes);
         Self::over(Transport::Tls(Box::new(StreamOwned::new(client, socket))))
     }
 
     /// Connects in clear text from another address of this machine.
     pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        let from = SocketAddr::from((from, 0));
-        socket.bind(&from.into()).expect("an address of loopback");
-        socket.connect(&address.into()).expect("the server listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a time");
-        Self::over(Transport::Clear(socket.into()))
+        Self::over(Transport::Clear(connect(Some(from), address, None)))
+    }
+
+    /// The same, by a peer that holds few bytes that were not read.
+    pub fn connect_narrow_from(from: [u8; 4], address: SocketAddr) -> Self {
+        Self::over(Transport::Clear(connect(Some(from), address, Some(4096))))
     }
 
     fn over(transport: Transport) -> Self {
@@ -305,13 +305,17 @@ impl Write for Transport {
     }
 }
 
-fn connect(address: SocketAddr, receive_bytes: Option<usize>) -> TcpStream {
+fn connect(from: Option<[u8; 4]>, address: SocketAddr, receive_bytes: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    if let Some(from) = from {
+        let from = SocketAddr::from((from, 0));
+        socket.bind(&from.into()).expect("an address of loopback");
+    }
     if let Some(bytes) = receive_bytes {
         // Before the connection, so that the window is small from the start.
         socket.set_recv_buffer_size(bytes).unwrap();
     }
-    socket.connect(&address.into()).unwrap();
+    socket.connect(&address.into()).expect("the server listens");
     socket.set_tcp_nodelay(true).unwrap();
     let socket = TcpStream::from(socket);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

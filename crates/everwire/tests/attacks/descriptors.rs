@@ -1,23 +1,15 @@
 //! Few file descriptors: one address has its share of them, and others are served.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::{
     common::{Peer, websocket_request},
-    victim::Victim,
+    victim::{Victim, raise_own_descriptors},
 };
 
 const EVE: [u8; 4] = [127, 0, 0, 66];
 
 #[test]
 fn one_address_at_its_worst_shuts_nobody_out_where_descriptors_are_few() {
-    // The attacker needs as many.
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, raised).expect("a soft limit may be raised");
+    raise_own_descriptors();
     let victim = Victim::start_with_descriptors((256, 1_024), "");
     assert_eq!(victim.descriptors(), 1_024, "the soft limit was raised");
     let stream = "GET /channels/target HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";

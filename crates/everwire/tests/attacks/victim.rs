@@ -9,6 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,6 +69,12 @@ impl Victim {
     pub fn start_with_descriptors((soft, hard): (u32, u32), settings: &str) -> Self {
         let limit = format!("ulimit -Sn {soft} && ulimit -Hn {hard}");
         Self::start_in(Some(limit), &[], settings)
+    }
+
+    /// The same, with little of everything: stderr on a full disk, 1,024 file descriptors, and 256 MiB of memory.
+    pub fn start_poorly(settings: &str) -> Self {
+        let limit = "exec 2>/dev/full && ulimit -Sn 1024 && ulimit -Hn 1024 && ulimit -d 262144";
+        Self::start_in(Some(limit.to_owned()), &[], settings)
     }
 
     fn start_in(limit: Option<String>, flags: &[&str], settings: &str) -> Self {
@@ -149,6 +156,14 @@ impl Victim {
         response.text().lines().filter_map(of).sum()
     }
 
+    /// How often a limit was met.
+    pub fn met(&self, limit: &str) -> u64 {
+        let response = self.ask("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let series = format!("everwire_limits_met_total{{limit=\"{limit}\"}} ");
+        let of = |line: &str| line.strip_prefix(&series)?.parse().ok();
+        response.text().lines().find_map(of).unwrap_or(0)
+    }
+
     /// The most memory that the server has had, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -203,6 +218,16 @@ impl Drop for Victim {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whoever attacks needs as many file descriptors as the server.
+pub fn raise_own_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a soft limit may be raised");
 }
 
 /// The name of the problem that a response tells of; empty if it tells of none.
