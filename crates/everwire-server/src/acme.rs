@@ -32,7 +32,7 @@ use self::{
     storage::Storage,
     told::Listener,
 };
-pub(crate) use self::{challenges::Challenges, keeper::Keeper, schedule::Setback};
+pub(crate) use self::{challenges::Challenges, keeper::Keeper};
 use crate::{
     config::{Acme, ConfigError},
     metrics::Metrics,

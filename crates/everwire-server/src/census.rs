@@ -12,10 +12,7 @@ use std::{
 };
 
 use self::addresses::{Addresses, NoPlace, Place};
-pub(crate) use self::{
-    addresses::neighbourhood,
-    visit::{Arrival, Pass, Visit},
-};
+pub(crate) use self::visit::{Arrival, Pass, Visit};
 use crate::{live::Live, rate::Account, shares::Pot};
 
 /// The counts. Nobody is connected at first.

@@ -24,6 +24,7 @@ mod network;
 mod object;
 mod origin;
 mod place;
+mod prefix;
 mod proxy;
 mod revoked;
 mod rule;
@@ -45,6 +46,8 @@ pub use metrics_access::MetricsAccess;
 pub use network::Network;
 pub(crate) use object::{Object, is_there, objects, some_objects};
 pub(crate) use origin::PageOrigin;
+#[cfg(test)]
+pub(crate) use prefix::OWN_SEGMENTS;
 pub use proxy::{ProxyFields, ProxyProtocol};
 pub use revoked::Revoked;
 pub(crate) use revoked::{REVOCABLE_ID_BYTES_MAX, Said as RevokedSaid};

@@ -36,7 +36,6 @@ mod presence;
 mod query;
 pub(crate) mod read;
 mod revocations;
-mod scheme;
 mod target;
 mod unparsed;
 mod visible;
@@ -63,10 +62,8 @@ use self::{
 };
 pub(crate) use self::{
     body::{Body, Content},
-    prefix::is_prefix,
     query::start as start_at,
     read::gap_problem,
-    scheme::Scheme,
 };
 use crate::{
     acme::Challenges,
@@ -74,10 +71,10 @@ use crate::{
     census::Full,
     clock,
     config::Action,
-    hub::{NoChannel, NotDeleted},
+    hub::{self, NoChannel, NotDeleted},
     outbound::Outbound,
     proxy::{Client, Hop},
-    publish::{self, Publisher},
+    publish::Publisher,
     rate::Account,
     shard::{LineRequest, Shared, Wire},
     stop::{Alive, Stopping},
@@ -359,7 +356,7 @@ impl Context {
 
     fn delete(&self, parts: &Parts, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
         let conditions = Conditions::of(&parts.headers)?;
-        let none = || publish::no_channel(name, NoChannel::Missing);
+        let none = || hub::no_channel(name, NoChannel::Missing);
         if conditions.needs_none() {
             // Where there is one, it is not to be deleted.
             let found = self.shared.hub.find(name, clock::unix_ms());

@@ -14,6 +14,7 @@ mod channel;
 mod occupancy;
 mod own;
 mod pots;
+mod problem;
 mod sweep;
 
 use std::{
@@ -33,6 +34,7 @@ pub use channel::{Channel, NotAppended, Removed, State, WatchKey, Watcher};
 pub use occupancy::Audience;
 pub use own::Own;
 pub use pots::{Payer, Pots};
+pub(crate) use problem::{no_channel, no_room};
 pub use sweep::sweep;
 
 use self::occupancy::Occupancy;

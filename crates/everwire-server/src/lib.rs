@@ -41,6 +41,7 @@ pub mod proxy;
 mod publish;
 mod rate;
 pub mod reload;
+mod scheme;
 pub mod server;
 mod shard;
 mod shares;

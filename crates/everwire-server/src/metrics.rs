@@ -20,13 +20,7 @@ use prometheus_client::{
 
 use rustls::HandshakeKind;
 
-use crate::{
-    acme::Setback,
-    census::Census,
-    hub::Hub,
-    lost_lines::{Loss, LostLines},
-    tls::HandshakeFailure,
-};
+use crate::lost_lines::{Loss, LostLines};
 
 /// The counters. Hot ones are plain atomics, added to once a batch.
 pub struct Metrics {
@@ -76,6 +70,15 @@ pub struct Metrics {
     /// Where lost lines are counted, if anybody writes a log.
     lost_lines: OnceLock<Arc<LostLines>>,
     in_flight_bytes: Gauge,
+}
+
+/// What others count for themselves, at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    pub lines: usize,
+    pub connections: usize,
+    pub channels: usize,
+    pub log_bytes: u64,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -468,11 +471,7 @@ impl Metrics {
         self.handshakes.get_or_create(&Handshake { kind }).inc();
     }
 
-    pub(crate) fn handshake_failed(&self, failure: &HandshakeFailure) {
-        if *failure == HandshakeFailure::TimeOut {
-            self.limit_met("handshake_ms");
-        }
-        let reason = failure.name();
+    pub(crate) fn handshake_failed(&self, reason: &'static str) {
         self.handshakes_failed
             .get_or_create(&Failure { reason })
             .inc();
@@ -504,13 +503,8 @@ impl Metrics {
         self.acme_issued_at.set(now_s as i64);
     }
 
-    /// None was.
-    pub(crate) fn acme_failed(&self, setback: Setback) {
-        let outcome = match setback {
-            Setback::Unreachable => "unreachable",
-            Setback::Refused => "refused",
-            Setback::Told { .. } => "told-to-wait",
-        };
+    /// No certificate was issued.
+    pub(crate) fn acme_failed(&self, outcome: &'static str) {
         self.acme_orders.get_or_create(&Outcome { outcome }).inc();
     }
 
@@ -575,12 +569,12 @@ impl Metrics {
         self.in_flight_bytes.set(bytes as i64);
     }
 
-    /// The OpenMetrics text.
-    pub(crate) fn encode(&self, hub: &Hub, census: &Census) -> String {
-        self.lines.set(census.lines() as i64);
-        self.connections.set(census.connections() as i64);
-        self.channels.set(hub.count() as i64);
-        self.log_bytes.set(hub.log_bytes() as i64);
+    /// The OpenMetrics text, with what is counted elsewhere.
+    pub(crate) fn encode(&self, standing: &Standing) -> String {
+        self.lines.set(standing.lines as i64);
+        self.connections.set(standing.connections as i64);
+        self.channels.set(standing.channels as i64);
+        self.log_bytes.set(standing.log_bytes as i64);
         for (loss, lost) in Loss::ALL
             .into_iter()
             .flat_map(|loss| Some((loss, self.lost_lines.get()?)))

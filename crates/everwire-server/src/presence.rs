@@ -38,10 +38,9 @@ pub(crate) use self::expire::expire;
 use self::{alarm::Alarm, encode::draft, rosters::Rosters};
 use crate::{
     clock::Now,
-    hub::{self, Hub, Own},
+    hub::{self, Hub, Own, no_channel, no_room},
     live::{Live, Settings},
     metrics::Metrics,
-    publish::{no_channel, no_room},
     rate::Account,
 };
 

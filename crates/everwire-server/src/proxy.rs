@@ -8,6 +8,7 @@
 //! Whoever is not trusted is the client itself, whatever it says of others.
 
 mod forwarded;
+mod neighbourhood;
 pub mod protocol;
 
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use self::forwarded::Said;
-use crate::{config::Http, http::Scheme};
+pub(crate) use self::neighbourhood::neighbourhood;
+use crate::{config::Http, scheme::Scheme};
 
 /// Who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use everwire_channel::{ChannelName, presence::Payer};
 
 use crate::{
     auth::{Caller, Who},
-    census::neighbourhood,
+    proxy::neighbourhood,
 };
 
 /// How much of their rates callers have used up.

@@ -158,7 +158,7 @@ impl Keeper {
         let trouble = self.schedule.on_setback(failure.setback(), now_s, jitter());
         let retry_s = trouble.retry_at(now_s).saturating_sub(now_s);
         let (failures, error) = (trouble.failures(), failure);
-        self.metrics.acme_failed(failure.setback());
+        self.metrics.acme_failed(failure.setback().outcome());
         match (self.schedule.alarm(now_s), self.shown.as_ref()) {
             (Alarm::Low, Some(shown)) => tracing::warn!(
                 %error, failures, retry_s,

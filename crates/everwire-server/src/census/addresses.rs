@@ -2,12 +2,15 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
 };
 
 use super::Stay;
-use crate::shares::{Pot, Short};
+use crate::{
+    proxy::neighbourhood,
+    shares::{Pot, Short},
+};
 
 /// How many places each address has taken. Who has none is not remembered.
 #[derive(Default)]
@@ -68,15 +71,6 @@ impl Place {
     fn key(self) -> Option<usize> {
         let number = self.0.get() & !POLL;
         (number != NOWHERE.0.get()).then(|| number as usize - 1)
-    }
-}
-
-/// The part of an address that counts as one: of IPv6 a whole /64, which is what a single host or household is given.
-/// Otherwise whoever has one could have as many addresses as all of IPv4 squared.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     metrics_access::MetricsAccess,
     network::Network,
     origin::PageOrigin,
+    prefix::is_prefix,
     proxy::{ProxyFields, ProxyProtocol},
     revoked::Revoked,
     rule::{Action, Create, Rule},
@@ -579,7 +580,7 @@ impl Config {
                 "must be at least 1: the newest entry is always kept".to_owned(),
             );
         }
-        if !crate::http::is_prefix(&self.http.prefix) {
+        if !is_prefix(&self.http.prefix) {
             return value(
                 "http.prefix",
                 format!(

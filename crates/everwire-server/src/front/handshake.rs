@@ -49,7 +49,7 @@ pub(super) async fn shake_hands(
         if let Admission::Refused(_) = context.admit(Security::Clear) {
             shared
                 .metrics
-                .handshake_failed(&HandshakeFailure::ClearText);
+                .handshake_failed(HandshakeFailure::ClearText.name());
             refuse(socket, first, Duration::from_millis(config.http.content_ms)).await;
             return None;
         }
@@ -94,7 +94,10 @@ pub(super) async fn shake_hands(
         Ok(Err(failure)) => failure,
         Err(_) => HandshakeFailure::TimeOut,
     };
-    shared.metrics.handshake_failed(&failure);
+    if failure == HandshakeFailure::TimeOut {
+        shared.metrics.limit_met("handshake_ms");
+    }
+    shared.metrics.handshake_failed(failure.name());
     tracing::debug!(reason = failure.name(), "a handshake failed");
     // The alert that tells the peer, if its socket takes it.
     let Handshake { socket, tls, .. } = &mut handshake;

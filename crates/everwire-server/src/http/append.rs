@@ -16,9 +16,9 @@ use super::{
     target::Dialect,
 };
 use crate::{
-    hub::{Channel, NoChannel, Occasion},
+    hub::{Channel, NoChannel, Occasion, no_channel},
     payload_type::PayloadType,
-    publish::{Publisher, content_problem, no_channel},
+    publish::{Publisher, content_problem},
     webhook::Proposal,
 };
 

@@ -18,10 +18,10 @@ use super::{
     target::Dialect,
 };
 use crate::{
-    hub::State,
+    hub::{State, no_channel},
     payload_type::PayloadType,
     proxy::Client,
-    publish::{content_problem, no_channel, no_tail, tail_tag},
+    publish::{content_problem, no_tail, tail_tag},
     webhook::Proposal,
 };
 

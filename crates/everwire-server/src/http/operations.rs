@@ -12,6 +12,7 @@ use crate::{
     clock,
     config::{Action, MetricsAccess},
     live::Live,
+    metrics::Standing,
     parts::Parts,
     stop::Stopping,
 };
@@ -88,7 +89,13 @@ pub(super) fn metrics(context: &Context) -> Response<Bytes> {
         .metrics
         .certificate_expires(ends_ms, clock::unix_ms());
     shared.metrics.in_flight(shared.budget.bytes());
-    let body = shared.metrics.encode(&shared.hub, &shared.census);
+    let standing = Standing {
+        lines: shared.census.lines(),
+        connections: shared.census.connections(),
+        channels: shared.hub.count(),
+        log_bytes: shared.hub.log_bytes(),
+    };
+    let body = shared.metrics.encode(&standing);
     let mut response = text(body);
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -217,7 +217,7 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Scheme;
+    use crate::scheme::Scheme;
 
     fn judged(config: &Config, origin: Option<&str>) -> String {
         judged_under(Scheme::Http, config, origin)

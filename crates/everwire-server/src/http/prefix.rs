@@ -2,21 +2,6 @@
 
 use http::{Uri, request::Parts, uri::PathAndQuery};
 
-use super::target::Target;
-
-/// Whether this can be a prefix: nothing, or segments that need no encoding and lead to no address of our own.
-pub(crate) fn is_prefix(prefix: &str) -> bool {
-    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.~".contains(&c);
-    let is_segment =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain);
-    let Some(path) = prefix.strip_prefix('/') else {
-        return prefix.is_empty();
-    };
-    path.split('/').all(is_segment)
-        && Target::parse(prefix).is_err()
-        && Target::parse(&format!("{prefix}/a")).is_err()
-}
-
 /// A request's path without the prefix. `None` if it has none, or is another's that only begins alike.
 pub(super) fn without<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     match path.strip_prefix(prefix)? {
@@ -46,28 +31,6 @@ pub(super) fn strip(parts: &mut Parts, prefix: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_is_a_path_that_is_none_of_our_own() {
-        for (prefix, expected) in [
-            ("", true),
-            ("/live", true),
-            ("/apps/live-1", true),
-            ("live", false),
-            ("/", false),
-            ("/live/", false),
-            ("//live", false),
-            ("/a/../b", false),
-            ("/a%20b", false),
-            ("/a?b", false),
-            ("/channels", false),
-            ("/channels/live", false),
-            ("/publish", false),
-            ("/healthz", false),
-        ] {
-            assert_eq!(is_prefix(prefix), expected, "{prefix}");
-        }
-    }
 
     #[test]
     fn a_prefix_is_taken_off_where_it_ends_with_a_segment() {

@@ -41,8 +41,7 @@ use super::{
 use crate::{
     clock,
     config::Action,
-    hub::{Channel, Occasion, State},
-    publish::no_channel,
+    hub::{Channel, Occasion, State, no_channel},
     rate::Account,
     session_id::SessionId,
     shard::{

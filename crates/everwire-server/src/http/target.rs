@@ -87,6 +87,7 @@ fn name_of(path: &str) -> Result<ChannelName, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OWN_SEGMENTS;
 
     #[test]
     fn each_address_is_known_and_nothing_else() {
@@ -135,6 +136,12 @@ mod tests {
         ] {
             let found = Target::parse(path).map_err(|problem| problem.kind.status());
             assert_eq!(found, expected, "{path}");
+            let first = path.split('/').nth(1).unwrap();
+            let is_own = first.is_empty() || OWN_SEGMENTS.contains(&first);
+            assert!(
+                found.is_err() || is_own,
+                "{path} could stand below a prefix"
+            );
         }
     }
 }

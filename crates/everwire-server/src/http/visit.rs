@@ -123,7 +123,7 @@ impl Visit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Scheme;
+    use crate::scheme::Scheme;
 
     #[test]
     fn a_name_that_a_proxy_gives_is_taken_if_it_is_one() {

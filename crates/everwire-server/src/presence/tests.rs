@@ -6,7 +6,7 @@ use everwire_channel::{Mark, Read, Start};
 
 use super::*;
 use crate::{
-    census::Census, config::Config, hub::WatchKey, live::Settings, shard::Mailbox, stop::Stop,
+    config::Config, hub::WatchKey, live::Settings, metrics::Standing, shard::Mailbox, stop::Stop,
 };
 
 /// A server's presences, and a clock that shows what it is told to.
@@ -323,11 +323,7 @@ fn leaves_by_many_threads_are_each_told_once() {
 fn members_and_changes_are_counted() {
     let mut world = World::new();
     let counted = |world: &World, name: &str| -> u64 {
-        let census = Census::default();
-        let text = world
-            .presences
-            .metrics
-            .encode(&world.presences.hub, &census);
+        let text = world.presences.metrics.encode(&Standing::default());
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());

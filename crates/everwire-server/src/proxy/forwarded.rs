@@ -262,7 +262,7 @@ mod tests {
         super::{Client, Hop},
         *,
     };
-    use crate::http::Scheme;
+    use crate::scheme::Scheme;
 
     fn settings(fields: ProxyFields) -> Http {
         Http {

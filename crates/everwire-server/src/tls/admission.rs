@@ -12,7 +12,7 @@ use everwire_wire::{Problem, ProblemKind};
 
 use crate::{
     config::{Challenge, ClientAuth, TlsMode},
-    http::Scheme,
+    scheme::Scheme,
 };
 
 /// How a connection is secured.

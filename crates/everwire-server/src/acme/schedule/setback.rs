@@ -17,6 +17,17 @@ pub(crate) enum Setback {
     Told { after_s: u64 },
 }
 
+impl Setback {
+    /// What it is counted as.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Told { .. } => "told-to-wait",
+        }
+    }
+}
+
 /// Attempts that failed one after the other. It is stored, so that a server that is started again and again does not
 /// use up what the authority allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

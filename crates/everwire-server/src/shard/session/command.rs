@@ -22,12 +22,9 @@ use crate::{
     auth::{Caller, has_ended, not_taken},
     config::Action,
     http::{gap_problem, start_at},
-    hub::Occasion,
+    hub::{Occasion, no_channel},
     payload_type::PayloadType,
-    publish::{
-        Publisher, append_label, bad, ends_at, event_name, json_payload, no_channel, no_tail,
-        replaced,
-    },
+    publish::{Publisher, append_label, bad, ends_at, event_name, json_payload, no_tail, replaced},
     rate::Account,
 };
 
