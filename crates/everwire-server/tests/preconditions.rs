@@ -162,6 +162,48 @@ fn nothing_is_done_whose_condition_does_not_hold() {
     }
 }
 
+/// A list of tags that cannot be read holds for nothing: whoever is refused has not been half understood.
+#[test]
+fn a_condition_that_cannot_be_read_is_refused_and_nothing_is_done() {
+    let site = Site::start();
+    for (n, (method, field, value)) in [
+        ("PUT", "If-None-Match", "\"a\" \"b\""),
+        ("POST", "If-Match", "{} \"b\""),
+        ("POST", "If-Match", "{}, \"b"),
+        ("POST", "If-None-Match", "\"a"),
+        ("DELETE", "If-Match", "{} \"b\""),
+        ("GET", "If-None-Match", "\"a\" {}"),
+        ("GET", "If-Match", "w/{}"),
+        ("HEAD", "If-None-Match", "\""),
+        ("GET", "Accept: text/event-stream\r\nIf-Match", "{} {}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("c{n}");
+        let tag = there(&site, &name);
+        let body = if matches!(method, "PUT" | "POST") {
+            "[2]"
+        } else {
+            ""
+        };
+        let fields = format!("{JSON}{field}: {}\r\n", value.replace("{}", &tag));
+        let answer = ask(&site, method, &name, &fields, body);
+        assert_eq!(answer.status, 400, "{method} {fields}: {}", answer.head);
+        if method != "HEAD" {
+            let said = answer.text();
+            assert!(said.contains("bad-request"), "{said}");
+            assert!(said.contains("no list of entity tags"), "{said}");
+        }
+        let after = ask(&site, "GET", &name, "", "");
+        assert_eq!(
+            (after.status, after.text()),
+            (200, "[1]"),
+            "{method} {fields}"
+        );
+    }
+}
+
 /// The tag that one reads with, and the offset that one is answered with, are what one appends by.
 #[test]
 fn what_was_read_is_what_is_appended_to() {

@@ -156,31 +156,21 @@ impl Tag {
     }
 }
 
-/// Reads a list of entity tags, in one line or several. One without quotes is taken as if it had them.
+/// Reads a list of entity tags, in one line or several.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
     let (mut listed, mut is_any, mut is_there) = (Vec::new(), false, false);
     for line in headers.get_all(name) {
         is_there = true;
         let line = String::from_utf8_lossy(line.as_bytes());
+        // A list may have empty elements (section 5.6.1.2).
         let mut rest = line.trim_start_matches([' ', '\t', ',']);
         while !rest.is_empty() {
-            let (is_weak, tag) = match rest.strip_prefix("W/") {
-                Some(tag) => (true, tag),
-                None => (false, rest),
-            };
-            let (opaque, after) = match tag.strip_prefix('"') {
-                // There may be a comma between the quotes.
-                Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-                None => tag.split_at(tag.find(',').unwrap_or(tag.len())),
-            };
-            match (is_weak, tag.starts_with('"'), opaque.trim()) {
-                (false, false, "*") => is_any = true,
-                (_, _, opaque) => listed.push(Tag {
-                    is_weak,
-                    opaque: opaque.to_owned(),
-                }),
+            let (element, after) = Element::read(rest).ok_or_else(|| no_list(name))?;
+            match element {
+                Element::Any => is_any = true,
+                Element::Tag(tag) => listed.push(tag),
             }
-            rest = after.trim_start_matches([' ', '\t', ',']);
+            rest = after;
         }
     }
     match (is_there, is_any, listed.is_empty()) {
@@ -192,6 +182,56 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem>
             format!("the field {name} has `*` among entity tags; send it alone, or the tags"),
         )),
     }
+}
+
+/// One element of a list of entity tags.
+enum Element {
+    /// `*`.
+    Any,
+    Tag(Tag),
+}
+
+impl Element {
+    /// Reads the element that a list begins with, and tells what follows it. A tag without quotes is taken as if it had
+    /// them, since offsets are shown without. `None` if this is none, or no comma follows it: half of a precondition must
+    /// not hold as if it were all of it.
+    fn read(list: &str) -> Option<(Self, &str)> {
+        let (is_weak, tag) = match list.strip_prefix("W/") {
+            Some(tag) => (true, tag),
+            None => (false, list),
+        };
+        let (opaque, after) = match tag.strip_prefix('"') {
+            // There may be a comma between the quotes.
+            Some(quoted) => quoted.split_once('"')?,
+            None => tag.split_at(tag.find([',', ' ', '\t']).unwrap_or(tag.len())),
+        };
+        let after = after.trim_start_matches([' ', '\t']);
+        let is_quoted = tag.starts_with('"');
+        // Section 8.8.3: anything that is seen, but no quote.
+        let is_tag = |c: char| c != '"' && (c.is_ascii_graphic() || !c.is_ascii());
+        let is_element = opaque.chars().all(is_tag)
+            && (is_quoted || !opaque.is_empty())
+            && (after.is_empty() || after.starts_with(','));
+        let element = match (opaque, is_quoted, is_weak) {
+            ("*", false, false) => Self::Any,
+            ("*", false, true) => return None,
+            _ => Self::Tag(Tag {
+                is_weak,
+                opaque: opaque.to_owned(),
+            }),
+        };
+        is_element.then(|| (element, after.trim_start_matches([' ', '\t', ','])))
+    }
+}
+
+fn no_list(name: &HeaderName) -> Problem {
+    Problem::new(
+        ProblemKind::BadRequest,
+        format!(
+            "the field {name} is no list of entity tags, so it is not known what has to hold; send `*`, or tags in quotes \
+             with commas between them, such as \"a\", \"b\""
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -300,8 +340,50 @@ mod tests {
             let read = found.judge_read(&tail_tag(tail), tail).map_err(drop);
             assert_eq!(read, may_read, "{fields:?}");
         }
-        let problem = conditions(&[("if-match", format!("*, \"{this}\""))]).unwrap_err();
-        assert_eq!(problem.kind.status(), 400);
+    }
+
+    /// RFC 9110, sections 8.8.3 and 13.1: what is no list of tags holds for nothing.
+    #[test]
+    fn what_is_no_list_of_tags_is_refused() {
+        for (value, is_list) in [
+            (r#""a", "b""#, true),
+            (r#""a","b""#, true),
+            (r#", "a" ,, W/"b","#, true),
+            (r#""""#, true),
+            (r#""a,b;c""#, true),
+            ("a, b", true),
+            ("W/a", true),
+            ("*", true),
+            ("*,", true),
+            ("", true),
+            (r#""a" "b""#, false),
+            (r#""a""b""#, false),
+            (r#""a"b"#, false),
+            (r#"a"b""#, false),
+            (r#"a "b""#, false),
+            ("a b", false),
+            (r#""a"#, false),
+            (r#"a""#, false),
+            (r#"""#, false),
+            (r#""a", ""#, false),
+            (r#""a b""#, false),
+            ("\"a\tb\"", false),
+            ("W/", false),
+            (r#"W/ "a""#, false),
+            (r#"w/"a""#, false),
+            ("W/*", false),
+            (r#""a";q=1"#, false),
+            (r#"*, "a""#, false),
+            (r#"* "a""#, false),
+            ("**, *", false),
+        ] {
+            for field in ["if-match", "if-none-match"] {
+                let found = conditions(&[(field, value.to_owned())]);
+                let status = found.map_or_else(|problem| problem.kind.status(), |_| 200);
+                let expected = if is_list { 200 } else { 400 };
+                assert_eq!(status, expected, "{field}: {value}");
+            }
+        }
     }
 
     #[test]
