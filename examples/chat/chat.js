@@ -6,12 +6,15 @@ import { View } from "./view.js";
 
 const ROOMS = { lobby: "Lobby", garden: "Garden" };
 
+// This file is two folders below the server, also where that shares a host and is below a path of it.
+const SERVER = new URL("../..", import.meta.url);
+
 // `?wire=long-poll` uses that wire alone; else the client takes the best that the network lets through.
 const wire = new URLSearchParams(location.search).get("wire");
 
 const view = new View();
 view.askName((name) => {
-  const line = connect(location.origin, wire ? { wires: [wire] } : {});
+  const line = connect(SERVER, wire ? { wires: [wire] } : {});
   const showLine = () => view.showLine(line.state, line.wire);
   line.on("state", showLine);
   line.on("wire", showLine);

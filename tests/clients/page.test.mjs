@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { startServer } from "../server.mjs";
 import { launch } from "./browser.mjs";
 import { Channel, restart } from "./channel.mjs";
-import { startProxy } from "./proxy.mjs";
+import { startPathProxy, startProxy } from "./proxy.mjs";
 
 const WIRES = ["websocket", "event-stream", "ndjson", "long-poll", "polling"];
 const REPORTS = fileURLToPath(new URL("../../target/reports/", import.meta.url));
@@ -438,6 +438,36 @@ describe("the page itself", SIDE_BY_SIDE, () => {
     assert.equal(answer.headers.get("x-content-type-options"), "nosniff");
     assert.equal(answer.headers.get("referrer-policy"), "no-referrer");
   });
+
+  for (const [how, takenAway] of [["by the server itself", false], ["by a proxy in front", true]]) {
+    test(`works below a prefix that is taken away ${how}, and so does the chat`, async (t) => {
+      // Closed first, so that no page sees its server go.
+      const profile = await openProfile(t);
+      const shared = await startServer({ config: `${CONFIG}[http]\nprefix = "/apps/live"\n` });
+      t.after(() => shared.stop());
+      const front = takenAway ? await startPathProxy(shared, "/apps/live") : shared;
+      if (takenAway) t.after(() => front.stop());
+      const channel = new Channel(shared);
+      const page = await profile.newPage();
+      // A proxy that takes the prefix away leads there by itself.
+      await page.goto(`${front.url}/apps/live${takenAway ? "/" : ""}#${channel.name}`);
+      assert.equal(page.url(), `${front.url}/apps/live/#${channel.name}`);
+      await allAre(page, "live");
+      await type(page, "below a prefix");
+      await assertExact(page, 1);
+      assert.equal(await page.textContent("#root"), "/apps/live/channels/");
+      assert.match(await page.textContent("#recipe-publish"), /\/apps\/live\/channels\/test\//);
+      assert.deepEqual(await texts(channel), ["below a prefix"]);
+      await page.screenshot({ path: `${REPORTS}page-prefix.png`, fullPage: true });
+
+      await page.goto(`${front.url}/apps/live/examples/chat/`);
+      await page.fill("#name", "Ada");
+      await page.keyboard.press("Enter");
+      await page.locator("#text").fill("hello from below");
+      await page.keyboard.press("Enter");
+      await page.locator("text=hello from below").first().waitFor({ timeout: WAIT_MS_MAX });
+    });
+  }
 
   const looks = [
     ["a phone", { viewport: { width: 390, height: 844 }, colorScheme: "light" }],

@@ -253,6 +253,10 @@ impl Context {
             // Of the server as a whole (RFC 9110, section 9.3.7).
             return Ok(Reply::Response(origin.preflight(&parts.headers)));
         }
+        let http = &self.shared.live.config.http;
+        if page::is_bare(parts.uri.path(), &http.prefix, self.shared.live.config.dev) {
+            return Ok(Reply::Response(page::lead_below(&http.prefix)));
+        }
         let target = Target::parse(parts.uri.path())?;
         if parts.method == Method::OPTIONS {
             return Ok(Reply::Response(origin.preflight(&parts.headers)));

@@ -157,6 +157,21 @@ fn a_server_that_shares_a_host_is_asked_below_its_prefix() {
             assert_eq!(made.field("location"), Some(&*seen), "as others see it");
         }
     }
+    for (path, dev, expected) in [
+        ("/live", true, (307, Some("/live/"))),
+        ("/live/", true, (200, None)),
+        ("/live/page/app.js", true, (200, None)),
+        ("/lively", true, (404, None)),
+        ("/live", false, (404, None)),
+    ] {
+        let site = Site::with(|config| {
+            config.dev = dev;
+            config.http.prefix = "/live".to_owned();
+        });
+        let answer = site.ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+        let found = (answer.status, answer.field("location"));
+        assert_eq!(found, expected, "{path}");
+    }
     for path in ["/live/healthz", "/healthz"] {
         assert_eq!(
             site.ask(&request(&format!("GET {path}"), "", "")).status,

@@ -259,12 +259,13 @@ fn greeting(addresses: &[SocketAddr], config: &Config) -> String {
             }
             None => ("curl".to_owned(), String::new()),
         };
+        let root = format!("{scheme}://{address}{}", config.http.prefix);
         text += &format!(
             "  --dev: everybody who can reach this port may read, publish and delete everything\n\n  \
-             look     open {scheme}://{address}/ in a browser\n  \
-             chat     open {scheme}://{address}/examples/chat/ in two\n  \
-             read     {curl} -N -H 'Accept: text/event-stream' {scheme}://{address}/channels/news\n  \
-             publish  {curl} -d '{{\"text\":\"hello\"}}' {scheme}://{address}/channels/news\n{trust}"
+             look     open {root}/ in a browser\n  \
+             chat     open {root}/examples/chat/ in two\n  \
+             read     {curl} -N -H 'Accept: text/event-stream' {root}/channels/news\n  \
+             publish  {curl} -d '{{\"text\":\"hello\"}}' {root}/channels/news\n{trust}"
         );
     } else if nobody(&config.channels.anonymous)
         && config

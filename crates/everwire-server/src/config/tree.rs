@@ -116,8 +116,8 @@ pub struct Http {
     /// else can give: addresses, `localhost`, what is below it, and names without a dot.
     pub hosts: Vec<Host> = Vec::new(),
     /// The path below which others see this server, such as `/live`, where it shares a host. A request's path may begin
-    /// with it, or without it where a proxy takes it away; `Location` always has it. Health checks and certificate
-    /// authorities ask without it.
+    /// with it, or without it where a proxy takes it away; `Location` always has it, and the page of `dev` works below it.
+    /// Health checks and certificate authorities ask without it.
     pub prefix: String = String::new(),
     /// Whether pages of origins that are listed may send cookies along, for a balancer that keeps a client with one server
     /// by a cookie. They count as no credential by this.

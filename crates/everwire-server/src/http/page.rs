@@ -1,8 +1,9 @@
-//! The page at `/`, and the chat among the examples, under `dev`: embedded, so that the binary is all there is.
+//! The page at `/`, and the chat among the examples, under `dev`: embedded, so that the binary is all there is. Their links
+//! are relative, so that they work below any prefix, whether a proxy takes it away or not.
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use super::answer;
 
@@ -92,6 +93,20 @@ pub(super) fn serve(path: &str, dev: bool) -> Result<Response<Bytes>, Problem> {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+/// Whether a path is the prefix without the slash, below which the page's own links would lead beside it.
+pub(super) fn is_bare(path: &str, prefix: &str, dev: bool) -> bool {
+    dev && !prefix.is_empty() && path == prefix
+}
+
+/// Leads to the page, from the prefix without the slash. For now only: it may be another prefix with the next start.
+pub(super) fn lead_below(prefix: &str) -> Response<Bytes> {
+    let mut response = answer::no_content();
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let below = HeaderValue::try_from(format!("{prefix}/")).expect("a prefix is visible ASCII");
+    response.headers_mut().insert(header::LOCATION, below);
+    response
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use http::{Uri, request::Parts, uri::PathAndQuery};
 
-/// A request's path without the prefix. `None` if it has none, or is another's that only begins alike.
+/// A request's path without the prefix. `None` if it has none, is another's that only begins alike, or is the prefix
+/// without the slash, below which relative links would lead elsewhere.
 pub(super) fn without<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     match path.strip_prefix(prefix)? {
         _ if prefix.is_empty() => None,
-        "" => Some("/"),
         rest if rest.starts_with('/') => Some(rest),
         _ => None,
     }
@@ -37,9 +37,10 @@ mod tests {
         for (uri, expected) in [
             ("/live/channels/c?offset=-1", "/channels/c?offset=-1"),
             ("http://h:1/live/connect", "http://h:1/connect"),
-            ("/live", "/"),
+            ("/live", "/live"),
             ("/live/", "/"),
-            ("/live?x", "/?x"),
+            ("/live?x", "/live?x"),
+            ("/live/?x", "/?x"),
             ("/channels/c", "/channels/c"),
             ("/lively/channels/c", "/lively/channels/c"),
             ("/live/live/channels/c", "/live/channels/c"),

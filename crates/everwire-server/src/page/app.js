@@ -1,4 +1,4 @@
-import { Channel } from './channel.js';
+import { Channel, ROOT } from './channel.js';
 import { Log } from './log.js';
 import { LogStrip } from './log-strip.js';
 import { Publisher } from './publisher.js';
@@ -20,6 +20,8 @@ import { websocket } from './wires/websocket.js';
  */
 const FRAMINGS = [websocket, eventStream, ndjson, longPoll, polling];
 const page = (id) => document.getElementById(id);
+
+page('root').textContent = ROOT.pathname;
 
 /** What is watched now; replaced as a whole when the channel changes. */
 let watched = null;

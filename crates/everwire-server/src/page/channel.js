@@ -1,10 +1,13 @@
+/** What all channels are below: this file is in the folder beside it, also where the server shares a host. */
+export const ROOT = new URL('../channels/', import.meta.url);
+
 /** A channel as an address: its name is the path below `/channels/`. */
 export class Channel {
-  constructor(name, origin = location.origin) {
+  constructor(name) {
     this.name = name;
     // An apostrophe would end the quotes of the lines that people copy into a shell.
     const path = name.split('/').map(encodeURIComponent).join('/').replaceAll("'", '%27');
-    this.#base = `${origin}/channels/${path}`;
+    this.#base = ROOT.href + path;
   }
 
   #base;
