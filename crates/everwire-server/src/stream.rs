@@ -26,9 +26,8 @@ pub(crate) use self::{
     work::{Busy, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
 };
 use crate::{
-    census::{Census, Seat},
-    http::{Body, Context},
-    shard::{AnswerTo, LineRequest, PollRequest, Wire},
+    census::{Census, Full, Seat},
+    shard::{AnswerTo, LineRequest, PollRequest, Shared, Wire},
 };
 
 /// A place among the lines, given back when it is dropped unless a line took it.
@@ -45,57 +44,75 @@ impl Drop for Counted {
     }
 }
 
-/// Opens a line on a stream: the response, and what goes on after it.
-pub(crate) async fn open(
-    context: Context,
-    line: LineRequest,
-    upgrade: Option<OnUpgrade>,
-    address: IpAddr,
-) -> Response<Body> {
-    let census = context.shared.census.clone();
-    let counted = match context
-        .shared
-        .enter(address, line.wire.stay(), line.account)
-    {
-        Ok(seat) => Counted {
-            census,
-            seat: Some(seat),
-        },
-        Err(full) => return context.refuse_line(full, &line.response).map(Body::from),
-    };
-    let LineRequest {
-        response,
-        opening,
-        wire,
-        ..
-    } = line;
-    match (wire, upgrade) {
-        (Wire::Poll(request), _) => {
-            let busy = context.busy.clone();
-            let answer = wait(&context, request, counted).await;
-            answer.map(|content| match busy {
-                Some(busy) => Body::from(busy.give(content)),
-                None => Body::from(content),
-            })
-        }
-        (wire, Some(upgrade)) => {
-            tokio::spawn(socket::carry(context, upgrade, opening, wire, counted));
-            response.map(|()| Body::from(Bytes::new()))
-        }
-        (wire, None) => {
-            let line = Piped::open(&context, opening, wire, counted);
-            response.map(|()| Body::Line(Box::new(line)))
-        }
-    }
+/// Opens lines on the streams of one connection.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    pub shared: Shared,
+    /// The connection that is busy while a line is open, if it is watched.
+    pub busy: Option<Arc<Busy>>,
 }
 
-/// Waits for a long poll's answer. A client that resets its stream drops this future, and the poll is gone.
-async fn wait(context: &Context, mut request: PollRequest, counted: Counted) -> Response<Bytes> {
-    let (answer, answered) = oneshot::channel();
-    request.answer_to = AnswerTo::Stream(answer);
-    let _line = Piped::open(context, Bytes::new(), Wire::Poll(request), counted);
-    match answered.await {
-        Ok(response) => response,
-        Err(_) => context.refuse_stopping(),
+/// A line that was opened on a stream.
+pub(crate) enum Opened {
+    /// It had one thing to say, a long poll's answer.
+    Answer(Response<Bytes>),
+    /// It speaks in the response's content.
+    Stream(Response<Piped>),
+    /// It speaks and listens on what follows the response.
+    Socket(Response<()>),
+}
+
+/// Why no line was opened on a stream.
+pub(crate) enum NotOpened {
+    /// There is no place for it; and the response that it would have begun with.
+    Full(Full, Response<()>),
+    /// The server stops.
+    Stopping,
+}
+
+impl Carrier {
+    /// Opens a line. A client that resets its stream drops this future, and the line is gone.
+    pub async fn open(
+        self,
+        line: LineRequest,
+        upgrade: Option<OnUpgrade>,
+        address: IpAddr,
+    ) -> Result<Opened, NotOpened> {
+        let LineRequest {
+            response,
+            opening,
+            wire,
+            account,
+            ..
+        } = line;
+        let counted = match self.shared.enter(address, wire.stay(), account) {
+            Ok(seat) => Counted {
+                census: self.shared.census.clone(),
+                seat: Some(seat),
+            },
+            Err(full) => return Err(NotOpened::Full(full, response)),
+        };
+        Ok(match (wire, upgrade) {
+            (Wire::Poll(request), _) => {
+                let answer = self.wait(request, counted).await;
+                Opened::Answer(answer.ok_or(NotOpened::Stopping)?)
+            }
+            (wire, Some(upgrade)) => {
+                tokio::spawn(socket::carry(self, upgrade, opening, wire, counted));
+                Opened::Socket(response)
+            }
+            (wire, None) => {
+                let line = Piped::open(&self, opening, wire, counted);
+                Opened::Stream(response.map(|()| line))
+            }
+        })
+    }
+
+    /// Waits for a long poll's answer, which does not come if the server stops.
+    async fn wait(&self, mut request: PollRequest, counted: Counted) -> Option<Response<Bytes>> {
+        let (answer, answered) = oneshot::channel();
+        request.answer_to = AnswerTo::Stream(answer);
+        let _line = Piped::open(self, Bytes::new(), Wire::Poll(request), counted);
+        answered.await.ok()
     }
 }

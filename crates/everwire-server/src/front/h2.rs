@@ -1,10 +1,11 @@
-//! HTTP/2, on the workers: its streams share a socket, so they cannot move to a shard. The same wires run in
-//! tasks instead.
+//! HTTP/2, on the workers: its streams share a socket, which therefore cannot move to a shard. Their lines live there, and
+//! are carried through pipes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, task::JoinSet};
 
@@ -13,7 +14,8 @@ use crate::{
     census::{Pass, Visit},
     http::{Body, Context, Reply},
     proxy::Hop,
-    stream::{self, Ends, Looks, Patience, UNTAKEN_BYTES_MAX, Work},
+    shard::LineRequest,
+    stream::{Busy, Carrier, Ends, Looks, NotOpened, Opened, Patience, UNTAKEN_BYTES_MAX, Work},
     tls::Security,
 };
 
@@ -144,10 +146,37 @@ async fn answer(
         {
             context.refuse_untaken(UNTAKEN_BYTES_MAX).map(Body::from)
         }
-        Reply::Response(response) => response.map(|content| match busy {
-            Some(busy) => Body::from(busy.give(content)),
-            None => Body::from(content),
-        }),
-        Reply::Line(line) => stream::open(context, *line, upgrade, client.address).await,
+        Reply::Response(response) => whole(response, busy),
+        Reply::Line(line) => open(&context, *line, upgrade, client.address).await,
+    })
+}
+
+/// A line, or why there is none.
+async fn open(
+    context: &Context,
+    line: LineRequest,
+    upgrade: Option<OnUpgrade>,
+    address: IpAddr,
+) -> Response<Body> {
+    let carrier = Carrier {
+        shared: context.shared.clone(),
+        busy: context.busy.clone(),
+    };
+    match carrier.open(line, upgrade, address).await {
+        Ok(Opened::Answer(response)) => whole(response, context.busy.clone()),
+        Ok(Opened::Stream(response)) => response.map(|line| Body::Line(Box::new(line))),
+        Ok(Opened::Socket(response)) => response.map(|()| Body::from(Bytes::new())),
+        Err(NotOpened::Full(full, response)) => {
+            context.refuse_line(full, &response).map(Body::from)
+        }
+        Err(NotOpened::Stopping) => context.refuse_stopping().map(Body::from),
+    }
+}
+
+/// A response whose content keeps its connection busy until it has left.
+fn whole(response: Response<Bytes>, busy: Option<Arc<Busy>>) -> Response<Body> {
+    response.map(|content| match busy {
+        Some(busy) => Body::from(busy.give(content)),
+        None => Body::from(content),
     })
 }

@@ -7,11 +7,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Busy, Counted};
-use crate::{
-    http::Context,
-    shard::{Mail, OpenLine, Pipe, Takes, Wire},
-};
+use super::{Busy, Carrier, Counted};
+use crate::shard::{Mail, OpenLine, Pipe, Takes, Wire};
 
 /// A line on some shard, which is gone when this is dropped.
 pub(crate) struct Piped {
@@ -28,12 +25,12 @@ pub(crate) struct Cut;
 impl Piped {
     /// Opens a line on some shard, which takes the place among the lines over.
     pub(super) fn open(
-        context: &Context,
+        carrier: &Carrier,
         opening: Bytes,
         wire: Wire,
         mut counted: Counted,
     ) -> Self {
-        let shard = context.shared.sessions.some_shard();
+        let shard = carrier.shared.sessions.some_shard();
         let pipe = Arc::new(Pipe::new(wire.id(), shard.clone(), Takes::Bytes));
         if let Some(seat) = counted.seat.take() {
             shard.post(Mail::Open(Box::new(OpenLine {
@@ -45,7 +42,7 @@ impl Piped {
         }
         Self {
             pipe,
-            _busy: context.busy.clone(),
+            _busy: carrier.busy.clone(),
         }
     }
 

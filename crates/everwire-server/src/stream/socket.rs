@@ -17,26 +17,23 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Counted, Piped};
-use crate::{
-    http::Context,
-    shard::{INPUT_BYTES_MAX, Pipe, Wire},
-};
+use super::{Carrier, Counted, Piped};
+use crate::shard::{INPUT_BYTES_MAX, Pipe, Wire};
 
 /// Carries one WebSocket until it ends.
 pub(super) async fn carry(
-    context: Context,
+    carrier: Carrier,
     upgrade: OnUpgrade,
     opening: Bytes,
     wire: Wire,
     counted: Counted,
 ) {
     let Ok(upgraded) = upgrade.await else { return };
-    let stall = Duration::from_millis(context.shared.live.config.limits.write_stall_ms);
+    let stall = Duration::from_millis(carrier.shared.live.config.limits.write_stall_ms);
     let (read, mut write) = tokio::io::split(TokioIo::new(upgraded));
-    let mut line = Piped::open(&context, opening, wire, counted);
-    let metrics = context.shared.metrics.clone();
-    drop(context);
+    let mut line = Piped::open(&carrier, opening, wire, counted);
+    let metrics = carrier.shared.metrics.clone();
+    drop(carrier);
     let pipe = line.pipe();
     let speak = async {
         while let Some(taken) = poll_fn(|cx| line.poll_bytes(cx)).await {

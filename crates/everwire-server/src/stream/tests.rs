@@ -5,7 +5,6 @@ use std::{future::Future, pin::pin, task::Context as TaskContext};
 use bytes::BytesMut;
 use everwire_channel::{Append, ContentType, Draft, Mark};
 use everwire_wire::{Framing, Transfer};
-use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
@@ -15,61 +14,39 @@ use crate::{
     config::Config,
     hub::{Channel, Occasion},
     live::Live,
-    outbound::Outbound,
-    shard::{Entries, Kernel, Mailbox, PIPE_BYTES_MAX, PollShape, Publishing, Shard, Shared},
-    stop::{AllGone, Stop},
+    shard::{Entries, Kernel, Mailbox, PIPE_BYTES_MAX, PollShape, Publishing, Shard},
 };
 
 /// A server of one shard, which turns when it is told to.
 struct World {
-    context: Context,
+    carrier: Carrier,
     shard: Shard<Kernel>,
-    _stop: Stop,
 }
 
 impl World {
     fn new() -> Self {
         let mailbox: Arc<Mailbox> = Arc::default();
-        let (_, alive) = AllGone::new();
-        let (stop, stopping) = Stop::new();
         let now = Now::read();
         let live = Live::without_credentials(Config::default());
         let shared = Shared::new(live, Mark(7), vec![mailbox.clone()], now);
-        let outbound = Outbound::new(
-            &shared.live.config.outbound,
-            Handle::current(),
-            shared.metrics.clone(),
-            &mut |_| unreachable!("no file of certificates is set"),
-        );
         let shard = Shard::new(shared.clone(), mailbox, Kernel::new().unwrap(), now);
-        let parts = crate::parts::Parts::new(stopping.clone(), shared.metrics.clone());
-        let context = Context {
-            shared,
-            outbound: outbound.unwrap(),
-            challenges: Arc::default(),
-            stopping,
-            parts,
-            _alive: alive,
-            busy: None,
-        };
         Self {
-            context,
+            carrier: Carrier { shared, busy: None },
             shard,
-            _stop: stop,
         }
     }
 
     fn channel(&self) -> Arc<Channel> {
         let name = "c".parse().unwrap();
-        let rules = &self.context.shared.live.rules;
-        (self.context.shared.hub)
+        let rules = &self.carrier.shared.live.rules;
+        (self.carrier.shared.hub)
             .open(rules, &name, (Occasion::Append, None), 0)
             .unwrap()
     }
 
     fn counted(&self) -> Counted {
         let here = [127, 0, 0, 1].into();
-        let shared = &self.context.shared;
+        let shared = &self.carrier.shared;
         let account = shared.rate.account(&Caller::Anybody, here);
         Counted {
             census: shared.census.clone(),
@@ -83,7 +60,7 @@ impl World {
 
     /// The lines that the shard has, and those that are counted.
     fn lines(&self) -> (usize, usize) {
-        let counted = self.context.shared.census.lines();
+        let counted = self.carrier.shared.census.lines();
         (self.shard.len(), counted)
     }
 }
@@ -123,9 +100,9 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
     for turns_before in [true, false] {
         let mut world = World::new();
         let channel = world.channel();
-        let context = world.context.clone();
+        let carrier = world.carrier.clone();
         {
-            let mut waits = Box::pin(wait(&context, poll(&channel), world.counted()));
+            let mut waits = Box::pin(carrier.wait(poll(&channel), world.counted()));
             let mut cx = TaskContext::from_waker(std::task::Waker::noop());
             assert!(waits.as_mut().poll(&mut cx).is_pending());
             if turns_before {
@@ -144,16 +121,19 @@ async fn a_poll_that_is_dropped_leaves_no_trace() {
 async fn polls_of_one_shape_share_the_content_of_their_answer() {
     let mut world = World::new();
     let channel = world.channel();
-    let context = world.context.clone();
-    let mut first = pin!(wait(&context, poll(&channel), world.counted()));
-    let mut second = pin!(wait(&context, poll(&channel), world.counted()));
+    let carrier = world.carrier.clone();
+    let mut first = pin!(carrier.wait(poll(&channel), world.counted()));
+    let mut second = pin!(carrier.wait(poll(&channel), world.counted()));
     let mut cx = TaskContext::from_waker(std::task::Waker::noop());
     assert!(first.as_mut().poll(&mut cx).is_pending());
     assert!(second.as_mut().poll(&mut cx).is_pending());
     world.turn();
     append(&channel, 10_000);
     world.turn();
-    let (first, second) = (first.await.into_body(), second.await.into_body());
+    let (first, second) = (
+        first.await.unwrap().into_body(),
+        second.await.unwrap().into_body(),
+    );
     assert_eq!(first.len(), 10_000);
     assert_eq!(first.as_ptr(), second.as_ptr());
     assert_eq!(world.lines(), (0, 0));
@@ -179,9 +159,9 @@ async fn a_stream_is_one_pipe_ahead_of_its_reader() {
         until_ms: None,
         caller: Caller::Anybody,
     };
-    let context = world.context.clone();
+    let carrier = world.carrier.clone();
     let opening = Bytes::from_static(b"{}\n");
-    let mut stream = Piped::open(&context, opening, Wire::Entries(entries), world.counted());
+    let mut stream = Piped::open(&carrier, opening, Wire::Entries(entries), world.counted());
     let mut cx = TaskContext::from_waker(std::task::Waker::noop());
     let mut all = BytesMut::new();
     while all.len() < 1_000_000 {
