@@ -43,6 +43,12 @@ export class Inbox {
     return items;
   }
 
+  /** Waits until something is there, and leaves it. */
+  async arrival(what = "an item") {
+    const deadline = Date.now() + WAIT_MS_MAX;
+    while (this.#items.length === 0) await this.#arrival(deadline, () => `waited ${WAIT_MS_MAX} ms for ${what}`);
+  }
+
   /** What has arrived and was not taken yet. */
   get rest() {
     return [...this.#items];
