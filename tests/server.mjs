@@ -18,8 +18,9 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.e
  *
  * `config` is the text of a configuration file. With `dev`, the default, everything is open to everybody.
  * `listen` is `127.0.0.1:0` unless a test starts a second server where the first one was. `env` are further variables.
+ * `through` is a command that becomes the server, whose words follow it.
  */
-export async function startServer({ config = "", dev = true, listen = "127.0.0.1:0", env = {} } = {}) {
+export async function startServer({ config = "", dev = true, listen = "127.0.0.1:0", env = {}, through = [] } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "everwire-"));
   const args = ["serve", ...(dev ? ["--dev"] : []), "--listen", listen];
   if (config) {
@@ -29,7 +30,8 @@ export async function startServer({ config = "", dev = true, listen = "127.0.0.1
 
   // Under TLS it makes a certificate, which is kept there.
   const environment = { ...process.env, XDG_STATE_HOME: folder, ...env };
-  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env: environment });
+  const [program, ...words] = [...through, binary(), ...args];
+  const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"], env: environment });
   // A test runner that breaks off leaves no server behind.
   const kill = () => child.kill("SIGKILL");
   process.on("exit", kill);

@@ -132,6 +132,47 @@ describe("a certificate", { concurrency: 2 }, () => {
   });
 });
 
+describe("a folder that cannot hold what an order brings", { concurrency: 2 }, () => {
+  test("has nothing ordered, however often the server is started, and says so once", async (t) => {
+    const { place, ca } = await both(t);
+    const domains = ["live.example.org"];
+    for (let start = 0; start < 4; start += 1) {
+      const server = await place.start(ca, { domains, fileKib: 32 });
+      await server.metric('acme_orders_total{outcome="no-room"}');
+      const line = await server.logged("no certificate could be got");
+      assert.match(line.error, /nothing was ordered, since it could not be kept: .*acme\.storage/);
+      assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
+      await server.stop();
+      assert.equal(server.output().split("no certificate could be got").length, 2);
+    }
+    assert.ok(!ca.output().includes("POST /"), "the authority was asked");
+    assert.deepEqual(place.files(), ["lock"]);
+    const server = await place.start(ca, { domains });
+    await server.metric(ISSUED);
+    assert.deepEqual(place.files(), ["account.json", "certificate.pem", "lock"]);
+  });
+
+  test("has a process that is killed on the way order four times in an hour at most", async (t) => {
+    const { place, ca } = await both(t);
+    const directory = await ca.front(
+      (own) => ({ newOrder: `${own}/order` }),
+      () => {}, // It never answers.
+    );
+    const options = { domains: ["live.example.org"], acme: { directory } };
+    for (let start = 0; start < 4; start += 1) {
+      const server = await place.start(ca, options);
+      while (JSON.parse(place.keptOr("trouble.json", "{}")).refused_at_s?.length !== start + 1) await pause();
+      await server.stop("SIGKILL");
+    }
+    const server = await place.start(ca, options);
+    assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
+    await server.stop();
+    assert.equal(JSON.parse(place.kept("trouble.json")).refused_at_s.length, 4);
+  });
+});
+
+const pause = () => new Promise((passed) => setTimeout(passed, 20));
+
 describe("an authority", { concurrency: 2 }, () => {
   test("that finds nobody behind a name is left alone for a while, and says why", async (t) => {
     const { place, ca } = await both(t);

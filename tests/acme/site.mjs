@@ -19,13 +19,18 @@ export async function site(t) {
   return {
     /** Where it listens. */
     port,
-    /** Starts the server with further settings of `[acme]`, in a mode of TLS, on a clock that is so many days ahead. */
-    async start(authority, { domains, acme = {}, tls = "both", daysAhead = 0 }) {
+    /**
+     * Starts the server with further settings of `[acme]`, in a mode of TLS, on a clock that is so many days ahead, with
+     * files of so many KiB at most.
+     */
+    async start(authority, { domains, acme = {}, tls = "both", daysAhead = 0, fileKib = 0 }) {
       const settings = { domains, storage, challenge: "http-01", directory: authority.directory, ...acme };
       const lines = Object.entries(settings).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
       const config = `[tls]\nmode = "${tls}"\n[outbound]\nca_file = ${JSON.stringify(authority.caFile)}\n[acme]\n${lines.join("\n")}\n`;
       const env = daysAhead ? { LD_PRELOAD: fakeClock(), FAKETIME: `+${daysAhead}d`, FAKETIME_DONT_FAKE_MONOTONIC: "1" } : {};
-      const server = await startServer({ config, dev: false, listen: `127.0.0.1:${port}`, env });
+      // What is written beyond the limit fails, as on a disk that is full, without a disk of its own.
+      const through = fileKib ? ["sh", "-c", `trap "" XFSZ; ulimit -f ${fileKib * 2}; exec "$@"`, "sh"] : [];
+      const server = await startServer({ config, dev: false, listen: `127.0.0.1:${port}`, env, through });
       running.push(server);
       return {
         ...server,
@@ -41,6 +46,10 @@ export async function site(t) {
     kept: (name) => readFileSync(path(storage, name), "utf8"),
     /** Whether it is kept. */
     has: (name) => existsSync(path(storage, name)),
+    /** The same, or `other` if nothing is kept. */
+    keptOr: (name, other) => (readdirSync(storage).length > 0 && existsSync(path(storage, name)) ? readFileSync(path(storage, name), "utf8") : other),
+    /** The names of all that is kept. */
+    files: () => readdirSync(path(storage, "")).sort(),
     /** Where it is kept. */
     path: (name) => path(storage, name),
     /** The certificate that is kept. */

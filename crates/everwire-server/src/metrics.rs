@@ -508,6 +508,11 @@ impl Metrics {
         self.acme_orders.get_or_create(&Outcome { outcome }).inc();
     }
 
+    #[cfg(test)]
+    pub(crate) fn acme_outcomes(&self, outcome: &'static str) -> u64 {
+        self.acme_orders.get_or_create(&Outcome { outcome }).get()
+    }
+
     /// A certificate that was issued is in use, until then.
     pub(crate) fn acme_expires(&self, not_after_s: u64) {
         self.acme_expires_at.set(not_after_s as i64);

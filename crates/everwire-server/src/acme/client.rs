@@ -57,12 +57,15 @@ impl Client {
         }
     }
 
-    /// Gets a certificate, in place of another if there is one. What was begun is left to expire if it takes too long.
+    /// Gets a certificate, in place of another if there is one. What was begun is left to expire if it takes too long, or
+    /// if `before_issue` fails, which is awaited when all names are verified: from then on the authority counts a
+    /// certificate.
     pub async fn order(
         &self,
         replaces: Option<&CertificateIdentifier<'static>>,
+        before_issue: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Issued, Failure> {
-        let order = self.whole_order(replaces);
+        let order = self.whole_order(replaces, before_issue);
         match tokio::time::timeout(ORDER_TIME_MAX, order).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::timed_out(format!(
@@ -96,12 +99,14 @@ impl Client {
     async fn whole_order(
         &self,
         replaces: Option<&CertificateIdentifier<'static>>,
+        before_issue: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Issued, Failure> {
         let mut order = self.new_order(replaces).await?;
         let answers = self.answer_all(&mut order).await?;
         self.ready(&mut order).await?;
         // The names are verified.
         drop(answers);
+        before_issue.await?;
         let key = order.finalize().await;
         let key = key.map_err(|error| self.failed("the authority took no request", &error))?;
         let chain = order.poll_certificate(&PATIENCE).await;
@@ -109,10 +114,10 @@ impl Client {
             chain.map_err(|error| self.failed("the authority issued no certificate", &error))?;
         match Issued::new(&key, &chain) {
             Some(issued) if issued.covers(&self.domains) => Ok(issued),
-            Some(_) => Err(Failure::refused(
+            Some(_) => Err(Failure::wasted(
                 "the authority issued a certificate that is not for all of acme.domains",
             )),
-            None => Err(Failure::refused(
+            None => Err(Failure::wasted(
                 "the authority issued something that is no certificate",
             )),
         }

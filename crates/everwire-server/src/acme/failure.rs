@@ -30,6 +30,22 @@ impl Failure {
         }
     }
 
+    /// Nothing was asked of the authority: there is no place for what it gives.
+    pub fn no_room(error: &StorageError) -> Self {
+        Self {
+            setback: Setback::NoRoom,
+            message: format!("nothing was ordered, since it could not be kept: {error}"),
+        }
+    }
+
+    /// A certificate was issued that cannot be used.
+    pub fn wasted(message: impl Into<String>) -> Self {
+        Self {
+            setback: Setback::Wasted,
+            message: message.into(),
+        }
+    }
+
     /// From what the protocol's library says, and what the last answer said about coming back.
     pub fn of(doing: &str, error: &Error, told: Told) -> Self {
         let setback = match (told.retry_after_s, error) {

@@ -10,7 +10,7 @@ use super::{
     client::Client,
     failure::Failure,
     issued::Issued,
-    schedule::{Alarm, Jitter, Schedule, Step, Trouble, Validity},
+    schedule::{Alarm, Jitter, Reach, Schedule, Setback, Step, Trouble, Validity},
     storage::{Kept, Storage, StorageError},
 };
 use crate::{
@@ -28,7 +28,14 @@ pub(crate) struct Keeper {
     metrics: Arc<Metrics>,
     schedule: Schedule,
     /// What is shown now, if anything.
-    shown: Option<Issued>,
+    shown: Option<Shown>,
+}
+
+/// A certificate that is shown.
+struct Shown {
+    issued: Issued,
+    /// Whether it outlives the process.
+    is_stored: bool,
 }
 
 impl Keeper {
@@ -44,7 +51,7 @@ impl Keeper {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StorageError> {
         let trouble = storage.read(Kept::Trouble)?;
-        let trouble = trouble.and_then(|text| serde_json::from_str::<Trouble>(&text).ok());
+        let trouble = trouble.and_then(|text| trouble_from(&storage, &text));
         let mut this = Self {
             schedule: Schedule::new(None, trouble.clone(), jitter()),
             client,
@@ -81,7 +88,11 @@ impl Keeper {
             Step::AskWindow => self.ask_window().await,
             // The clock may be set, and a machine may sleep: it is looked at now and then.
             Step::Wait { until_s } => {
-                sleep(Duration::from_secs(until_s - now_s).min(LOOK_AGAIN)).await;
+                let rest = match self.is_stored() || self.store_late().await {
+                    true => LOOK_AGAIN,
+                    false => STORE_AGAIN,
+                };
+                sleep(Duration::from_secs(until_s - now_s).min(rest)).await;
             }
         }
     }
@@ -96,40 +107,62 @@ impl Keeper {
                 );
                 return sleep(OTHER_PROCESS).await;
             }
-            Err(error) => return self.failed(&error.into()).await,
+            Err(error) => return self.failed(&Failure::no_room(&error)).await,
         };
         if self.is_done_by_another() {
             return;
         }
-        let replaces = self.shown.as_ref().and_then(|shown| shown.id().cloned());
-        let outcome = match self.client.order(replaces.as_ref()).await {
-            Ok(issued) => self.accept(issued).await,
-            Err(failure) => Err(failure),
-        };
-        match outcome {
-            Ok(()) => self.metrics.acme_issued(now_s()),
+        match self.reserved_order().await {
+            Ok(issued) => match self.accept(issued).await {
+                Ok(()) => self.metrics.acme_issued(now_s()),
+                Err(failure) => self.failed(&failure).await,
+            },
             Err(failure) => self.failed(&failure).await,
         }
         drop(lock);
     }
 
-    /// Stores what was issued, then shows it.
-    async fn accept(&mut self, issued: Issued) -> Result<(), Failure> {
-        let (storage, text) = (self.storage.clone(), issued.pem().to_owned());
-        let stored = on_disk(move || {
-            storage.write(Kept::Certificate, &text)?;
-            storage.remove(Kept::Trouble)
+    /// Asks the authority while room for what it gives is reserved. What it would mean if the process ended meanwhile
+    /// is noted before: so a certificate that is lost on its way is not ordered again by each start.
+    async fn reserved_order(&mut self) -> Result<Issued, Failure> {
+        let storage = self.storage.clone();
+        let begun = self.note(Reach::Begun);
+        let room = on_disk(move || {
+            let room = storage.reserve()?;
+            begun().map(|()| room)
         });
-        // One that cannot be kept is still good for as long as this process runs.
-        if let Err(error) = stored.await {
-            tracing::error!(%error, "a certificate was issued and cannot be stored; the next start will ask for another");
-        }
-        let validity = issued.validity();
-        self.show(issued).map_err(|error| {
-            Failure::refused(format!(
+        let room = room.await.map_err(|error| Failure::no_room(&error))?;
+        let before_issue = async {
+            room.halve();
+            let note = on_disk(self.note(Reach::Issuing)).await;
+            note.map_err(|error| Failure::no_room(&error))
+        };
+        let replaces = self.shown.as_ref().and_then(|shown| shown.issued.id());
+        self.client.order(replaces, before_issue).await
+    }
+
+    /// Stores what was issued and can be used, then shows it.
+    async fn accept(&mut self, issued: Issued) -> Result<(), Failure> {
+        let certificate = self.certificate(&issued).map_err(|error| {
+            Failure::wasted(format!(
                 "the certificate and the key that were issued {error}"
             ))
         })?;
+        let is_stored = match self.store(&issued).await {
+            Ok(()) => true,
+            // It is still good for as long as this process runs.
+            Err(error) => {
+                self.metrics.acme_failed(Setback::Wasted.outcome());
+                tracing::error!(
+                    %error,
+                    "a certificate was issued and cannot be stored; that is tried each minute, and a start before it was \
+                     stored has none for an hour"
+                );
+                false
+            }
+        };
+        let validity = issued.validity();
+        self.show(certificate, Shown { issued, is_stored });
         self.schedule.on_issued(validity, now_s(), jitter());
         tracing::info!(
             domains = self.domains(),
@@ -139,8 +172,43 @@ impl Keeper {
         Ok(())
     }
 
+    /// Notes how far an order has come, for the next start.
+    fn note(&self, reach: Reach) -> impl FnOnce() -> Result<(), StorageError> + Send + use<> {
+        let storage = self.storage.clone();
+        let trouble = self.schedule.foresee(reach, now_s(), jitter());
+        move || storage.write(Kept::Trouble, &text_of(&trouble))
+    }
+
+    async fn store(&self, issued: &Issued) -> Result<(), StorageError> {
+        let (storage, text) = (self.storage.clone(), issued.pem().to_owned());
+        on_disk(move || {
+            storage.write(Kept::Certificate, &text)?;
+            storage.remove(Kept::Trouble)
+        })
+        .await
+    }
+
+    /// Whether a start would find the certificate that is shown.
+    fn is_stored(&self) -> bool {
+        self.shown.as_ref().is_none_or(|shown| shown.is_stored)
+    }
+
+    /// Stores what could not be stored before. True if that went well.
+    async fn store_late(&mut self) -> bool {
+        let Some(shown) = &self.shown else {
+            return true;
+        };
+        let stored = self.store(&shown.issued).await.is_ok();
+        if let (true, Some(shown)) = (stored, &mut self.shown) {
+            shown.is_stored = true;
+            tracing::info!("the certificate that could not be stored is stored now");
+        }
+        stored
+    }
+
     async fn ask_window(&mut self) {
-        let Some(id) = self.shown.as_ref().and_then(|shown| shown.id().cloned()) else {
+        let id = self.shown.as_ref().and_then(|shown| shown.issued.id());
+        let Some(id) = id.cloned() else {
             return self.schedule.on_window(None, now_s(), jitter());
         };
         match self.client.window(&id).await {
@@ -155,19 +223,21 @@ impl Keeper {
     /// No certificate came: the louder the less time is left.
     async fn failed(&mut self, failure: &Failure) {
         let now_s = now_s();
+        let is_told = self.schedule.is_told(failure.setback(), now_s);
         let trouble = self.schedule.on_setback(failure.setback(), now_s, jitter());
         let retry_s = trouble.retry_at(now_s).saturating_sub(now_s);
         let (failures, error) = (trouble.failures(), failure);
         self.metrics.acme_failed(failure.setback().outcome());
         match (self.schedule.alarm(now_s), self.shown.as_ref()) {
+            _ if is_told => tracing::debug!(%error, failures, retry_s, "there is still no room"),
             (Alarm::Low, Some(shown)) => tracing::warn!(
                 %error, failures, retry_s,
-                until = date(shown.validity().not_after_s),
+                until = date(shown.issued.validity().not_after_s),
                 "the certificate could not be renewed; the one in use lasts for now"
             ),
             (Alarm::High, Some(shown)) => tracing::error!(
                 %error, failures, retry_s,
-                until = date(shown.validity().not_after_s),
+                until = date(shown.issued.validity().not_after_s),
                 "the certificate could not be renewed, and expires soon"
             ),
             _ => tracing::error!(
@@ -175,17 +245,20 @@ impl Keeper {
                 "no certificate could be got; TLS handshakes for some name fail"
             ),
         }
-        let storage = self.storage.clone();
-        let text = serde_json::to_string(&trouble).expect("it is plain data");
+        // The next start looks for room by itself; what was stored about the authority stays.
+        if failure.setback() == Setback::NoRoom {
+            return;
+        }
+        let (storage, text) = (self.storage.clone(), text_of(&trouble));
         if let Err(error) = on_disk(move || storage.write(Kept::Trouble, &text)).await {
-            tracing::warn!(%error, "what went wrong cannot be stored; the next start asks the authority at once");
+            tracing::warn!(%error, "what went wrong cannot be stored; the next start knows only how far the order came");
         }
     }
 
     /// Whether another process has stored a certificate meanwhile; then it is shown.
     fn is_done_by_another(&mut self) -> bool {
         match self.stored() {
-            Ok(Some(stored)) if Some(stored.pem()) != self.shown.as_ref().map(Issued::pem) => {
+            Ok(Some(stored)) if self.is_news(&stored) => {
                 if let Some(held) = self.adopt(stored) {
                     self.schedule.on_issued(held, now_s(), jitter());
                 }
@@ -194,6 +267,14 @@ impl Keeper {
             Err(error) => tracing::warn!(%error, "the stored certificate cannot be read"),
         }
         self.schedule.next(now_s()) != Step::Order
+    }
+
+    /// Whether what is stored is not what is shown, nor what that was to replace when it could not be stored.
+    fn is_news(&self, stored: &Issued) -> bool {
+        self.shown.as_ref().is_none_or(|shown| {
+            let is_older = stored.validity().not_after_s <= shown.issued.validity().not_after_s;
+            stored.pem() != shown.issued.pem() && (shown.is_stored || !is_older)
+        })
     }
 
     fn stored(&self) -> Result<Option<Issued>, StorageError> {
@@ -212,9 +293,18 @@ impl Keeper {
     fn adopt(&mut self, stored: Issued) -> Option<Validity> {
         let (validity, covers) = (stored.validity(), stored.covers(&self.client.domains));
         let path = self.storage.path(Kept::Certificate);
-        if let Err(error) = self.show(stored) {
-            tracing::warn!(path = %path.display(), "the stored key and certificate {error}; getting others");
-            return None;
+        match self.certificate(&stored) {
+            Ok(certificate) => self.show(
+                certificate,
+                Shown {
+                    issued: stored,
+                    is_stored: true,
+                },
+            ),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), "the stored key and certificate {error}; getting others");
+                return None;
+            }
         }
         tracing::info!(
             path = %path.display(),
@@ -230,13 +320,16 @@ impl Keeper {
         covers.then_some(validity)
     }
 
-    fn show(&mut self, issued: Issued) -> Result<(), CertificateError> {
+    /// Reads the whole of a key and its chain, and judges whether they can be shown now.
+    fn certificate(&self, issued: &Issued) -> Result<Certificate, CertificateError> {
         let pem = issued.pem().as_bytes();
-        let certificate = Certificate::from_pem(pem, pem, &self.provider, clock::unix_ms())?;
+        Certificate::from_pem(pem, pem, &self.provider, clock::unix_ms())
+    }
+
+    fn show(&mut self, certificate: Certificate, shown: Shown) {
         (self.client.certificates).replace(Source::Acme, &[certificate]);
-        self.metrics.acme_expires(issued.validity().not_after_s);
-        self.shown = Some(issued);
-        Ok(())
+        (self.metrics).acme_expires(shown.issued.validity().not_after_s);
+        self.shown = Some(shown);
     }
 
     fn domains(&self) -> String {
@@ -248,6 +341,20 @@ impl Keeper {
             .collect();
         domains.join(", ")
     }
+}
+
+/// What went wrong before the process ended, if that can be read.
+fn trouble_from(storage: &Storage, text: &str) -> Option<Trouble> {
+    let read = serde_json::from_str(text);
+    if let Err(error) = &read {
+        let path = storage.path(Kept::Trouble);
+        tracing::warn!(path = %path.display(), %error, "what went wrong before cannot be read; asking the authority at once");
+    }
+    read.ok()
+}
+
+fn text_of(trouble: &Trouble) -> String {
+    serde_json::to_string(trouble).expect("it is plain data")
 }
 
 fn now_s() -> u64 {
@@ -265,11 +372,16 @@ fn date(unix_s: u64) -> String {
 /// How long to sleep at most before the clock is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 
+/// How long to sleep before a certificate is stored that could not be.
+const STORE_AGAIN: Duration = Duration::from_secs(60);
+
 /// How long to leave it to another process.
 const OTHER_PROCESS: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Write, path::Path, process::Command};
+
     use rcgen::{CertificateParams, KeyPair};
     use rustls::crypto::aws_lc_rs;
     use tempfile::{TempDir, tempdir};
@@ -286,7 +398,63 @@ mod tests {
     /// An authority that is not there.
     const DIRECTORY: &str = "https://127.0.0.1:1/dir";
 
+    /// A disk of its own that is small enough to be filled. Who may not mount one gets a folder that has been taken away
+    /// while it is full, which fails in the same places.
+    struct SmallDisk {
+        folder: TempDir,
+        is_mounted: bool,
+    }
+
+    impl SmallDisk {
+        fn new() -> Self {
+            let folder = tempdir().unwrap();
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=160k,mode=700", "tmpfs"]);
+            let mounted = mount.arg(folder.path()).output();
+            let is_mounted = mounted.is_ok_and(|output| output.status.success());
+            Self { folder, is_mounted }
+        }
+
+        /// Leaves as many bytes as this on it.
+        fn fill(&self, storage: &Storage, free: u64) {
+            if !self.is_mounted {
+                return fs::rename(place(storage), self.filler()).unwrap();
+            }
+            let mut filler = fs::File::create(self.filler()).unwrap();
+            while filler.write_all(&[1; 4096]).is_ok() {}
+            let full = filler.metadata().unwrap().len();
+            filler.set_len(full - free).unwrap();
+        }
+
+        fn empty(&self, storage: &Storage) {
+            match self.is_mounted {
+                true => fs::remove_file(self.filler()).unwrap(),
+                false => fs::rename(self.filler(), place(storage)).unwrap(),
+            }
+        }
+
+        fn filler(&self) -> std::path::PathBuf {
+            self.folder.path().join("filler")
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            if self.is_mounted {
+                let _ = Command::new("umount").arg(self.folder.path()).output();
+            }
+        }
+    }
+
+    fn place(storage: &Storage) -> std::path::PathBuf {
+        storage.path(Kept::Account).parent().unwrap().to_owned()
+    }
+
     fn keeper(folder: &TempDir) -> Keeper {
+        keeper_in(folder.path())
+    }
+
+    fn keeper_in(folder: &Path) -> Keeper {
         let settings = Acme {
             domains: vec!["live.example.org".parse().unwrap()],
             directory: DIRECTORY.to_owned(),
@@ -299,7 +467,7 @@ mod tests {
             metrics.clone(),
             &mut |_| unreachable!("no file of certificates is set"),
         );
-        let storage = Storage::open(folder.path(), DIRECTORY).unwrap();
+        let storage = Storage::open(folder, DIRECTORY).unwrap();
         let client = Client::new(
             &settings,
             Accounts::new(&settings, storage.clone(), None),
@@ -309,6 +477,11 @@ mod tests {
         );
         let provider = Arc::new(aws_lc_rs::default_provider());
         Keeper::new(client, storage, provider, metrics).unwrap()
+    }
+
+    /// How often it came to this.
+    fn outcomes(keeper: &Keeper, outcome: &'static str) -> u64 {
+        keeper.metrics.acme_outcomes(outcome)
     }
 
     fn certificate() -> String {
@@ -327,10 +500,104 @@ mod tests {
         let pem = certificate();
         keeper.storage.write(Kept::Certificate, &pem).unwrap();
         keeper.step().await;
-        assert_eq!(keeper.shown.as_ref().unwrap().pem(), pem);
+        assert_eq!(keeper.shown.as_ref().unwrap().issued.pem(), pem);
         assert!(keeper.client.certificates.ends_ms().is_some());
         assert_ne!(keeper.schedule.next(now_s()), Step::Order);
         assert!(keeper.storage.read(Kept::Trouble).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_ordered_while_the_disk_could_not_hold_what_an_order_brings() {
+        let disk = SmallDisk::new();
+        let mut keeper = keeper_in(disk.folder.path());
+        let storage = keeper.storage.clone();
+        // There would be room for the account and for a note, and so an order would be begun.
+        disk.fill(&storage, 48 * 1024);
+        for _ in 0..3 {
+            keeper.schedule = Schedule::new(None, None, jitter());
+            keeper.order().await;
+        }
+        assert_eq!(outcomes(&keeper, "no-room"), 3);
+        assert_eq!(outcomes(&keeper, "unreachable"), 0, "nobody was asked");
+        disk.empty(&storage);
+        assert!(storage.read(Kept::Trouble).unwrap().is_none());
+        keeper.schedule = Schedule::new(None, None, jitter());
+        keeper.order().await;
+        assert_eq!(outcomes(&keeper, "unreachable"), 1, "it was asked");
+        assert!(storage.read(Kept::Trouble).unwrap().is_some());
+        let left = fs::read_dir(place(&storage)).unwrap().count();
+        assert_eq!(left, 2, "the note and the lock, and nothing of the reserve");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_could_not_be_stored_is_shown_and_stored_later() {
+        let disk = SmallDisk::new();
+        let mut keeper = keeper_in(disk.folder.path());
+        let storage = keeper.storage.clone();
+        let old = certificate();
+        storage.write(Kept::Certificate, &old).unwrap();
+        keeper.note(Reach::Issuing)().unwrap();
+        disk.fill(&storage, 0);
+        let pem = certificate();
+        let issued = Issued::read(pem.clone()).unwrap();
+        keeper.accept(issued).await.unwrap();
+        assert_eq!(outcomes(&keeper, "wasted"), 1);
+        keeper.is_done_by_another();
+        let shown = keeper.shown.as_ref().unwrap().issued.pem();
+        assert_eq!(shown, pem, "and not the old one, which is stored");
+        assert!(!keeper.store_late().await);
+        disk.empty(&storage);
+        assert!(keeper.store_late().await);
+        assert!(keeper.is_stored());
+        let kept = storage.read(Kept::Certificate).unwrap();
+        assert_eq!(kept.as_deref(), Some(&*pem));
+        assert!(storage.read(Kept::Trouble).unwrap().is_none());
+    }
+
+    /// The process ended while the certificate was on its way, so that it is lost: nobody knows that better than the
+    /// authority, which counts it.
+    #[tokio::test]
+    async fn a_start_after_a_certificate_was_lost_does_not_order_at_once() {
+        for (reach, orders) in [(Reach::Begun, true), (Reach::Issuing, false)] {
+            let folder = tempdir().unwrap();
+            keeper(&folder).note(reach)().unwrap();
+            let next = keeper(&folder).schedule.next(now_s());
+            assert_eq!(next == Step::Order, orders, "{reach:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_neither_shown_nor_put_in_place_of_what_is() {
+        let (whole, other) = (certificate(), certificate());
+        let (key, chain) = whole.split_at(whole.find("-----BEGIN CERTIFICATE").unwrap());
+        let (_, others) = other.split_at(other.find("-----BEGIN CERTIFICATE").unwrap());
+        let chain_and = |rest: &str| format!("{key}{chain}{rest}");
+        for (text, what) in [
+            (String::new(), "nothing"),
+            (key.to_owned(), "a key alone"),
+            (chain.to_owned(), "a certificate alone"),
+            (whole[..whole.len() / 2].to_owned(), "the first half"),
+            (whole[..whole.len() - 30].to_owned(), "all but the end"),
+            (chain_and(&others[..others.len() / 2]), "half of a chain"),
+            (format!("{key}{others}"), "another's key"),
+            (format!("{}{chain}", &key[..key.len() / 2]), "half of a key"),
+        ] {
+            let folder = tempdir().unwrap();
+            let storage = Storage::open(folder.path(), DIRECTORY).unwrap();
+            storage.write(Kept::Certificate, &text).unwrap();
+            let mut keeper = keeper(&folder);
+            assert!(keeper.shown.is_none(), "{what} is shown");
+            assert!(keeper.client.certificates.ends_ms().is_none(), "{what}");
+            assert_eq!(keeper.schedule.next(now_s()), Step::Order, "{what}");
+            // From the authority.
+            storage.write(Kept::Certificate, &other).unwrap();
+            if let Some(issued) = Issued::read(text) {
+                let failure = keeper.accept(issued).await.unwrap_err();
+                assert_eq!(failure.setback(), Setback::Wasted, "{what}");
+            }
+            let kept = storage.read(Kept::Certificate).unwrap();
+            assert_eq!(kept.as_deref(), Some(&*other), "{what} was stored");
+        }
     }
 
     #[tokio::test(start_paused = true)]

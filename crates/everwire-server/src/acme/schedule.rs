@@ -45,6 +45,15 @@ pub(crate) enum Step {
     Wait { until_s: u64 },
 }
 
+/// How far an order has come that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The authority is about to be asked.
+    Begun,
+    /// The names are verified, and the certificate is about to be asked for. From here on it counts as issued.
+    Issuing,
+}
+
 /// How much time is left while renewing fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Alarm {
@@ -87,7 +96,7 @@ impl Schedule {
     /// There is a new certificate.
     pub fn on_issued(&mut self, validity: Validity, now_s: u64, jitter: Jitter) {
         self.held = Some(Held {
-            earliest_s: now_s + (validity.life_s() / 3).min(DAY_S),
+            earliest_s: now_s + (validity.life_s() / 3).clamp(REST_S, DAY_S),
             ..Held::new(validity, jitter)
         });
         self.trouble = None;
@@ -114,13 +123,28 @@ impl Schedule {
 
     /// No certificate came. What is given back is to be stored, for the next start.
     pub fn on_setback(&mut self, setback: Setback, now_s: u64, jitter: Jitter) -> Trouble {
-        let left_s = self
-            .held
-            .as_ref()
-            .map(|held| held.validity.not_after_s.saturating_sub(now_s));
-        let trouble = Trouble::new(setback, self.trouble.as_ref(), left_s, now_s, jitter);
+        let trouble = self.trouble_of(setback, now_s, jitter);
         self.trouble = Some(trouble.clone());
         trouble
+    }
+
+    /// What would have gone wrong if an order that begins now, or goes on, never ended: to be stored before it does, for
+    /// the next start.
+    pub fn foresee(&self, reach: Reach, now_s: u64, jitter: Jitter) -> Trouble {
+        let setback = match reach {
+            Reach::Begun => Setback::Interrupted,
+            Reach::Issuing => Setback::Wasted,
+        };
+        self.trouble_of(setback, now_s, jitter)
+    }
+
+    /// Whether this was told already: there was no room, and that is no worse now than it was then.
+    pub fn is_told(&self, setback: Setback, now_s: u64) -> bool {
+        let last = self.trouble.as_ref().map(Trouble::last);
+        last.is_some_and(|(last, at_s)| {
+            (last, setback) == (Setback::NoRoom, Setback::NoRoom)
+                && self.alarm(at_s) == self.alarm(now_s)
+        })
     }
 
     /// What to do now.
@@ -154,6 +178,14 @@ impl Schedule {
             }
             Some(_) | None => Alarm::Without,
         }
+    }
+
+    fn trouble_of(&self, setback: Setback, now_s: u64, jitter: Jitter) -> Trouble {
+        let left_s = self
+            .held
+            .as_ref()
+            .map(|held| held.validity.not_after_s.saturating_sub(now_s));
+        Trouble::new(setback, self.trouble.as_ref(), left_s, now_s, jitter)
     }
 }
 
@@ -201,6 +233,9 @@ impl Jitter {
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 60 * MINUTE_S;
 const DAY_S: u64 = 24 * HOUR_S;
+
+/// The least time from a certificate to the order of the next, however short its life is.
+const REST_S: u64 = 5 * MINUTE_S;
 
 /// After how long an authority that could not be asked for its window is asked again.
 const ASK_AGAIN_S: u64 = HOUR_S;

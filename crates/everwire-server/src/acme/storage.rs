@@ -4,12 +4,12 @@
 //!  <acme.storage>/acme-v02.api.letsencrypt.org-directory/     0700, one for each authority
 //!      account.json       the account's address and key       0600, as all files
 //!      certificate.pem    the key, then the chain: one file, so that they are replaced as one
-//!      trouble.json       what went wrong last, and when the next attempt may be
+//!      trouble.json       what went wrong last, and when the next attempt may be; or what an order has come to so far
 //!      lock               held by whoever talks to the authority
 //! ```
 //!
 //! A file is written beside the old one, brought to the disk, and put in its place: whatever happens, one of the two is
-//! there whole.
+//! there whole. Before anything is asked of the authority, room for it is [reserved](Storage::reserve).
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -38,11 +38,24 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// Room in the folder that nobody else can take while this lives. Its file has no name, so it is gone with the process.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    file: File,
+}
+
+/// What an order brings, with the account and what is noted about both, and with room to spare: a key and a chain of
+/// certificates are 4 to 10 KiB.
+const ORDER_BYTES: usize = 64 * 1024;
+
+/// How much of it stays reserved. The rest is for what is written meanwhile: the account and the notes.
+const RESERVE_BYTES: u64 = 32 * 1024;
+
 /// The folder or a file in it cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{path} cannot be {what}: {error}; let the user that runs this server read and write the folder, or name another in \
-     acme.storage"
+    "{path} cannot be {what}: {error}; let the user that runs this server read and write the folder, see that its disk \
+     has room, or name another in acme.storage"
 )]
 pub(crate) struct StorageError {
     path: String,
@@ -60,9 +73,12 @@ impl Storage {
             .create(&folder);
         made.map_err(|error| failed(&folder, "made", error))?;
         let this = Self { folder };
-        // Found out now, and not when a certificate was issued that cannot be kept.
-        this.beside()?;
-        Ok(this)
+        // Found out now, and not when a certificate is needed. A disk that is full is told of when there is something to
+        // order: until then, what is stored may be good for long.
+        match this.beside() {
+            Err(error) if !error.is_for_want_of_room() => Err(error),
+            Ok(_) | Err(_) => Ok(this),
+        }
     }
 
     /// Where it is, for people.
@@ -91,6 +107,22 @@ impl Storage {
             // The name is in the folder, which is brought to the disk by itself.
             .and_then(|_| File::open(&self.folder)?.sync_all());
         written.map_err(|error| failed(&path, "written", error))
+    }
+
+    /// Proves that the folder can hold what an order brings, and keeps most of that room until it is dropped.
+    pub fn reserve(&self) -> Result<Reserve, StorageError> {
+        let unusable = |error| failed(&self.folder, "used for what an order brings", error);
+        let mut file = tempfile::tempfile_in(&self.folder).map_err(unusable)?;
+        // Not zeros, which some file systems do not store.
+        let mut filler = vec![0; ORDER_BYTES];
+        fastrand::Rng::new().fill(&mut filler);
+        let written = file
+            .write_all(&filler)
+            // Some file systems look for room only now.
+            .and_then(|()| file.sync_all())
+            .and_then(|()| file.set_len(RESERVE_BYTES));
+        written.map_err(unusable)?;
+        Ok(Reserve { file })
     }
 
     /// Keeps it no longer.
@@ -131,6 +163,23 @@ impl Storage {
     fn beside(&self) -> Result<tempfile::NamedTempFile, StorageError> {
         tempfile::NamedTempFile::new_in(&self.folder)
             .map_err(|error| failed(&self.folder, "written to", error))
+    }
+}
+
+impl Reserve {
+    /// Gives a half back, for a note that has to be written while the disk may have become full.
+    pub fn halve(&self) {
+        // If that fails, the note may still find room.
+        let _ = self.file.set_len(RESERVE_BYTES / 2);
+    }
+}
+
+impl StorageError {
+    fn is_for_want_of_room(&self) -> bool {
+        matches!(
+            self.error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
     }
 }
 

@@ -15,6 +15,13 @@ pub(crate) enum Setback {
     Refused,
     /// It asks to come back after so many seconds, or later.
     Told { after_s: u64 },
+    /// Nothing was asked of the authority, since what it gives could not be kept.
+    NoRoom,
+    /// What came of an order is not known: the process ended meanwhile. It counts as a refusal.
+    Interrupted,
+    /// A certificate was asked for, and is not kept: it could not be stored, it cannot be used, or the process ended
+    /// before it came. Authorities count these by the week; five for the same names are all that Let's Encrypt issues.
+    Wasted,
 }
 
 impl Setback {
@@ -24,6 +31,8 @@ impl Setback {
             Self::Unreachable => "unreachable",
             Self::Refused => "refused",
             Self::Told { .. } => "told-to-wait",
+            Self::NoRoom => "no-room",
+            Self::Interrupted | Self::Wasted => "wasted",
         }
     }
 }
@@ -55,7 +64,9 @@ impl Trouble {
         let doubled = |first_s: u64| first_s << failures.min(16);
         let wait_s = match setback {
             Setback::Unreachable => doubled(UNREACHABLE_S).min(HOUR_S),
-            Setback::Refused => {
+            Setback::NoRoom => doubled(NO_ROOM_S).min(NO_ROOM_S_MAX),
+            Setback::Wasted => doubled(HOUR_S).min(REFUSED_S_MAX),
+            Setback::Refused | Setback::Interrupted => {
                 // The less time is left the more often.
                 let most_s = left_s.map_or(REFUSED_S_MAX, |left_s| {
                     (left_s / 8).clamp(REFUSED_S, REFUSED_S_MAX)
@@ -65,7 +76,7 @@ impl Trouble {
             Setback::Told { after_s } => after_s.clamp(MINUTE_S, TOLD_S_MAX),
         };
         let mut refused_at_s = before.map_or_else(Vec::new, |before| before.refused_at_s.clone());
-        if setback == Setback::Refused {
+        if matches!(setback, Setback::Refused | Setback::Interrupted) {
             refused_at_s.push(now_s);
             let surplus = refused_at_s.len().saturating_sub(REFUSALS_MAX);
             refused_at_s.drain(..surplus);
@@ -85,13 +96,20 @@ impl Trouble {
     }
 
     /// Whoever starts the server again has perhaps mended what was wrong, and wants to see it: then it is tried at once,
-    /// unless the authority asked for time, or has refused too often within an hour.
+    /// unless the authority asked for time, has refused too often within an hour, or has issued what was not kept.
     pub(super) fn after_restart(self) -> Self {
         let retry_at_s = match self.setback {
-            Setback::Unreachable | Setback::Refused => self.at_s.max(self.allowed_at()),
-            Setback::Told { .. } => self.retry_at_s,
+            Setback::Unreachable | Setback::Refused | Setback::NoRoom | Setback::Interrupted => {
+                self.at_s.max(self.allowed_at())
+            }
+            Setback::Told { .. } | Setback::Wasted => self.retry_at_s,
         };
         Self { retry_at_s, ..self }
+    }
+
+    /// Why the last attempt failed, and when.
+    pub(super) fn last(&self) -> (Setback, u64) {
+        (self.setback, self.at_s)
     }
 
     /// How many attempts failed, one after the other.
@@ -121,6 +139,10 @@ impl Trouble {
 const UNREACHABLE_S: u64 = 30;
 /// The first wait after a refusal.
 const REFUSED_S: u64 = 5 * MINUTE_S;
+/// The first wait when there is no room. To look again costs nobody else anything.
+const NO_ROOM_S: u64 = 30;
+/// The longest wait when there is no room.
+const NO_ROOM_S_MAX: u64 = 10 * MINUTE_S;
 /// The longest wait after a refusal.
 const REFUSED_S_MAX: u64 = 12 * HOUR_S;
 /// Most refusals in an hour. Let's Encrypt locks a name out after five.

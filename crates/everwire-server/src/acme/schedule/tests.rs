@@ -111,6 +111,7 @@ fn what_was_just_issued_is_not_renewed_at_once() {
         (days(90), NOW_S, DAY_S),
         (days(90), NOW_S + 80 * DAY_S, DAY_S),
         (days(1), NOW_S, 8 * HOUR_S),
+        (days(0), NOW_S, 5 * MINUTE_S),
     ] {
         let mut schedule = Schedule::new(None, None, NONE);
         schedule.on_issued(life, now_s, NONE);
@@ -142,6 +143,8 @@ fn waits_double_up_to_their_longest() {
     for (setback, first_s, longest_s) in [
         (Setback::Unreachable, 30, HOUR_S),
         (Setback::Refused, 5 * MINUTE_S, 12 * HOUR_S),
+        (Setback::NoRoom, 30, 10 * MINUTE_S),
+        (Setback::Wasted, HOUR_S, 12 * HOUR_S),
     ] {
         let mut schedule = Schedule::new(None, None, NONE);
         let (mut now_s, mut expected_s) = (NOW_S, first_s);
@@ -199,6 +202,11 @@ fn a_new_start_tries_again_at_once_but_not_for_ever() {
         (Setback::Refused, 3, 0),
         (Setback::Refused, 4, HOUR_S),
         (told, 1, HOUR_S),
+        (Setback::NoRoom, 20, 0),
+        (Setback::Interrupted, 3, 0),
+        (Setback::Interrupted, 4, HOUR_S),
+        (Setback::Wasted, 1, HOUR_S),
+        (Setback::Wasted, 2, 2 * HOUR_S),
     ] {
         let mut before = Schedule::new(None, None, NONE);
         let trouble = (0..failures)
@@ -211,6 +219,48 @@ fn a_new_start_tries_again_at_once_but_not_for_ever() {
         };
         assert_eq!(waits_s, expected_s, "{setback:?}, {failures} times");
     }
+}
+
+/// A process that ends in the middle of each order: what was noted before holds at the next start, and the longer a
+/// process lives the less it may order.
+#[test]
+fn orders_whose_end_is_not_known_are_bounded_by_time_and_not_by_starts() {
+    for (reach, hours, most) in [
+        (Reach::Begun, 1, 4),
+        (Reach::Begun, 24, 4 * 24),
+        (Reach::Issuing, 1, 1),
+        (Reach::Issuing, 24, 5),
+        (Reach::Issuing, 7 * 24, 17),
+    ] {
+        let (mut trouble, mut orders) = (None, 0);
+        for second in 0..hours * HOUR_S {
+            let schedule = Schedule::new(None, trouble.clone(), NONE);
+            if schedule.next(NOW_S + second) == Step::Order {
+                trouble = Some(schedule.foresee(reach, NOW_S + second, NONE));
+                orders += 1;
+            }
+        }
+        assert_eq!(orders, most, "{reach:?} within {hours} h");
+    }
+}
+
+#[test]
+fn that_there_is_no_room_is_told_once_and_again_when_it_gets_worse() {
+    let mut schedule = held(days(90));
+    let mut told = Vec::new();
+    for day in 60..95 {
+        let now_s = NOW_S + day * DAY_S;
+        for _ in 0..10 {
+            if !schedule.is_told(Setback::NoRoom, now_s) {
+                told.push(day);
+            }
+            schedule.on_setback(Setback::NoRoom, now_s, NONE);
+        }
+    }
+    assert_eq!(told, [60, 76, 90]);
+    assert!(!schedule.is_told(Setback::Refused, NOW_S + 95 * DAY_S));
+    schedule.on_setback(Setback::Refused, NOW_S + 95 * DAY_S, NONE);
+    assert!(!schedule.is_told(Setback::NoRoom, NOW_S + 95 * DAY_S));
 }
 
 #[test]
@@ -241,7 +291,11 @@ fn the_alarm_rises_as_the_end_comes_near() {
 
 #[test]
 fn trouble_is_stored_as_it_was() {
-    for setback in [Setback::Refused, Setback::Told { after_s: 7 }] {
+    for setback in [
+        Setback::Refused,
+        Setback::Told { after_s: 7 },
+        Setback::Wasted,
+    ] {
         let trouble = Schedule::new(None, None, NONE).on_setback(setback, NOW_S, ALL);
         let text = serde_json::to_string(&trouble).unwrap();
         assert_eq!(serde_json::from_str::<Trouble>(&text).unwrap(), trouble);
