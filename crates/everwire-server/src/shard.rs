@@ -14,6 +14,7 @@
 //! sent. A shard reads the clock once a turn.
 
 mod behind;
+mod calendar;
 mod connection;
 mod drain;
 mod feed;
@@ -63,8 +64,7 @@ use self::{
     line::{Alone, Line, Role, Seat, Side, Then},
     room::Room,
     session::Parts,
-    timers::Timer,
-    wheel::Wheel,
+    timers::Timers,
 };
 use crate::{
     auth::{Caller, Known},
@@ -236,9 +236,7 @@ pub(crate) struct Shard<N: Net = Kernel> {
     walking: VecDeque<u32>,
     /// Lines that could go on at once and have had their share of this turn.
     again: VecDeque<LineKey>,
-    wheel: Wheel<Timer>,
-    /// Timers that have fired and wait for their turn.
-    fired: VecDeque<Timer>,
+    timers: Timers,
     deflaters: Deflaters,
     inflating: Scratch,
     read_buffer: Box<[u8]>,
@@ -298,8 +296,7 @@ impl<N: Net> Shard<N> {
             local_by_channel: HashMap::new(),
             walking: VecDeque::new(),
             again: VecDeque::new(),
-            wheel: Wheel::new(now.instant),
-            fired: VecDeque::new(),
+            timers: Timers::new(now.instant),
             deflaters: Deflaters::default(),
             inflating: Scratch::default(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -356,7 +353,7 @@ impl<N: Net> Shard<N> {
             || !self.walking.is_empty()
             || !self.again.is_empty()
             || !self.errands.is_empty()
-            || !self.fired.is_empty()
+            || self.timers.are_due(self.now_ms)
             || self.is_revoking()
             || self.is_judging()
             || self.is_draining())
@@ -372,7 +369,7 @@ impl<N: Net> Shard<N> {
 
     /// When the next timer is due.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.wheel.wake_at()
+        self.timers.wake_at(self.now)
     }
 
     /// Connections that go back to HTTP since the last call.

@@ -8,7 +8,12 @@
 //!  DELETE /connect/{session} ─▶ the end
 //! ```
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use everwire_websocket::Role;
@@ -28,7 +33,6 @@ use super::{
 };
 use crate::{
     census::Stay,
-    clock,
     session_id::SessionId,
     shard::{
         Answers, Commands, LineRequest, Mail, OpenLine, Pipe, Polls, Remote, Secret,
@@ -150,12 +154,7 @@ impl Context {
         let share = self.shared.hold(asker.account, 0)?;
         let pipe = Pipe::new(request.id, shard.clone(), Takes::Messages).within(share);
         let pipe = Arc::new(pipe);
-        let answers = Answers {
-            last: 1,
-            unacknowledged: Some(welcome.clone()),
-            polled_ms: clock::unix_ms(),
-            ..Answers::default()
-        };
+        let answers = Answers::new(welcome.clone(), Instant::now());
         let polls = Polls::new(pipe.clone(), answers);
         let speaker = Speaker {
             caller: asker.caller.clone(),
@@ -239,9 +238,10 @@ impl Context {
         let wait_ms = fields::prefer_wait_ms(&parts.headers)
             .unwrap_or(u64::MAX)
             .min(limit_ms);
+        let wait = Duration::from_millis(wait_ms);
         let turn = {
             let mut answers = polls.answers();
-            if let Some(again) = answers.repeat(acknowledged, clock::unix_ms(), wait_ms) {
+            if let Some(again) = answers.repeat(acknowledged, Instant::now(), wait) {
                 return Ok(answer::json(again));
             }
             answers.polls
@@ -263,16 +263,16 @@ impl Context {
                     Some(share) => share.with(answer),
                     None => answer,
                 };
-                answers.give(answer.clone(), clock::unix_ms());
+                answers.give(answer.clone(), Instant::now());
                 Ok(answer::json(answer))
             })
         });
-        match tokio::time::timeout(Duration::from_millis(wait_ms), answered).await {
+        match tokio::time::timeout(wait, answered).await {
             Ok(answered) => answered,
             Err(_) => {
                 let mut answers = polls.answers();
                 if answers.polls == turn {
-                    answers.rest(clock::unix_ms());
+                    answers.rest(Instant::now());
                 }
                 Ok(answer::no_content())
             }

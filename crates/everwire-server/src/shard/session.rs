@@ -28,7 +28,7 @@ use everwire_channel::PublisherId;
 use everwire_websocket::{CloseCode, Deflate};
 use everwire_wire::{Carrier, Framing, codes};
 
-use self::member::Membership;
+use self::{authenticate::Expiry, member::Membership};
 pub(crate) use self::{decide::Asks, deliver::Parts, remote::Commands};
 use super::{
     Behind, Channel, LineKey, Net, Remote, Seat, Secret, Shard, Speaker, Then,
@@ -74,8 +74,7 @@ pub(crate) struct Session<S> {
     pub publisher: Option<PublisherId>,
     /// Who asks, and what that may do.
     pub caller: Caller,
-    /// For when a timer is armed that looks whether its credential has ended, in Unix milliseconds.
-    pub expiry_ms: Option<u64>,
+    pub expiry: Expiry,
     /// When it was last sent something, in the shard's milliseconds.
     pub spoke_ms: u64,
     /// When it was last asked whether its peer is there.
@@ -181,7 +180,7 @@ impl<N: Net> Shard<N> {
             subscriptions: Vec::new(),
             publisher,
             caller,
-            expiry_ms: None,
+            expiry: Expiry::default(),
             spoke_ms: self.elapsed_ms,
             asked_ms: self.elapsed_ms,
             own: own.as_ref().map(|own| own.channel.clone()),
@@ -280,7 +279,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn on_beat(&mut self, key: LineKey) {
         let heartbeat_ms = self.shared.live.config.http.heartbeat_ms;
         let elapsed_ms = self.elapsed_ms;
-        let now_ms = self.now_ms;
+        let now = self.now;
         let Some(session) = self.session_mut(key) else {
             return;
         };
@@ -292,12 +291,11 @@ impl<N: Net> Shard<N> {
         if carrier == Carrier::Poll {
             let gap_ms = self.shared.live.config.sessions.poll_gap_ms;
             let remote = self.shared.sessions.find(id);
-            let polled = remote.and_then(|remote| {
+            let silent = remote.and_then(|remote| {
                 let polls = remote.polls.as_ref()?;
-                let answers = polls.answers();
-                Some(answers.polled_ms.max(answers.waits_until_ms))
+                Some(polls.answers().silent_for(now))
             });
-            let silent_ms = now_ms.saturating_sub(polled.unwrap_or(0));
+            let silent_ms = silent.map_or(u64::MAX, |silent| silent.as_millis() as u64);
             if silent_ms >= gap_ms {
                 return self.close(key);
             }

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -54,7 +55,6 @@ pub(crate) struct Polls {
 }
 
 /// The answers that were given.
-#[derive(Default)]
 pub(crate) struct Answers {
     /// The number of the newest.
     pub last: u64,
@@ -62,10 +62,8 @@ pub(crate) struct Answers {
     pub unacknowledged: Option<Bytes>,
     /// The number of polls that have come; only the newest waits.
     pub polls: u64,
-    /// When a poll last came or was answered, in Unix milliseconds.
-    pub polled_ms: u64,
-    /// Until when a poll waits that came last, in Unix milliseconds.
-    pub waits_until_ms: u64,
+    /// When a poll last came or was answered, or until when the one waits that came last.
+    attended: Instant,
 }
 
 const PARTS: usize = 16;
@@ -176,37 +174,50 @@ impl Polls {
 }
 
 impl Answers {
+    /// A session was opened, and its welcome is the first answer.
+    pub fn new(welcome: Bytes, now: Instant) -> Self {
+        Self {
+            last: 1,
+            unacknowledged: Some(welcome),
+            polls: 0,
+            attended: now,
+        }
+    }
+
     /// A poll has come, which may wait for so long. What was not acknowledged comes again.
     pub fn repeat(
         &mut self,
         acknowledged: Option<u64>,
-        now_ms: u64,
-        wait_ms: u64,
+        now: Instant,
+        wait: Duration,
     ) -> Option<Bytes> {
         self.polls += 1;
-        self.polled_ms = now_ms;
-        self.waits_until_ms = now_ms + wait_ms;
+        self.attended = now + wait;
         if acknowledged == Some(self.last) {
             self.unacknowledged = None;
         }
         let again = self.unacknowledged.clone();
         if again.is_some() {
-            self.waits_until_ms = now_ms;
+            self.attended = now;
         }
         again
     }
 
     /// A poll is answered with one more.
-    pub fn give(&mut self, content: Bytes, now_ms: u64) {
+    pub fn give(&mut self, content: Bytes, now: Instant) {
         self.last += 1;
         self.unacknowledged = Some(content);
-        self.rest(now_ms);
+        self.rest(now);
     }
 
     /// No poll waits any more.
-    pub fn rest(&mut self, now_ms: u64) {
-        self.polled_ms = now_ms;
-        self.waits_until_ms = now_ms;
+    pub fn rest(&mut self, now: Instant) {
+        self.attended = now;
+    }
+
+    /// For how long nobody has polled.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.attended)
     }
 }
 
@@ -255,16 +266,29 @@ mod tests {
 
     #[test]
     fn what_was_not_acknowledged_comes_again() {
-        let mut answers = Answers::default();
-        assert_eq!(answers.repeat(None, 1_000, 500), None);
-        assert_eq!(answers.waits_until_ms, 1_500);
-        answers.give(Bytes::from_static(b"a,"), 1_100);
-        for acknowledged in [None, Some(0), Some(7)] {
-            let again = answers.repeat(acknowledged, 1_200, 500);
+        let (now, wait) = (Instant::now(), Duration::from_millis(500));
+        let mut answers = Answers::new(Bytes::from_static(b"welcome"), now);
+        assert_eq!(answers.repeat(Some(1), now, wait), None);
+        answers.give(Bytes::from_static(b"a,"), now);
+        for acknowledged in [None, Some(0), Some(1), Some(7)] {
+            let again = answers.repeat(acknowledged, now, wait);
             assert_eq!(again.as_deref(), Some(&b"a,"[..]), "{acknowledged:?}");
         }
-        assert_eq!(answers.repeat(Some(1), 1_300, 500), None);
-        assert_eq!((answers.last, answers.polls), (1, 5));
+        assert_eq!(answers.repeat(Some(2), now, wait), None);
+        assert_eq!((answers.last, answers.polls), (2, 6));
+    }
+
+    #[test]
+    fn a_client_is_silent_from_when_its_last_poll_ended() {
+        let (now, s) = (Instant::now(), Duration::from_secs);
+        let mut answers = Answers::new(Bytes::from_static(b"welcome"), now);
+        assert_eq!(answers.silent_for(now + s(3)), s(3));
+        answers.repeat(Some(1), now + s(3), s(20));
+        assert_eq!(answers.silent_for(now + s(10)), s(0), "it waits");
+        answers.give(Bytes::from_static(b"a,"), now + s(10));
+        assert_eq!(answers.silent_for(now + s(12)), s(2));
+        answers.repeat(None, now + s(12), s(20));
+        assert_eq!(answers.silent_for(now + s(13)), s(1), "it had it at once");
     }
 
     #[test]

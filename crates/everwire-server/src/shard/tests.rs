@@ -1,6 +1,7 @@
 //! A shard driven turn by turn, on a clock that stands still, with peers at the other end of real sockets; and, in
 //! `simulated`, over a net in memory.
 
+mod clocks;
 mod lines;
 mod revoke;
 mod simulated;

@@ -1,15 +1,37 @@
 //! What happens by the clock: heartbeats, long polls that end, lifetimes, and peers that take nothing.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use everwire_websocket::encode_close;
 use everwire_wire::{Framing, Problem};
 
 use super::{
-    LineKey, Net, Role, SLICE, Seat, Shard, Then, inbound::Until, line::Line, outlet::Outlet,
+    LineKey, Net, Role, SLICE, Seat, Shard, Then, calendar::Calendar, inbound::Until, line::Line,
+    outlet::Outlet, wheel::Wheel,
 };
-use crate::auth;
+use crate::{auth, clock::Now};
+
+/// What will happen by the clock. A shard has two: one tells how much time has passed, the other what date it is.
+pub(super) struct Timers {
+    pub wheel: Wheel<Timer>,
+    calendar: Calendar<Timer>,
+    /// Those that have fired and wait for their turn.
+    fired: VecDeque<Timer>,
+}
+
+/// When something ends that somebody gave until a date. It ends as soon as one of both clocks has come there: so it is
+/// over when the clock is set forward beyond its date, and when the clock is set back, it lasts neither shorter nor longer
+/// than it would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    unix_ms: u64,
+    /// By the shard's milliseconds, as far as the date was off when this was learnt.
+    pub elapsed_ms: u64,
+}
 
 /// What a timer is for. One that names a line which is gone, or another life of its number, is stale.
 #[derive(Clone, Copy, Debug)]
@@ -69,35 +91,104 @@ impl Timer {
     }
 }
 
+impl Timers {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            wheel: Wheel::new(now),
+            calendar: Calendar::new(),
+            fired: VecDeque::new(),
+        }
+    }
+
+    /// Whether some wait for their turn.
+    pub fn are_due(&self, now_ms: u64) -> bool {
+        !self.fired.is_empty() || self.calendar.is_due(now_ms)
+    }
+
+    /// When to look at the clocks again. Nothing tells that a clock was set, so the date is looked at each second.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let date = (!self.calendar.is_empty()).then(|| now + LOOK);
+        [self.wheel.wake_at(), date].into_iter().flatten().min()
+    }
+
+    /// Has a slice of what is due wait for its turn, or more if it is due by the time that has passed.
+    fn fire(&mut self, now: Now) {
+        self.wheel.fire(now.instant, &mut self.fired);
+        while self.fired.len() < SLICE
+            && let Some(timer) = self.calendar.pop(now.unix_ms)
+        {
+            self.fired.push_back(timer);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.wheel.armed() == 0 && self.calendar.is_empty() && self.fired.is_empty()
+    }
+}
+
+impl End {
+    /// From one of both clocks.
+    pub fn new(unix_ms: u64, elapsed_ms: u64) -> Self {
+        Self {
+            unix_ms,
+            elapsed_ms,
+        }
+    }
+}
+
 impl<N: Net> Shard<N> {
     /// Arms a timer for a line.
     pub(super) fn arm_line(&mut self, key: LineKey, after_ms: u64, timer: fn(LineRef) -> Timer) {
         let timer = timer(self.line_ref(key));
-        self.wheel
+        self.timers
+            .wheel
             .arm(self.now + Duration::from_millis(after_ms), timer);
     }
 
     /// Has a line end when its caller's credential does, in Unix milliseconds.
     pub(super) fn arm_expiry(&mut self, key: LineKey, ends_ms: Option<u64>) {
         if let Some(ends_ms) = ends_ms {
-            let left_ms = ends_ms.saturating_sub(self.now_ms);
-            self.arm_line(key, left_ms, Timer::expiry);
+            self.arm_end(key, self.end_at(ends_ms), Timer::expiry);
         }
+    }
+
+    /// Arms a timer for a line by both clocks.
+    pub(super) fn arm_end(&mut self, key: LineKey, end: End, timer: fn(LineRef) -> Timer) {
+        let left_ms = end.elapsed_ms.saturating_sub(self.elapsed_ms);
+        self.arm_line(key, left_ms, timer);
+        let timer = timer(self.line_ref(key));
+        self.timers.calendar.arm(end.unix_ms, timer);
+    }
+
+    /// The end of something that is given now and until then, in Unix milliseconds.
+    pub(super) fn end_at(&self, unix_ms: u64) -> End {
+        let left_ms = unix_ms.saturating_sub(self.now_ms);
+        End::new(unix_ms, self.elapsed_ms.saturating_add(left_ms))
+    }
+
+    /// Whether something has ended, by one of both clocks.
+    pub(super) fn has_come(&self, end: End) -> bool {
+        end.unix_ms <= self.now_ms || end.elapsed_ms <= self.elapsed_ms
     }
 
     /// Arms a feed's heartbeat.
     pub(super) fn arm_heartbeat(&mut self, feed: u32) {
         let generation = self.feeds[feed as usize].generation;
         let interval = Duration::from_millis(self.shared.live.config.http.heartbeat_ms);
-        self.wheel
+        self.timers
+            .wheel
             .arm(self.now + interval, Timer::Heartbeat { feed, generation });
     }
 
     pub(super) fn fire_timers(&mut self) {
-        self.wheel.fire(self.now, &mut self.fired);
+        self.timers.fire(Now {
+            instant: self.now,
+            unix_ms: self.now_ms,
+        });
         // Lines that came together are due together: between so many of them, the others have their turn.
         for _ in 0..SLICE {
-            let Some(timer) = self.fired.pop_front() else {
+            let Some(timer) = self.timers.fired.pop_front() else {
                 return;
             };
             match timer {
@@ -293,6 +384,9 @@ impl<N: Net> Shard<N> {
 
 /// What the close code for a peer that answers no heartbeats is told with.
 pub(super) const NO_ANSWER: &str = "no answer to two heartbeats";
+
+/// How long it may take to notice that the clock was set.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a peer gets to close its side after ours was closed.
 const LINGER_MS: u64 = 2_000;

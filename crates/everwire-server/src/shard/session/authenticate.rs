@@ -5,7 +5,10 @@ use everwire_channel::{ChannelName, presence::Member};
 use everwire_wire::{Carrier, Problem, ProblemKind, encode_revoked};
 
 use super::{
-    super::{LineKey, Net, Shard},
+    super::{
+        LineKey, Net, Shard,
+        timers::{End, Timer},
+    },
     Speech,
     decide::Answers,
 };
@@ -13,6 +16,26 @@ use crate::{
     auth::{Caller, right_to_read},
     clock::Now,
 };
+
+/// When a session's credential ends, beside its date: in the shard's milliseconds.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    /// When it ends if the clock is not set forward.
+    ends_ms: u64,
+    /// When the timer comes that looks whether it has ended.
+    armed_ms: u64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self {
+            ends_ms: NEVER,
+            armed_ms: NEVER,
+        }
+    }
+}
 
 impl<N: Net> Shard<N> {
     /// Has a session go on with another credential. `notices` tell what it may not read any more.
@@ -66,30 +89,40 @@ impl<N: Net> Shard<N> {
         Ok(())
     }
 
-    /// Has a session end when its caller's credential does.
+    /// Has a session end when its caller's credential does, which was shown just now.
     pub(in super::super) fn watch_expiry(&mut self, key: LineKey) {
+        let ends_ms = (self.session(key)).and_then(|session| session.caller.ends_ms());
+        let end = ends_ms.map(|ends_ms| self.end_at(ends_ms));
+        let elapsed_ms = self.elapsed_ms;
         let Some(session) = self.session_mut(key) else {
             return;
         };
+        let expiry = &mut session.expiry;
+        expiry.ends_ms = end.map_or(NEVER, |end| end.elapsed_ms);
         // Who shows one token after the other has one timer: it sees for itself what has become of its time.
-        if let Some(ends_ms) = session.caller.ends_ms()
-            && session.expiry_ms.is_none_or(|armed_ms| ends_ms < armed_ms)
-        {
-            session.expiry_ms = Some(ends_ms);
-            self.arm_expiry(key, Some(ends_ms));
+        let is_armed = (elapsed_ms..=expiry.ends_ms).contains(&expiry.armed_ms);
+        if let Some(end) = end.filter(|_| !is_armed) {
+            expiry.armed_ms = end.elapsed_ms;
+            self.arm_end(key, end, Timer::expiry);
         }
     }
 
     /// A session's timer has come. True if its credential has ended, and was not renewed meanwhile.
     pub(in super::super) fn has_expired(&mut self, key: LineKey) -> bool {
-        let now_ms = self.now_ms;
         let Some(session) = self.session_mut(key) else {
             return false;
         };
-        session.expiry_ms = None;
-        let has_ended = session.caller.has_ended(now_ms);
-        if !has_ended {
-            self.watch_expiry(key);
+        let expiry = &mut session.expiry;
+        let Some(unix_ms) = session.caller.ends_ms() else {
+            expiry.armed_ms = NEVER;
+            return false;
+        };
+        let end = End::new(unix_ms, expiry.ends_ms);
+        let is_armed = std::mem::replace(&mut expiry.armed_ms, end.elapsed_ms) == end.elapsed_ms;
+        let has_ended = self.has_come(end);
+        // It was the timer of an earlier credential. That of this one may be armed: each is armed by two clocks.
+        if !has_ended && !is_armed {
+            self.arm_end(key, end, Timer::expiry);
         }
         has_ended
     }

@@ -25,7 +25,7 @@ use super::{
     super::{
         LineKey, Mail, Net, Shard,
         room::{NoRoom, Share},
-        timers::{LineRef, Timer},
+        timers::{End, LineRef, Timer},
     },
     Speech,
     command::payload_of,
@@ -89,8 +89,8 @@ pub(crate) enum Parked {
 struct Lent {
     name: ChannelName,
     action: Action,
-    /// Until when, in Unix milliseconds.
-    ends_ms: Option<u64>,
+    /// Until when.
+    end: Option<End>,
 }
 
 /// What became of a command.
@@ -477,15 +477,15 @@ impl<N: Net> Shard<N> {
         action: Action,
         ends_ms: Option<u64>,
     ) {
-        let now_ms = self.now_ms;
+        let end = ends_ms.map(|ends_ms| self.end_at(ends_ms));
         if let Some(asks) = self.asks_mut(key) {
             asks.lent.push(Lent {
                 name: name.clone(),
                 action,
-                ends_ms,
+                end,
             });
-            if let Some(ends_ms) = ends_ms {
-                self.arm_line(key, ends_ms.saturating_sub(now_ms), Timer::lent);
+            if let Some(end) = end {
+                self.arm_end(key, end, Timer::lent);
             }
         }
     }
@@ -506,13 +506,12 @@ impl<N: Net> Shard<N> {
 
     /// Something that was lent may be over.
     pub(in super::super) fn on_lent(&mut self, key: LineKey) {
-        let now_ms = self.now_ms;
         let Some(Speech::Messages(carrier)) = self.session(key).map(|session| session.speech)
         else {
             return;
         };
         let lent = self.asks(key).map_or(&[][..], |asks| &asks.lent);
-        let is_over = |lent: &&Lent| lent.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms);
+        let is_over = |lent: &&Lent| lent.end.is_some_and(|end| self.has_come(end));
         let over: Vec<ChannelName> = lent
             .iter()
             .filter(is_over)

@@ -13,7 +13,7 @@ use super::{
         outlet::Outlet,
         timers::Timer,
     },
-    Asks, Late, Session, Speech, Subscription, Wish,
+    Asks, Expiry, Late, Session, Speech, Subscription, Wish,
 };
 use crate::session_id::SessionId;
 
@@ -38,7 +38,7 @@ impl<N: Net> Shard<N> {
             subscriptions: Vec::new(),
             publisher: entries.publisher.clone(),
             caller: entries.caller.clone(), // what it may do is in the line's rights
-            expiry_ms: None,
+            expiry: Expiry::default(),
             spoke_ms: 0,
             asked_ms: 0,
             own: None,

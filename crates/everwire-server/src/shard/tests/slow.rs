@@ -8,7 +8,7 @@ fn a_line_that_blocks_often_has_one_stall_timer() {
     let mut bench = Bench::new();
     let mut peer = bench.reader("c", RAW, 0);
     bench.settle();
-    let before = bench.shard.wheel.armed();
+    let before = bench.shard.timers.wheel.armed();
     for _ in 0..5 {
         bench.append("c", &[vec![b'x'; 1_000_000]]);
         bench.settle();
@@ -17,7 +17,7 @@ fn a_line_that_blocks_often_has_one_stall_timer() {
         bench.settle();
         assert!(bench.shard.sides.is_empty(), "it is not blocked any more");
     }
-    assert_eq!(bench.shard.wheel.armed(), before + 1);
+    assert_eq!(bench.shard.timers.wheel.armed(), before + 1);
 }
 
 /// Who takes bytes is there, even where a backlog keeps pings from it that it could answer.

@@ -415,7 +415,7 @@ impl Core {
         assert_eq!((shard.feeds.len(), shard.locals.len()), (0, 0));
         assert!(shard.local_by_channel.is_empty() && shard.sides.is_empty());
         assert!(shard.remotes.is_empty(), "a session is gone that is found");
-        assert_eq!(shard.wheel.armed(), 0);
+        assert!(shard.timers.is_empty());
     }
 }
 
