@@ -23,6 +23,7 @@ mod body;
 mod condition;
 mod connect;
 mod create;
+pub(crate) mod date;
 mod decide;
 mod fields;
 pub(crate) mod head;

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     census::{Pass, Visit},
     clock::Now,
-    http::{Body, Context, Reply, head},
+    http::{Body, Context, Reply, date, head},
     proxy::Hop,
     shard::{LineRequest, Outlet, Wire},
     tls::Security,
@@ -56,14 +56,16 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: V
         requests.heard.set(io.received());
         let io = &io;
         async move {
-            let response = (requests.serve(&core.context(), request, from, security)).await;
+            let mut response = (requests.serve(&core.context(), request, from, security)).await?;
+            date::stamp(response.headers_mut());
             requests.heard.set(io.received());
-            response
+            Ok::<_, Infallible>(response)
         }
     });
     let context = core.context();
     let config = &context.shared.live.config;
     let mut connection = http1::Builder::new()
+        .auto_date_header(false)
         .half_close(true) // who has said all may still read
         .header_read_timeout(None) // the watch keeps the time
         .max_buf_size(config.limits.head_bytes_max)

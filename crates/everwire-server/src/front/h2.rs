@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use super::{core::Core, stream::Stream};
 use crate::{
     census::{Pass, Visit},
-    http::{Body, Context, Reply},
+    http::{Body, Context, Reply, date},
     proxy::Hop,
     shard::LineRequest,
     stream::{Busy, Carrier, Ends, Looks, NotOpened, Opened, Patience, UNTAKEN_BYTES_MAX, Work},
@@ -66,6 +66,7 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         // Up to twice the limit heads are read and answered by us; beyond it, and for a head in more frames than it
         // can take, the library refuses.
@@ -94,7 +95,11 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
         service_fn(move |request| {
             let mut context = context.refreshed();
             context.busy = Some(work.begin());
-            answer(context, request, from, security)
+            async move {
+                let mut response = answer(context, request, from, security).await?;
+                date::stamp(response.headers_mut());
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);

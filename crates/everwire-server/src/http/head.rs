@@ -4,10 +4,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use everwire_wire::Transfer;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
 
+use super::date;
 use crate::budget::FREE_BYTES;
 
 /// A response as it is sent.
@@ -84,11 +85,7 @@ pub(crate) fn encode_stream_head(response: Response<()>, transfer: Option<Transf
 }
 
 fn encode_head(status: StatusCode, mut headers: HeaderMap, out: &mut BytesMut) {
-    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
-    headers.insert(
-        DATE,
-        HeaderValue::try_from(now).expect("a date is visible ASCII"),
-    );
+    date::stamp(&mut headers);
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");
