@@ -121,6 +121,60 @@ fn nobody_hides_a_field_or_a_request_in_another() {
     }
 }
 
+/// Fields that begin with a colon have no place in trailers (RFC 9113, section 8.1), and make a request malformed. The
+/// library drops them before the server sees any, so they cannot be refused: nobody hears them.
+#[test]
+fn what_stands_in_trailers_is_heard_by_nobody() {
+    let victim = Victim::start("");
+    let post = vec![
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "x"),
+        (":path", "/channels/target"),
+    ];
+    assert_eq!(ask(&victim, &post, Some(b"x")), Answered(204));
+    let channels = victim.metric("everwire_channels");
+    for (name, trailers, outcome) in [
+        ("nothing", vec![("x", "y")], Answered(204)),
+        (
+            "another target",
+            vec![(":path", "/channels/other")],
+            Answered(204),
+        ),
+        (
+            "another method",
+            vec![(":method", "DELETE"), (":path", "/channels/target")],
+            Answered(204),
+        ),
+        ("a status", vec![(":status", "200")], Answered(204)),
+        (
+            "a credential",
+            vec![("authorization", "Bearer x")],
+            Answered(204),
+        ),
+        ("another host", vec![("host", "y")], Answered(204)),
+        ("a condition", vec![("if-match", "\"none\"")], Answered(204)),
+        (
+            "a target behind a field",
+            vec![("x", "y"), (":path", "/channels/other")],
+            Ended,
+        ),
+        (
+            "fields of a connection",
+            vec![("transfer-encoding", "chunked")],
+            Ended,
+        ),
+    ] {
+        let before = victim.metric("everwire_entries_published_total");
+        let answered = ask_with(&victim, &post, Some(b"x"), &trailers);
+        assert_eq!(answered, outcome, "{name}");
+        let published = victim.metric("everwire_entries_published_total") - before;
+        assert_eq!(published, u64::from(outcome == Answered(204)), "{name}");
+        assert_eq!(victim.metric("everwire_channels"), channels, "{name}");
+        victim.serves_others(name);
+    }
+}
+
 /// RFC 8441: browsers open WebSockets so, and name the page's origin as they do otherwise.
 #[test]
 fn a_hostile_page_reaches_nothing_over_http2_either() {
@@ -193,6 +247,16 @@ fn a_hostile_page_reaches_nothing_over_http2_either() {
 
 /// Sends one request on a connection of its own.
 fn ask(victim: &Victim, fields: &Fields<'_>, content: Option<&[u8]>) -> Outcome {
+    ask_with(victim, fields, content, &Fields::new())
+}
+
+/// The same, with fields behind the content if there are any.
+fn ask_with(
+    victim: &Victim,
+    fields: &Fields<'_>,
+    content: Option<&[u8]>,
+    trailers: &Fields<'_>,
+) -> Outcome {
     const HEADERS: u8 = 0x1;
     const RST_STREAM: u8 = 0x3;
     const GOAWAY: u8 = 0x7;
@@ -200,16 +264,19 @@ fn ask(victim: &Victim, fields: &Fields<'_>, content: Option<&[u8]>) -> Outcome 
     let mut peer = victim.connect();
     peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     peer.send(frame(0x4, 0, 0, &[]));
-    let block: Vec<u8> = fields
-        .iter()
-        .flat_map(|(name, value)| literal(name, value))
-        .collect();
+    let block = |fields: &Fields<'_>| -> Vec<u8> {
+        let literals = fields.iter().map(|(name, value)| literal(name, value));
+        literals.flatten().collect()
+    };
     let content = content.filter(|_| !is_tunnel);
     // END_HEADERS, and END_STREAM where nothing follows.
     let ends = u8::from(content.is_none() && !is_tunnel);
-    peer.try_send(frame(HEADERS, 0x4 | ends, 1, &block));
+    peer.try_send(frame(HEADERS, 0x4 | ends, 1, &block(fields)));
     if let Some(content) = content {
-        peer.try_send(frame(0x0, 0x1, 1, content));
+        peer.try_send(frame(0x0, u8::from(trailers.is_empty()), 1, content));
+    }
+    if !trailers.is_empty() {
+        peer.try_send(frame(HEADERS, 0x4 | 0x1, 1, &block(trailers)));
     }
     loop {
         let (kind, stream, payload) = next_frame(&mut peer);
