@@ -78,6 +78,15 @@ struct Accounts {
     swept_ns: u64,
 }
 
+/// What is taken of a rate at once.
+#[derive(Clone, Copy, Debug)]
+struct Charge {
+    /// What is used up.
+    count: u32,
+    /// What has to fit into the burst for that; with less, the rest is a debt.
+    room_for: u32,
+}
+
 /// In a burst, a caller may be ahead of the sustained rate by so much.
 const BURST: Duration = Duration::from_secs(2);
 
@@ -263,15 +272,11 @@ impl Accounts {
         count: u32,
         now_ns: u64,
     ) -> Result<(), TooFast> {
-        let until = self.used_until(key, now_ns);
-        let interval = u64::from(interval.get());
-        let next = (*until).max(now_ns) + interval * u64::from(count);
-        let ahead = next - now_ns;
-        if ahead > BURST_NS + interval {
-            return Err(TooFast::after(ahead));
-        }
-        *until = next;
-        Ok(())
+        let all = Charge {
+            count,
+            room_for: count,
+        };
+        self.charge(key, interval, all, now_ns)
     }
 
     /// As many of so many as there is room for.
@@ -299,10 +304,21 @@ impl Accounts {
         count: u32,
         now_ns: u64,
     ) -> Result<(), TooFast> {
+        let rest = Charge { count, room_for: 1 };
+        self.charge(key, interval, rest, now_ns)
+    }
+
+    fn charge(
+        &mut self,
+        key: u64,
+        interval: NonZeroU32,
+        Charge { count, room_for }: Charge,
+        now_ns: u64,
+    ) -> Result<(), TooFast> {
         let until = self.used_until(key, now_ns);
         let interval = u64::from(interval.get());
         let used = (*until).max(now_ns);
-        let ahead = used - now_ns + interval;
+        let ahead = used - now_ns + interval * u64::from(room_for);
         if ahead > BURST_NS + interval {
             return Err(TooFast::after(ahead));
         }
