@@ -19,7 +19,6 @@ use crate::{
     hub::{Channel, NoChannel, Occasion, no_channel},
     payload_type::PayloadType,
     publish::{Publisher, content_problem},
-    webhook::Proposal,
 };
 
 impl Context {
@@ -47,12 +46,10 @@ impl Context {
             // Who asks first is told before it sends anything. For others the type is judged once, beside the channel's.
             fields::content_type(said, dialect)?;
         }
-        let allowance =
-            Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
         let Content {
             bytes: body,
             share: _held,
-        } = collect(content, parts, &self.shared, allowance).await?;
+        } = self.published(parts, content, (asker, leave)).await?;
         let conditions = match is_conditional {
             true => Some(Conditions::of(&parts.headers)?),
             false => None,
@@ -93,14 +90,9 @@ impl Context {
                 publisher: publisher_id.clone(),
             })
             .collect::<Vec<_>>();
-        let proposal = Proposal {
-            content_type: payload_type.as_ref().map(PayloadType::media_type),
-            entries: &entries,
-            close,
-        };
-        if let Some(payloads) = self.judge((asker, leave), name, proposal).await? {
-            replace(&mut entries, payloads);
-        }
+        let proposed = (payload_type.as_ref(), close);
+        self.judge((asker, leave), name, proposed, &mut entries)
+            .await?;
         // It may have been decided for a while.
         let publisher = self.publisher(asker.account);
         let guard = match &conditions {
@@ -123,6 +115,19 @@ impl Context {
 }
 
 impl Context {
+    /// The content of a request that publishes to one channel. What the application is asked about may be held for longer
+    /// than it takes to come.
+    pub(super) async fn published(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        (asker, leave): (&Asker<'_>, Leave),
+    ) -> Result<Content, Problem> {
+        let allowance =
+            Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
+        collect(content, parts, &self.shared, allowance).await
+    }
+
     /// What has to hold of the tail, by the request's preconditions; of a channel that may not be there yet, which is
     /// made then, that it is still as it was made.
     fn guard(
@@ -153,13 +158,6 @@ impl Context {
         }
         *channel = Some(found);
         Ok(Guard::is(tail))
-    }
-}
-
-/// Puts other payloads in the place of those that were sent.
-pub(super) fn replace(entries: &mut [Draft], payloads: Vec<Bytes>) {
-    for (entry, payload) in entries.iter_mut().zip(payloads) {
-        entry.payload = payload;
     }
 }
 

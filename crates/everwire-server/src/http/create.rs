@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 
 use super::{
     Asker, Context, Leave, answer,
-    append::{offset_value, own, replace},
-    body::{Allowance, Content, collect},
+    append::{offset_value, own},
+    body::Content,
     condition::Conditions,
     fields::{self, Said, rfc3339},
     target::Dialect,
@@ -22,7 +22,6 @@ use crate::{
     payload_type::PayloadType,
     proxy::Client,
     publish::{content_problem, no_tail, tail_tag},
-    webhook::Proposal,
 };
 
 impl Context {
@@ -49,12 +48,10 @@ impl Context {
         let closed = fields::closes(headers);
         let expiry = fields::expiry(headers)?;
         let said = fields::content_type(fields::one(headers, &header::CONTENT_TYPE)?, dialect)?;
-        let allowance =
-            Allowance::to_publish(&self.shared, asker.account).waiting(leave == Leave::Asked);
         let Content {
             bytes: body,
             share: _held,
-        } = collect(content, parts, &self.shared, allowance).await?;
+        } = self.published(parts, content, (asker, leave)).await?;
         let payload_type = match (said, dialect) {
             (Said::Type(content_type), _) => PayloadType::Stated(content_type),
             (Said::Nothing, Dialect::Everwire) => PayloadType::Guessed(ContentKind::guess(&body)),
@@ -82,14 +79,9 @@ impl Context {
             true => paid.without_content(),
             false => paid.to(&self.publisher(asker.account), name)?,
         };
-        let proposal = Proposal {
-            content_type: Some(payload_type.media_type()),
-            entries: &entries,
-            close: closed,
-        };
-        if let Some(payloads) = self.judge((asker, leave), name, proposal).await? {
-            replace(&mut entries, payloads);
-        }
+        let proposed = (Some(&payload_type), closed);
+        self.judge((asker, leave), name, proposed, &mut entries)
+            .await?;
         let publisher = self.publisher(asker.account);
         if !entries.is_empty() {
             // Before a channel is made for what it cannot take.

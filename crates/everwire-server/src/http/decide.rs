@@ -7,8 +7,7 @@
 //!  otherwise ─▶ no
 //! ```
 
-use bytes::Bytes;
-use everwire_channel::ChannelName;
+use everwire_channel::{ChannelName, Draft};
 use everwire_wire::Problem;
 use http::request::Parts;
 
@@ -17,6 +16,7 @@ use crate::{
     auth::{Caller, Credential, was_revoked},
     clock,
     config::Action,
+    payload_type::PayloadType,
     proxy::Client,
     publish,
     rate::Account,
@@ -152,24 +152,36 @@ impl Context {
         Ok(())
     }
 
-    /// What is appended of what was sent: all of it, what the application has in its place, or nothing.
+    /// Has the application judge what is published, where it decides that; where it has something else in its place, that
+    /// is in `entries` then.
     pub(super) async fn judge(
         &self,
         (asker, leave): (&Asker<'_>, Leave),
         name: &ChannelName,
-        proposal: Proposal<'_>,
-    ) -> Result<Option<Vec<Bytes>>, Problem> {
+        (payload_type, close): (Option<&PayloadType>, bool),
+        entries: &mut [Draft],
+    ) -> Result<(), Problem> {
         let (Leave::Asked, Some(desk), Some(evidence)) =
             (leave, &self.shared.live.desk, &asker.evidence)
         else {
-            return Ok(None);
+            return Ok(());
+        };
+        let content_type = payload_type.map(PayloadType::media_type);
+        let proposal = Proposal {
+            content_type,
+            entries,
+            close,
         };
         let question = Question::publish(desk.settings(), evidence, &asker.caller, name, proposal)?;
         let allowed = desk
             .decide(question, asker.account)
             .await
             .permission(clock::unix_ms())?;
-        publish::replaced(&allowed, proposal.content_type, proposal.entries.len())
+        let replaced = publish::replaced(&allowed, content_type, entries.len())?;
+        for (entry, payload) in entries.iter_mut().zip(replaced.into_iter().flatten()) {
+            entry.payload = payload;
+        }
+        Ok(())
     }
 }
 
