@@ -202,30 +202,28 @@ impl Authority {
     ///
     /// It is not one that this server takes, or not now.
     pub fn judge(&self, shown: &str, now_ms: u64) -> Result<Caller, CredentialError> {
-        match self.kind_of(shown) {
-            Shown::ApiKey => return self.keys.judge(shown).map(Caller::known),
-            // A foreign one that is not passed on is refused, with what is wrong with it.
-            Shown::Token | Shown::Foreign => self.tokens.check_length(shown)?,
-        }
-        // What was signed with a key that is good no more is checked once more.
-        let generation = self.tokens.servers().generation();
-        let known = match self.remembered.find(shown, generation, now_ms) {
-            Some(known) => known,
-            None => {
-                let known = self.tokens.verify(shown, now_ms)?;
-                self.remembered.keep(shown, generation, known)
-            }
-        };
-        match self.is_revoked(&known) {
-            true => Err(CredentialError::Revoked),
-            false => Ok(Caller::Known(known)),
+        match self.recall(shown, now_ms) {
+            Some(outcome) => outcome,
+            None => self.verify(shown, now_ms),
         }
     }
 
     /// The same, for an answer to whoever showed it and can wait: for keys that are fetched since one is not known.
-    pub(crate) async fn caller(&self, shown: &str) -> Result<Caller, Problem> {
+    /// `admit` is asked before a signature is checked.
+    pub(crate) async fn caller(
+        &self,
+        shown: &str,
+        admit: impl FnOnce() -> Result<(), Problem>,
+    ) -> Result<Caller, Problem> {
         let Now { instant, unix_ms } = Now::read();
-        let outcome = match self.judge(shown, unix_ms) {
+        let judged = match self.recall(shown, unix_ms) {
+            Some(outcome) => outcome,
+            None => {
+                admit()?;
+                self.verify(shown, unix_ms)
+            }
+        };
+        let outcome = match judged {
             Err(error) => match self.key_is_fetched(&error, instant) {
                 Some(fetching) => {
                     fetching.end().await;
@@ -236,6 +234,36 @@ impl Authority {
             outcome => outcome,
         };
         outcome.map_err(|error| not_taken(&error))
+    }
+
+    /// Who shows this credential, if that is known without checking a signature.
+    fn recall(&self, shown: &str, now_ms: u64) -> Option<Result<Caller, CredentialError>> {
+        match self.kind_of(shown) {
+            Shown::ApiKey => return Some(self.keys.judge(shown).map(Caller::known)),
+            // A foreign one that is not passed on is refused, with what is wrong with it.
+            Shown::Token | Shown::Foreign => {}
+        }
+        if let Err(error) = self.tokens.check_length(shown) {
+            return Some(Err(error));
+        }
+        // What was signed with a key that is good no more is checked once more.
+        let generation = self.tokens.servers().generation();
+        let known = self.remembered.find(shown, generation, now_ms)?;
+        Some(self.unless_revoked(known))
+    }
+
+    /// Who shows this token, by its signature and its claims.
+    fn verify(&self, token: &str, now_ms: u64) -> Result<Caller, CredentialError> {
+        let generation = self.tokens.servers().generation();
+        let known = self.tokens.verify(token, now_ms)?;
+        self.unless_revoked(self.remembered.keep(token, generation, known))
+    }
+
+    fn unless_revoked(&self, known: Arc<Known>) -> Result<Caller, CredentialError> {
+        match self.is_revoked(&known) {
+            true => Err(CredentialError::Revoked),
+            false => Ok(Caller::Known(known)),
+        }
     }
 
     /// The same, for somebody who cannot wait, and is to ask again where that would have been of use.

@@ -58,11 +58,6 @@ pub enum Full {
     Share,
     /// The same of all long polls that wait.
     SharedPolls,
-    /// This address opens lines faster than it may.
-    TooFast {
-        /// How long to wait.
-        wait_s: u64,
-    },
 }
 
 /// Counts one more, if there are fewer than so many.

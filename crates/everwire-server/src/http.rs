@@ -13,7 +13,8 @@
 //! ```
 //!
 //! There is no router: the addresses are few, and a channel's name is the rest of the path as it was sent,
-//! which a router would decode before the rules of names could judge it. The same code serves HTTP/1.1 on the
+//! which a router would decode before the rules of names could judge it. Together with its method an address is an
+//! [`Endpoint`], each of which has its cost ([`crate::cost`]), and is charged before anything is done for it. The same code serves HTTP/1.1 on the
 //! core threads and HTTP/2 on the workers; what differs is who drives a [`Reply::Line`].
 
 mod answer;
@@ -25,6 +26,7 @@ mod connect;
 mod create;
 pub(crate) mod date;
 mod decide;
+mod endpoint;
 mod fields;
 pub(crate) mod head;
 mod host;
@@ -52,13 +54,15 @@ use http::{
 };
 use hyper::body::Incoming;
 
+pub use self::endpoint::costs;
 use self::{
     answer::{problem_response, too_many_lines},
     body::Allowance,
     condition::Conditions,
     decide::{Asker, Leave},
+    endpoint::Endpoint,
     origin::Origin,
-    target::{Dialect, Target},
+    target::Target,
     visit::{EVERWIRE_REQUEST_ID, RequestId, Visit},
 };
 pub(crate) use self::{
@@ -72,6 +76,7 @@ use crate::{
     census::Full,
     clock,
     config::Action,
+    cost::Cost,
     hub::{self, NoChannel, NotDeleted},
     outbound::Outbound,
     proxy::{Client, Hop},
@@ -231,6 +236,129 @@ impl Context {
         client: &Client,
         origin: &Origin,
     ) -> Result<Reply, Problem> {
+        let endpoint = match self.endpoint(parts, client, origin) {
+            Ok(endpoint) => endpoint,
+            Err(problem) => return Err(self.charge_refusal(client, problem)),
+        };
+        let cost = endpoint::of_request(&endpoint);
+        let asker = || self.asker(parts, origin, client, cost);
+        match endpoint {
+            Endpoint::Preflight => {
+                self.shared.till().charge(self.stranger(client), cost)?;
+                Ok(Reply::Response(origin.preflight(&parts.headers)))
+            }
+            Endpoint::Read(dialect, name) => {
+                let mut asker = asker().await?;
+                if read::wants_websocket(parts) {
+                    // What it may publish depends on who it is.
+                    self.introduce(&mut asker).await?;
+                }
+                self.permit(&mut asker, Action::Read, &name).await?;
+                body::refuse(content, &self.shared.live.config).await?;
+                self.read(parts, dialect, &name, &asker)
+            }
+            Endpoint::Describe(name) => {
+                self.permit(&mut asker().await?, Action::Read, &name)
+                    .await?;
+                body::refuse(content, &self.shared.live.config).await?;
+                self.describe(parts, &name).map(Reply::Response)
+            }
+            Endpoint::Append(dialect, name) => {
+                let mut asker = asker().await?;
+                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
+                self.append(parts, content, (&asker, leave), dialect, &name)
+                    .await
+                    .map(Reply::Response)
+            }
+            Endpoint::Create(dialect, name) => {
+                let mut asker = asker().await?;
+                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
+                self.create(parts, content, (&asker, leave), dialect, &name)
+                    .await
+                    .map(Reply::Response)
+            }
+            Endpoint::Delete(name) => {
+                self.permit(&mut asker().await?, Action::Manage, &name)
+                    .await?;
+                self.delete(parts, &name).map(Reply::Response)
+            }
+            Endpoint::Members(name) | Endpoint::MembersHead(name) => {
+                self.presence(parts, content, asker().await?, &name).await
+            }
+            Endpoint::Batch => self.batch(parts, content, asker().await?).await,
+            Endpoint::Connect => {
+                let asker = asker().await?;
+                self.shared.till().charge_line(client.address)?;
+                self.connect(parts, content, asker).await
+            }
+            Endpoint::Poll(id) => {
+                let found = self.session(parts, client, id, cost)?;
+                self.poll(parts, content, found).await.map(Reply::Response)
+            }
+            Endpoint::Command(id) => {
+                let found = self.session(parts, client, id, cost)?;
+                self.command(parts, content, found)
+                    .await
+                    .map(Reply::Response)
+            }
+            Endpoint::Disconnect(id) => {
+                let found = self.session(parts, client, id, cost)?;
+                Ok(Reply::Response(found.disconnect()))
+            }
+            Endpoint::Revoked => {
+                let asker = asker().await?;
+                self.revoked(content, &asker).await.map(Reply::Response)
+            }
+            Endpoint::Revoke => {
+                let asker = asker().await?;
+                self.revoke(parts, content, &asker)
+                    .await
+                    .map(Reply::Response)
+            }
+            Endpoint::EchoMessages => {
+                self.shared.till().charge(self.stranger(client), cost)?;
+                self.echo_messages(parts, content, client).await
+            }
+            Endpoint::EchoContent => {
+                self.shared.till().charge(self.stranger(client), cost)?;
+                self.echo_content(parts, content, client)
+                    .await
+                    .map(Reply::Response)
+            }
+            Endpoint::Health => {
+                let health = operations::health(&self.parts, &self.shared.live);
+                Ok(Reply::Response(health))
+            }
+            Endpoint::Ready => {
+                let ready = operations::ready(&self.stopping, &self.parts, &self.shared.live);
+                Ok(Reply::Response(ready))
+            }
+            Endpoint::Metrics => {
+                operations::check_access(&self.shared.live, parts, &asker().await?)?;
+                Ok(Reply::Response(operations::metrics(self)))
+            }
+            Endpoint::AcmeChallenge(token) => {
+                operations::acme_challenge(&self.challenges, token).map(Reply::Response)
+            }
+            Endpoint::Page(path) => {
+                self.shared.till().charge(self.stranger(client), cost)?;
+                page::serve(path, self.shared.live.config.dev).map(Reply::Response)
+            }
+            Endpoint::Bare => {
+                self.shared.till().charge(self.stranger(client), cost)?;
+                let prefix = &self.shared.live.config.http.prefix;
+                Ok(Reply::Response(page::lead_below(prefix)))
+            }
+        }
+    }
+
+    /// What a request asks for, if it is one that can be served.
+    fn endpoint<'p>(
+        &self,
+        parts: &'p Parts,
+        client: &Client,
+        origin: &Origin,
+    ) -> Result<Endpoint<'p>, Problem> {
         let target_bytes_max = self.shared.live.config.limits.target_bytes_max;
         if parts
             .uri
@@ -252,111 +380,30 @@ impl Context {
         check_coding(parts)?;
         if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
             // Of the server as a whole (RFC 9110, section 9.3.7).
-            return Ok(Reply::Response(origin.preflight(&parts.headers)));
+            return Ok(Endpoint::Preflight);
         }
         let http = &self.shared.live.config.http;
         if page::is_bare(parts.uri.path(), &http.prefix, self.shared.live.config.dev) {
-            return Ok(Reply::Response(page::lead_below(&http.prefix)));
+            return Ok(Endpoint::Bare);
         }
         let target = Target::parse(parts.uri.path())?;
-        if parts.method == Method::OPTIONS {
-            return Ok(Reply::Response(origin.preflight(&parts.headers)));
+        match parts.method {
+            Method::OPTIONS => {}
+            Method::GET | Method::HEAD if !read::wants_websocket(parts) => {}
+            _ => origin.check()?,
         }
-        if !matches!(parts.method, Method::GET | Method::HEAD) || read::wants_websocket(parts) {
-            origin.check()?;
-        }
-        match target {
-            Target::Channel(dialect, name) => {
-                let asker = self.asker(parts, origin, client).await?;
-                self.channel(parts, content, asker, dialect, name).await
-            }
-            Target::Presence(name) => {
-                let asker = self.asker(parts, origin, client).await?;
-                self.presence(parts, content, asker, &name).await
-            }
-            Target::Publish => {
-                let asker = self.asker(parts, origin, client).await?;
-                self.batch(parts, content, asker).await
-            }
-            Target::Connect => {
-                let asker = self.asker(parts, origin, client).await?;
-                self.connect(parts, content, asker).await
-            }
-            // Who has the session's secret speaks for it, and the session keeps who its caller is.
-            Target::Session(id) => self.session(parts, content, id).await.map(Reply::Response),
-            Target::Revocations => {
-                let asker = self.asker(parts, origin, client).await?;
-                self.revocations(parts, content, &asker)
-                    .await
-                    .map(Reply::Response)
-            }
-            Target::Echo => self.echo(parts, content, client).await,
-            Target::Health
-            | Target::Ready
-            | Target::Metrics
-            | Target::AcmeChallenge(_)
-            | Target::Page(_) => {
-                if !matches!(parts.method, Method::GET | Method::HEAD) {
-                    return Err(answer::method_not_allowed(&parts.method, "GET, HEAD"));
-                }
-                Ok(Reply::Response(match target {
-                    Target::Ready => {
-                        operations::ready(&self.stopping, &self.parts, &self.shared.live)
-                    }
-                    Target::Metrics => {
-                        let asker = self.asker(parts, origin, client).await?;
-                        operations::check_access(&self.shared.live, parts, &asker)?;
-                        operations::metrics(self)
-                    }
-                    Target::AcmeChallenge(token) => {
-                        operations::acme_challenge(&self.challenges, token)?
-                    }
-                    Target::Page(path) => page::serve(path, self.shared.live.config.dev)?,
-                    _ => operations::health(&self.parts, &self.shared.live),
-                }))
-            }
-        }
+        Endpoint::of(target, parts)
     }
 
-    async fn channel(
-        &self,
-        parts: &Parts,
-        content: Incoming,
-        mut asker: Asker<'_>,
-        dialect: Dialect,
-        name: ChannelName,
-    ) -> Result<Reply, Problem> {
-        match parts.method {
-            Method::GET | Method::HEAD | Method::CONNECT => {
-                if read::wants_websocket(parts) {
-                    // What it may publish depends on who it is.
-                    self.introduce(&mut asker).await?;
-                }
-                self.permit(&mut asker, Action::Read, &name).await?;
-                body::refuse(content, &self.shared.live.config).await?;
-                self.read(parts, dialect, &name, &asker)
-            }
-            Method::POST => {
-                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
-                self.append(parts, content, (&asker, leave), dialect, &name)
-                    .await
-                    .map(Reply::Response)
-            }
-            Method::PUT => {
-                let leave = self.leave(&mut asker, Action::Publish, &name).await?;
-                self.create(parts, content, (&asker, leave), dialect, &name)
-                    .await
-                    .map(Reply::Response)
-            }
-            Method::DELETE => {
-                self.permit(&mut asker, Action::Manage, &name).await?;
-                self.delete(parts, &name).map(Reply::Response)
-            }
-            _ => Err(answer::method_not_allowed(
-                &parts.method,
-                "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-            )),
-        }
+    /// Who pays for what nobody is known to ask for.
+    fn stranger(&self, client: &Client) -> Account {
+        (self.shared.rate).account(&Caller::Anybody, client.address)
+    }
+
+    /// Charges a request that is refused before it is known who asks; what it is told.
+    fn charge_refusal(&self, client: &Client, problem: Problem) -> Problem {
+        let charged = self.shared.till().charge(self.stranger(client), Cost::Read);
+        charged.err().unwrap_or(problem)
     }
 
     fn delete(&self, parts: &Parts, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
@@ -401,40 +448,50 @@ impl Context {
         Self::encode_line_refusal(&too_many_lines(full), line, response)
     }
 
-    async fn echo(
+    async fn echo_messages(
         &self,
         parts: &Parts,
         content: Incoming,
         client: &Client,
     ) -> Result<Reply, Problem> {
-        let config = &self.shared.live.config;
-        if !config.echo.enabled && !config.dev {
+        self.check_echo()?;
+        if !read::wants_websocket(parts) {
             return Err(Problem::new(
-                ProblemKind::NotFound,
-                "/echo is off; set echo.enabled to switch it on",
-            ));
-        }
-        if read::wants_websocket(parts) {
-            body::refuse(content, config).await?;
-            let account = (self.shared.rate).account(&Caller::Anybody, client.address);
-            return read::echo_line(parts, account).map(|line| Reply::Line(Box::new(line)));
-        }
-        match parts.method {
-            Method::POST => {
-                let account = (self.shared.rate).account(&Caller::Anybody, client.address);
-                // It is held until it is taken.
-                let allowance = Allowance::to_publish(&self.shared, account).waiting(true);
-                let content = body::collect(content, parts, &self.shared, allowance).await?;
-                let mut response = Response::new(content.into_bytes());
-                // What a page was sent back is never taken for a page.
-                let kind = HeaderValue::from_static("application/octet-stream");
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                answer::never_store(response.headers_mut());
-                Ok(Reply::Response(answer::safe(response)))
-            }
-            _ => Err(Problem::new(
                 ProblemKind::UpgradeRequired,
                 "/echo sends back WebSocket messages, and the content of a POST",
+            ));
+        }
+        self.shared.till().charge_line(client.address)?;
+        body::refuse(content, &self.shared.live.config).await?;
+        let line = read::echo_line(parts, self.stranger(client))?;
+        Ok(Reply::Line(Box::new(line)))
+    }
+
+    async fn echo_content(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        client: &Client,
+    ) -> Result<Response<Bytes>, Problem> {
+        self.check_echo()?;
+        // It is held until it is taken.
+        let allowance = Allowance::to_publish(&self.shared, self.stranger(client)).waiting(true);
+        let content = body::collect(content, parts, &self.shared, allowance).await?;
+        let mut response = Response::new(content.into_bytes());
+        // What a page was sent back is never taken for a page.
+        let kind = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        answer::never_store(response.headers_mut());
+        Ok(answer::safe(response))
+    }
+
+    fn check_echo(&self) -> Result<(), Problem> {
+        let config = &self.shared.live.config;
+        match config.echo.enabled || config.dev {
+            true => Ok(()),
+            false => Err(Problem::new(
+                ProblemKind::NotFound,
+                "/echo is off; set echo.enabled to switch it on",
             )),
         }
     }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! In reading order: [`config`] is what can be set, `live` the configuration that holds now, [`auth`] tells who asks
-//! and what that may do, [`proxy`] from where, `hub` holds the channels, `budget` counts what is held for peers, `presence` who is in them, `lifecycle` tells servers what happens,
+//! and what that may do, [`proxy`] from where, `hub` holds the channels, `budget` counts what is held for peers,
+//! `cost` says what everything costs that can be asked for, `presence` who is in them, `lifecycle` tells servers what happens,
 //! `outbound` asks other servers, `key_servers` asks for keys, [`webhook`] the operator's application, `http` turns requests into
 //! answers and lines, `front` gets requests from sockets, `shard` serves lines, `stream` serves those over
 //! HTTP/2, `tls` holds the certificates, [`server`] starts and stops it all, [`reload`] gives it another configuration.
@@ -24,6 +25,7 @@ mod budget;
 mod census;
 mod clock;
 pub mod config;
+mod cost;
 mod fair;
 mod front;
 mod http;
@@ -53,6 +55,8 @@ mod tls;
 pub mod webhook;
 
 pub use config::{Config, ConfigError};
+pub use cost::{Cost, Row};
+pub use http::costs;
 pub use lost_lines::{Loss, LostLines};
 pub use reload::{Reloaded, Reloader};
 pub use server::{Server, StartError};

@@ -153,6 +153,22 @@ impl Live {
         }
     }
 
+    /// So many requests that read are taken a second from one caller; 0 is any number.
+    pub fn reads_per_second_max(&self) -> u32 {
+        match self.config.dev {
+            true => 0,
+            false => self.config.limits.reads_per_second_max,
+        }
+    }
+
+    /// So many commands of sessions are taken a second from one caller; 0 is any number.
+    pub fn commands_per_second_max(&self) -> u32 {
+        match self.config.dev {
+            true => 0,
+            false => self.config.limits.commands_per_second_max,
+        }
+    }
+
     /// How much is held for peers.
     pub fn in_flight_bounds(&self) -> Bounds {
         let limits = &self.config.limits;

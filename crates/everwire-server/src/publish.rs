@@ -169,24 +169,6 @@ impl Publisher<'_> {
         made.map(drop).map_err(|none| no_channel(name, none))
     }
 
-    /// Counts a session's command, of those that publish nothing.
-    pub fn admit_command(&self) -> Result<(), Problem> {
-        let per_second = match self.live.config.dev {
-            true => 0,
-            false => self.live.config.limits.commands_per_second_max,
-        };
-        let admitted = (self.rate).admit_for(Purpose::Command, self.account, per_second);
-        admitted.map_err(|TooFast { wait_s }| {
-            let detail = format!(
-                "more commands come from this caller's sessions than limits.commands_per_second_max allows a second; wait \
-                 {wait_s} s"
-            );
-            Problem::new(ProblemKind::TooMany, detail)
-                .with("retry_after", wait_s)
-                .at_limit("commands_per_second_max")
-        })
-    }
-
     /// Counts a channel that is made for what somebody reads, beside what it appends.
     fn admit_making(&self) -> Result<(), Problem> {
         let per_second = self.live.appends_per_second_max(Kind::Address);

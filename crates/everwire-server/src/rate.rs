@@ -1,4 +1,4 @@
-//! How many appends a caller may make: the generic cell rate algorithm, one time an account.
+//! How much a caller may do a second: the generic cell rate algorithm, one time an account.
 //!
 //! ```text
 //!  user of a token ─┐                       ┌─ until when its appends so far take, at its rate
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
     Key = 2,
 }
 
-/// What else than appends has a rate, which an address has for it alone.
+/// What else than appends has a rate, beside those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Opening connections.
@@ -58,6 +58,8 @@ pub(crate) enum Purpose {
     Make = 3,
     /// What sessions ask for besides publishing.
     Command = 4,
+    /// What is asked for by HTTP besides publishing.
+    Read = 5,
 }
 
 /// How long to wait, in seconds.
@@ -83,7 +85,7 @@ struct Accounts {
 struct Charge {
     /// What is used up.
     count: u32,
-    /// What has to fit into the burst for that; with less, the rest is a debt.
+    /// What has to fit into the burst for that. Where it is less than all, the rest may be a debt.
     room_for: u32,
 }
 
@@ -130,12 +132,7 @@ impl Rate {
 
     /// Admits one append of so many a second, or tells how long to wait. 0 a second is any number.
     pub fn admit(&self, account: Account, per_second: u32) -> Result<(), TooFast> {
-        match interval_ns(per_second) {
-            Some(interval) => self
-                .accounts()
-                .admit(account.0.into(), interval, self.now_ns()),
-            None => Ok(()), // without asking the clock
-        }
+        self.charge(account.0.into(), per_second, Charge::all(1))
     }
 
     /// Admits as many of so many appends as the rate has room for, and tells how many; with fewer, how long to wait for
@@ -152,26 +149,34 @@ impl Rate {
     /// Admits what one append holds beyond what it was admitted for, unless more than a burst is still to be paid for.
     /// All of it may be far more than a burst: what comes after it waits until it is paid for.
     pub fn admit_rest(&self, account: Account, per_second: u32, count: u32) -> Result<(), TooFast> {
-        match interval_ns(per_second) {
-            Some(interval) => {
-                (self.accounts()).admit_rest(account.0.into(), interval, count, self.now_ns())
-            }
-            None => Ok(()),
-        }
+        self.charge(account.0.into(), per_second, Charge::rest(count))
     }
 
-    /// The same for something else than an append.
+    /// Admits one of something else than appends.
     pub fn admit_for(
         &self,
         purpose: Purpose,
         account: Account,
         per_second: u32,
     ) -> Result<(), TooFast> {
-        let Some(interval) = interval_ns(per_second) else {
-            return Ok(());
-        };
-        let key = u64::from(account.0) | (purpose as u64) << 32;
-        self.accounts().admit(key, interval, self.now_ns())
+        self.charge(purpose.key(account), per_second, Charge::all(1))
+    }
+
+    /// The same for what one of these turns out to be beyond what it was admitted for.
+    pub fn admit_rest_for(
+        &self,
+        purpose: Purpose,
+        account: Account,
+        per_second: u32,
+        count: u32,
+    ) -> Result<(), TooFast> {
+        self.charge(purpose.key(account), per_second, Charge::rest(count))
+    }
+
+    /// Charges what was done already, whether there is room for it or not: what comes after it waits.
+    pub fn owe(&self, purpose: Purpose, account: Account, per_second: u32, count: u32) {
+        let owed = self.charge(purpose.key(account), per_second, Charge::debt(count));
+        debug_assert_eq!(owed, Ok(()), "a debt needs no room");
     }
 
     /// Admits so many entries to a channel that takes so many a second from each caller: all of them or none.
@@ -182,12 +187,12 @@ impl Rate {
         per_second: u32,
         count: u32,
     ) -> Result<(), TooFast> {
-        let Some(interval) = interval_ns(per_second) else {
-            return Ok(());
-        };
+        if per_second == 0 {
+            return Ok(()); // without a look at the name
+        }
         let channel = self.hasher.hash_one(channel.as_str()) | 1 << 63;
         let key = channel ^ u64::from(account.0);
-        (self.accounts()).admit_all(key, interval, count, self.now_ns())
+        self.charge(key, per_second, Charge::all(count))
     }
 
     /// The account of somebody, by what it is for.
@@ -196,12 +201,46 @@ impl Rate {
         Account(hash & !0b11 | kind as u32)
     }
 
+    fn charge(&self, key: u64, per_second: u32, charge: Charge) -> Result<(), TooFast> {
+        match interval_ns(per_second) {
+            Some(interval) => (self.accounts()).charge(key, interval, charge, self.now_ns()),
+            None => Ok(()), // without asking the clock
+        }
+    }
+
     fn now_ns(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
     }
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Charge {
+    /// All of so many, or none.
+    fn all(count: u32) -> Self {
+        Self {
+            count,
+            room_for: count,
+        }
+    }
+
+    /// So many, however many they are, if there is room for one.
+    fn rest(count: u32) -> Self {
+        Self { count, room_for: 1 }
+    }
+
+    /// So many in any case.
+    fn debt(count: u32) -> Self {
+        Self { count, room_for: 0 }
+    }
+}
+
+impl Purpose {
+    /// What an account has used up for this purpose is kept under.
+    fn key(self, account: Account) -> u64 {
+        u64::from(account.0) | (self as u64) << 32
     }
 }
 
@@ -260,25 +299,6 @@ fn interval_ns(per_second: u32) -> Option<NonZeroU32> {
 }
 
 impl Accounts {
-    fn admit(&mut self, key: u64, interval: NonZeroU32, now_ns: u64) -> Result<(), TooFast> {
-        self.admit_all(key, interval, 1, now_ns)
-    }
-
-    /// All of so many, or none.
-    fn admit_all(
-        &mut self,
-        key: u64,
-        interval: NonZeroU32,
-        count: u32,
-        now_ns: u64,
-    ) -> Result<(), TooFast> {
-        let all = Charge {
-            count,
-            room_for: count,
-        };
-        self.charge(key, interval, all, now_ns)
-    }
-
     /// As many of so many as there is room for.
     fn admit_some(
         &mut self,
@@ -296,18 +316,6 @@ impl Accounts {
         (admitted, TooFast::after(*until - now_ns + interval))
     }
 
-    /// So many, however many they are, if there is room for one.
-    fn admit_rest(
-        &mut self,
-        key: u64,
-        interval: NonZeroU32,
-        count: u32,
-        now_ns: u64,
-    ) -> Result<(), TooFast> {
-        let rest = Charge { count, room_for: 1 };
-        self.charge(key, interval, rest, now_ns)
-    }
-
     fn charge(
         &mut self,
         key: u64,
@@ -319,7 +327,7 @@ impl Accounts {
         let interval = u64::from(interval.get());
         let used = (*until).max(now_ns);
         let ahead = used - now_ns + interval * u64::from(room_for);
-        if ahead > BURST_NS + interval {
+        if room_for > 0 && ahead > BURST_NS + interval {
             return Err(TooFast::after(ahead));
         }
         *until = used + interval * u64::from(count);
@@ -349,6 +357,12 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    impl Accounts {
+        fn admit(&mut self, key: u64, rate: NonZeroU32, now_ns: u64) -> Result<(), TooFast> {
+            self.charge(key, rate, Charge::all(1), now_ns)
+        }
+    }
 
     fn interval(per_second: u32) -> NonZeroU32 {
         interval_ns(per_second).unwrap()
@@ -396,10 +410,10 @@ mod tests {
         }
         let mut accounts = Accounts::default();
         assert!(
-            accounts.admit_all(1, rate, 22, SECOND).is_err(),
+            accounts.charge(1, rate, Charge::all(22), SECOND).is_err(),
             "all or none"
         );
-        assert!(accounts.admit_all(1, rate, 21, SECOND).is_ok());
+        assert!(accounts.charge(1, rate, Charge::all(21), SECOND).is_ok());
     }
 
     #[test]
@@ -407,9 +421,9 @@ mod tests {
         let mut accounts = Accounts::default();
         let rate = interval(10);
         assert!(accounts.admit(1, rate, SECOND).is_ok());
-        assert!(accounts.admit_rest(1, rate, 99, SECOND).is_ok());
+        assert!(accounts.charge(1, rate, Charge::rest(99), SECOND).is_ok());
         assert!(
-            accounts.admit_rest(1, rate, 99, SECOND).is_err(),
+            accounts.charge(1, rate, Charge::rest(99), SECOND).is_err(),
             "one at a time"
         );
         let refused = Err(TooFast { wait_s: 8 });
@@ -419,6 +433,22 @@ mod tests {
             "ten seconds of work, two ahead"
         );
         assert!(accounts.admit(1, rate, 10 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn what_was_done_already_is_owed_whatever_room_there_is() {
+        let mut accounts = Accounts::default();
+        let rate = interval(10);
+        for _ in 0..3 {
+            let owed = accounts.charge(1, rate, Charge::debt(40), SECOND);
+            assert_eq!(owed, Ok(()));
+        }
+        let refused = Err(TooFast { wait_s: 10 });
+        assert_eq!(
+            accounts.admit(1, rate, SECOND),
+            refused,
+            "twelve, two ahead"
+        );
     }
 
     #[test]
@@ -476,11 +506,13 @@ mod tests {
         let rate = Rate::default();
         let account = rate.account(&Caller::Anybody, IpAddr::from([10, 0, 0, 1]));
         let channel = "c".parse().unwrap();
-        let uses: [&dyn Fn() -> bool; 5] = [
+        let uses: [&dyn Fn() -> bool; 7] = [
             &|| rate.admit(account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Connect, account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Line, account, 1).is_ok(),
             &|| rate.admit_for(Purpose::Make, account, 1).is_ok(),
+            &|| rate.admit_for(Purpose::Command, account, 1).is_ok(),
+            &|| rate.admit_for(Purpose::Read, account, 1).is_ok(),
             &|| rate.admit_to(&channel, account, 1, 1).is_ok(),
         ];
         for admit in uses {

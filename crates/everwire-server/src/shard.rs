@@ -67,17 +67,18 @@ use self::{
     timers::Timers,
 };
 use crate::{
-    auth::{Caller, Known},
+    auth::Known,
     budget::{Budget, Exhausted, FREE_BYTES, Share},
     census::{self, Census, Full, Stay, Visit},
     clock::Now,
+    cost::Till,
     hub::{Channel, Hub, WatchKey},
     lifecycle::Lifecycle,
     live::{Live, Settings, Snapshot},
     metrics::Metrics,
     presence::Presences,
     publish::Publisher,
-    rate::{Account, Purpose, Rate, TooFast},
+    rate::{Account, Rate},
     session_id::SessionId,
     tls::{Acceptor, Admission, Security},
 };
@@ -165,14 +166,6 @@ impl Shared {
         stay: Stay,
         account: Account,
     ) -> Result<census::Seat, Full> {
-        // Polls come and go with what they wait for.
-        if stay == Stay::Open {
-            let neighbours = self.rate.account(&Caller::Anybody, address);
-            let per_second = self.live.lines_per_second_max();
-            (self.rate)
-                .admit_for(Purpose::Line, neighbours, per_second)
-                .map_err(|TooFast { wait_s }| Full::TooFast { wait_s })?;
-        }
         self.census.enter(address, stay, account, &self.live)
     }
 
@@ -203,6 +196,14 @@ impl Shared {
             shared: self,
             account,
             page_bytes_max: self.live.config.limits.page_bytes_max,
+        }
+    }
+
+    /// Where what is asked for is paid for.
+    pub fn till(&self) -> Till<'_> {
+        Till {
+            live: &self.live,
+            rate: &self.rate,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use everwire_server::config::settings;
+use everwire_server::{Cost, config::settings, costs};
 
 #[test]
 fn the_configuration_page_is_what_the_binary_prints() {
@@ -93,9 +93,8 @@ fn every_limit_is_told_and_met_by_a_test_that_exists() {
             );
         }
     }
-    let rows = page
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| limit |"));
+    let rows = tables(&page, "limit");
+    assert!(rows.len() > 70, "only {} rows were found", rows.len());
     for row in rows {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
         let names = tests.split('`').skip(1).step_by(2);
@@ -111,6 +110,44 @@ fn every_limit_is_told_and_met_by_a_test_that_exists() {
             );
         }
     }
+}
+
+/// What can be asked for, with its cost: the tables of the code and those of the manual have the same rows.
+#[test]
+fn every_request_and_command_is_told_with_what_it_costs() {
+    let page = read("docs/limits.md");
+    for (header, rows) in costs() {
+        let expected: Vec<_> = (rows.iter())
+            .map(|(asked, cost)| format!("| {asked} | {} |", cost.name()))
+            .collect();
+        assert_eq!(
+            tables(&page, header),
+            expected,
+            "the tables of docs/limits.md that begin with `{header}` on the left, the code on the right"
+        );
+    }
+    let told = tables(&page, "cost");
+    assert_eq!(told.len(), Cost::ALL.len(), "{told:#?}");
+    for (row, cost) in told.iter().zip(Cost::ALL) {
+        let name = format!("| {} | ", cost.name());
+        assert!(row.starts_with(&name), "{row} tells of {name}");
+        let (_, rates) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        let named: Vec<_> = rates.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, cost.settings(), "{row}");
+    }
+}
+
+/// The rows of all tables of a page whose first column is called this.
+fn tables<'p>(page: &'p str, first: &str) -> Vec<&'p str> {
+    let header = format!("| {first} |");
+    let mut rows = Vec::new();
+    for table in page.split("\n\n") {
+        let mut lines = table.lines();
+        if lines.next().is_some_and(|line| line.starts_with(&header)) {
+            rows.extend(lines.skip(1)); // the rule below the header
+        }
+    }
+    rows
 }
 
 /// The text of all sources below a folder.

@@ -209,8 +209,16 @@ pub struct Limits {
     /// Most lines opened a second by one address, on average, with bursts of two seconds' worth, long polls not
     /// counted; further ones are answered with 429. 0 means no limit. The default lets an office come back at once.
     pub lines_per_second_max: u32 = 500,
+    /// Most requests a second that do not publish from one user, one API key or, for those who show no credential, one
+    /// address, on average, with bursts of two seconds' worth: pages of history, long polls, openings of lines, who is
+    /// there. Of a page each 64 KiB counts as one. Further ones are answered with 429. 0 means no limit, as is needed behind
+    /// a busy reverse proxy that `http.trusted_proxies` does not hold, whose clients all count as one address. Whether
+    /// the server is well can always be asked. The default is more than a browser or an office asks for, and a fraction
+    /// of what a core answers.
+    pub reads_per_second_max: u32 = 10_000,
     /// Most commands of sessions a second from one user, one API key or one address, on average, with bursts of two
-    /// seconds' worth; publishing has its own rate. Further ones are answered with 429. 0 means no limit. The default lets
+    /// seconds' worth; publishing has its own rate. Of a page of history each 64 KiB counts as one. Further ones are
+    /// answered with 429. 0 means no limit. The default lets
     /// an office come back at once with all that it reads.
     pub commands_per_second_max: u32 = 5_000,
     /// Most long polls that wait at once; further ones are answered with 503.

@@ -156,12 +156,6 @@ pub(crate) fn too_many_lines(full: Full) -> Problem {
             "as many long polls wait here as may (limits.polls_max); use a WebSocket or a stream, or try later",
         )
         .at_limit("polls_max"),
-        Full::TooFast { wait_s } => Problem::new(
-            ProblemKind::TooMany,
-            format!("this address opens lines faster than limits.lines_per_second_max allows; wait {wait_s} s"),
-        )
-        .with("retry_after", wait_s)
-        .at_limit("lines_per_second_max"),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use everwire_channel::{Append, ChannelName, ContentKind, Draft, IdempotencyKey, Offset};
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderValue, Response, header, request::Parts};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,9 +55,6 @@ impl Context {
         content: Incoming,
         mut asker: Asker<'_>,
     ) -> Result<Reply, Problem> {
-        if parts.method != Method::POST {
-            return Err(answer::method_not_allowed(&parts.method, "POST, OPTIONS"));
-        }
         let rules = &self.shared.live.rules;
         if asker.is_stranger() && !asker.caller.may_ever(rules, Action::Publish) {
             self.introduce(&mut asker).await?;

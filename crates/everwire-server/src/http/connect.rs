@@ -20,7 +20,7 @@ use everwire_websocket::Role;
 use everwire_wire::{
     Carrier, Problem, ProblemKind, SUBPROTOCOL, Transfer, Welcome, encode_welcome,
 };
-use http::{HeaderName, Method, Response, Version, request::Parts};
+use http::{HeaderName, Response, Version, request::Parts};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -33,6 +33,8 @@ use super::{
 };
 use crate::{
     census::Stay,
+    cost::Cost,
+    proxy::Client,
     session_id::SessionId,
     shard::{
         Answers, Commands, LineRequest, Mail, OpenLine, Pipe, Polls, Remote, Secret,
@@ -54,9 +56,6 @@ impl Context {
         content: Incoming,
         mut asker: Asker<'_>,
     ) -> Result<Reply, Problem> {
-        if !matches!(parts.method, Method::GET | Method::CONNECT) {
-            return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
-        }
         body::refuse(content, &self.shared.live.config).await?;
         let query = Query::parse(parts.uri.query())?;
         if self.stopping.is_stopping() {
@@ -70,10 +69,6 @@ impl Context {
             Asked::CatchUp if read::names_json(&parts.headers) => Asked::LongPoll,
             asked => asked,
         };
-        if parts.method == Method::CONNECT && asked != Asked::WebSocket {
-            // Any other answer of success would open a tunnel (RFC 9110, section 9.3.6).
-            return Err(answer::method_not_allowed(&parts.method, "GET, OPTIONS"));
-        }
         self.introduce(&mut asker).await?;
         let asker = &asker;
         let carrier = match asked {
@@ -171,22 +166,27 @@ impl Context {
         Ok(answer::json(welcome))
     }
 
-    /// `/connect/{session}`.
-    pub(super) async fn session(
+    /// Where a session is that a request speaks for, by its id and its secret, and its caller pays what the request costs.
+    ///
+    /// # Errors
+    ///
+    /// There is none, the secret is not its own, or more is asked for it than may be.
+    pub(super) fn session(
         &self,
         parts: &Parts,
-        content: Incoming,
+        client: &Client,
         id: &str,
-    ) -> Result<Response<Bytes>, Problem> {
-        let gone = || {
-            let detail =
-                "there is no such session any more, or it was another server's; open a new one";
-            Problem::new(ProblemKind::NotFound, detail)
-        };
-        if !matches!(parts.method, Method::GET | Method::POST | Method::DELETE) {
-            let allow = "GET, POST, DELETE, OPTIONS";
-            return Err(answer::method_not_allowed(&parts.method, allow));
-        }
+        cost: Cost,
+    ) -> Result<Found, Problem> {
+        let found = self.find_session(parts, id);
+        let found = found.map_err(|problem| self.charge_refusal(client, problem))?;
+        self.shared
+            .till()
+            .charge(found.remote.speaker().account, cost)?;
+        Ok(found)
+    }
+
+    fn find_session(&self, parts: &Parts, id: &str) -> Result<Found, Problem> {
         let id = SessionId::parse(id).ok_or_else(gone)?;
         let remote = self.shared.sessions.find(id).ok_or_else(gone)?;
         let shown = fields::one(&parts.headers, &EVERWIRE_SECRET)?.unwrap_or("");
@@ -196,37 +196,37 @@ impl Context {
                 "the field Everwire-Secret has to carry the `secret` of this session's welcome",
             ));
         }
-        match parts.method {
-            Method::POST => {
-                let allowance = Allowance::to_command(&self.shared, &remote.speaker());
-                let content = body::collect(content, parts, &self.shared, allowance).await?;
-                let (answer, answered) = oneshot::channel();
-                remote.shard.post(Mail::Commands(Commands {
-                    session: id,
-                    content,
-                    answer,
-                }));
-                let replies = answered.await.map_err(|_| gone())??;
-                Ok(answer::json(replies))
-            }
-            Method::DELETE => {
-                remote.shard.post(Mail::Gone(id));
-                Ok(answer::no_content())
-            }
-            _ => {
-                body::refuse(content, &self.shared.live.config).await?;
-                self.poll(parts, &remote, gone).await
-            }
-        }
+        Ok(Found { id, remote })
     }
 
-    /// Answers a session's long poll: with what waits, or when something comes, or not at all in its time.
-    async fn poll(
+    /// `POST /connect/{session}`: carries out commands.
+    pub(super) async fn command(
         &self,
         parts: &Parts,
-        remote: &Remote,
-        gone: impl Fn() -> Problem,
+        content: Incoming,
+        Found { id, remote }: Found,
     ) -> Result<Response<Bytes>, Problem> {
+        let allowance = Allowance::to_command(&self.shared, &remote.speaker());
+        let content = body::collect(content, parts, &self.shared, allowance).await?;
+        let (answer, answered) = oneshot::channel();
+        remote.shard.post(Mail::Commands(Commands {
+            session: id,
+            content,
+            answer,
+        }));
+        let replies = answered.await.map_err(|_| gone())??;
+        Ok(answer::json(replies))
+    }
+
+    /// `GET /connect/{session}`: answers a session's long poll, with what waits, or when something comes, or not at all
+    /// in its time.
+    pub(super) async fn poll(
+        &self,
+        parts: &Parts,
+        content: Incoming,
+        Found { remote, .. }: Found,
+    ) -> Result<Response<Bytes>, Problem> {
+        body::refuse(content, &self.shared.live.config).await?;
         let Some(polls) = &remote.polls else {
             return Err(Problem::new(
                 ProblemKind::BadRequest,
@@ -257,7 +257,7 @@ impl Context {
                 )));
             }
             polls.pipe.poll_take_held(cx).map(|taken| {
-                let (taken, share) = taken.ok_or_else(&gone)?;
+                let (taken, share) = taken.ok_or_else(gone)?;
                 let answer = messages(answers.last + 1, &taken);
                 let answer = match share {
                     Some(share) => share.with(answer),
@@ -308,6 +308,26 @@ impl Context {
         };
         encode_welcome(&welcome, out);
     }
+}
+
+/// A session that a request speaks for.
+pub(super) struct Found {
+    id: SessionId,
+    remote: Arc<Remote>,
+}
+
+impl Found {
+    /// `DELETE /connect/{session}`: ends it.
+    pub fn disconnect(self) -> Response<Bytes> {
+        self.remote.shard.post(Mail::Gone(self.id));
+        answer::no_content()
+    }
+}
+
+/// There is no such session.
+fn gone() -> Problem {
+    let detail = "there is no such session any more, or it was another server's; open a new one";
+    Problem::new(ProblemKind::NotFound, detail)
 }
 
 fn new_secret() -> Result<Secret, Problem> {

@@ -16,6 +16,7 @@ use crate::{
     auth::{Caller, Credential, was_revoked},
     clock,
     config::Action,
+    cost::Cost,
     payload_type::PayloadType,
     proxy::Client,
     publish,
@@ -50,8 +51,28 @@ pub(crate) enum Leave {
 }
 
 impl Context {
-    /// Who asks, by the credential that the request shows.
+    /// Who asks, by the credential that the request shows, and pays what that costs.
+    ///
+    /// # Errors
+    ///
+    /// The credential is none that is taken, or more is asked for than may be.
     pub(super) async fn asker<'r>(
+        &self,
+        parts: &Parts,
+        origin: &'r Origin,
+        client: &'r Client,
+        cost: Cost,
+    ) -> Result<Asker<'r>, Problem> {
+        match self.who_asks(parts, origin, client).await {
+            Ok(asker) => {
+                self.shared.till().charge(asker.account, cost)?;
+                Ok(asker)
+            }
+            Err(problem) => Err(self.charge_refusal(client, problem)),
+        }
+    }
+
+    async fn who_asks<'r>(
         &self,
         parts: &Parts,
         origin: &'r Origin,
@@ -68,7 +89,11 @@ impl Context {
         let is_passed_on = |shown: &&str| authority.kind_of(shown).is_passed_on(webhooks);
         let foreign = shown.filter(is_passed_on);
         let caller = match shown {
-            Some(shown) if foreign.is_none() => authority.caller(shown).await?,
+            Some(shown) if foreign.is_none() => {
+                // To check a signature costs as much as a page.
+                let admit = || self.shared.till().charge(self.stranger(client), Cost::Read);
+                authority.caller(shown, admit).await?
+            }
             Some(_) | None => Caller::Anybody,
         };
         let evidence = desk.map(|desk| {

@@ -11,10 +11,7 @@ use super::{
     query::Query,
     read::{Asked, asked},
 };
-use crate::{clock::Now, config::Action, rate::Account};
-
-/// What this address takes.
-const METHODS: &str = "GET, HEAD, OPTIONS";
+use crate::{clock::Now, config::Action, cost::Cost, rate::Account};
 
 impl Context {
     pub(super) async fn presence(
@@ -27,11 +24,7 @@ impl Context {
         let now = Now::read();
         let mut query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
-        let looks = match (&parts.method, asked) {
-            (&Method::HEAD, _) | (&Method::GET, Asked::CatchUp) => true,
-            (&Method::GET, _) | (&Method::CONNECT, Asked::WebSocket) => false,
-            (method, _) => return Err(answer::method_not_allowed(method, METHODS)),
-        };
+        let looks = parts.method == Method::HEAD || asked == Asked::CatchUp;
         self.permit(&mut asker, Action::Presence, name).await?;
         body::refuse(content, &self.shared.live.config).await?;
         self.publisher(asker.account).admit_to_presence(name)?;
@@ -50,6 +43,9 @@ impl Context {
     ) -> Result<Response<Bytes>, Problem> {
         let snapshot = self.shared.presences.snapshot(name, now)?;
         let bytes = snapshot.members.len() + 64;
+        self.shared
+            .till()
+            .charge_bytes(account, Cost::Page, bytes)?;
         let share = self.shared.hold_answer(account, bytes)?;
         let mut content = Vec::with_capacity(bytes);
         content.extend_from_slice(b"{\"offset\":\"");

@@ -23,9 +23,10 @@ use everwire_wire::{
     Carrier, Framing, Notice, Problem, ProblemKind, SUBPROTOCOL, Source, Transfer, Welcome, codes,
     encode_welcome,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, request::Parts};
 
-pub(super) use asked::{Asked, asked, names_json};
+use asked::of_wire;
+pub(super) use asked::{Asked, WIRES, asked, names_json};
 use content::{content, entity_tag, kind_of};
 pub(crate) use content::{gap_problem, live_answer};
 
@@ -41,6 +42,7 @@ use super::{
 use crate::{
     clock,
     config::Action,
+    cost::Cost,
     hub::{Channel, Occasion, State, no_channel},
     rate::Account,
     session_id::SessionId,
@@ -67,16 +69,6 @@ impl Context {
     ) -> Result<Reply, Problem> {
         let mut query = Query::parse(parts.uri.query())?;
         let asked = asked(parts, &query);
-        if parts.method == Method::CONNECT && asked != Asked::WebSocket {
-            // Any other answer of success would open a tunnel (RFC 9110, section 9.3.6).
-            return Err(answer::method_not_allowed(
-                &parts.method,
-                "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-            ));
-        }
-        if parts.method == Method::HEAD {
-            return self.metadata(parts, name).map(Reply::Response);
-        }
         let occasion = match (asked, dialect) {
             (Asked::CatchUp, _) | (_, Dialect::DurableStreams) => Occasion::Read,
             _ => Occasion::LiveRead,
@@ -95,6 +87,10 @@ impl Context {
         channel: &Arc<Channel>,
         asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
+        // What a page costs is charged when it is known how large it is.
+        if of_wire(asked) == Cost::Line {
+            self.shared.till().charge_line(asker.client.address)?;
+        }
         if asked != Asked::CatchUp {
             if self.stopping.is_stopping() {
                 return Err(stopping());
@@ -121,7 +117,13 @@ impl Context {
         }
     }
 
-    fn metadata(&self, parts: &Parts, name: &ChannelName) -> Result<Response<Bytes>, Problem> {
+    /// What a channel is, for a `HEAD`.
+    pub(super) fn describe(
+        &self,
+        parts: &Parts,
+        name: &ChannelName,
+    ) -> Result<Response<Bytes>, Problem> {
+        Query::parse(parts.uri.query())?;
         let none = crate::hub::NoChannel::Missing;
         let channel = self
             .shared

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{Method, Response, request::Parts};
+use http::{Response, request::Parts};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -23,42 +23,37 @@ use crate::{
 };
 
 impl Context {
-    /// `/revocations`.
-    pub(super) async fn revocations(
+    /// `GET /revocations`.
+    pub(super) async fn revoked(
+        &self,
+        content: Incoming,
+        asker: &Asker<'_>,
+    ) -> Result<Response<Bytes>, Problem> {
+        let live = &self.shared.live;
+        auth::permit_duty(&asker.caller, Duty::Revoke, live.config.dev)?;
+        body::refuse(content, &live.config).await?;
+        let all = live
+            .authority
+            .revocations()
+            .all(&live.config.tokens, clock::unix_ms());
+        self.shared.metrics.revocations(all.len());
+        Ok(answer::json(json!({"revocations": all}).to_string().into()))
+    }
+
+    /// `POST /revocations`.
+    pub(super) async fn revoke(
         &self,
         parts: &Parts,
         content: Incoming,
         asker: &Asker<'_>,
     ) -> Result<Response<Bytes>, Problem> {
         auth::permit_duty(&asker.caller, Duty::Revoke, self.shared.live.config.dev)?;
-        match parts.method {
-            Method::GET | Method::HEAD => {
-                body::refuse(content, &self.shared.live.config).await?;
-                Ok(self.revoked())
-            }
-            Method::POST => {
-                let allowance = Allowance::to_publish(&self.shared, asker.account);
-                let content = body::collect(content, parts, &self.shared, allowance).await?;
-                self.revoke(&content.bytes)
-            }
-            _ => Err(answer::method_not_allowed(
-                &parts.method,
-                "GET, HEAD, POST, OPTIONS",
-            )),
-        }
+        let allowance = Allowance::to_publish(&self.shared, asker.account);
+        let content = body::collect(content, parts, &self.shared, allowance).await?;
+        self.take_back(&content.bytes)
     }
 
-    fn revoked(&self) -> Response<Bytes> {
-        let live = &self.shared.live;
-        let all = live
-            .authority
-            .revocations()
-            .all(&live.config.tokens, clock::unix_ms());
-        self.shared.metrics.revocations(all.len());
-        answer::json(json!({"revocations": all}).to_string().into())
-    }
-
-    fn revoke(&self, content: &[u8]) -> Result<Response<Bytes>, Problem> {
+    fn take_back(&self, content: &[u8]) -> Result<Response<Bytes>, Problem> {
         let bad = |problem: String| Problem::new(ProblemKind::BadContent, problem);
         let now_ms = clock::unix_ms();
         let now_s = now_ms / 1000;

@@ -3,10 +3,13 @@
 use http::{HeaderMap, header, request::Parts};
 
 use super::wants_websocket;
-use crate::http::{
-    fields,
-    list::{elements, weighted},
-    query::{Live, Query},
+use crate::{
+    cost::{self, Cost},
+    http::{
+        fields,
+        list::{elements, weighted},
+        query::{Live, Query},
+    },
 };
 
 /// How a read is asked for.
@@ -18,6 +21,19 @@ pub(in crate::http) enum Asked {
     Ndjson,
     LongPoll,
     CatchUp,
+}
+
+cost::costs! {
+    /// What reading over a wire costs.
+    fn of_wire(Asked);
+    /// Wires.
+    const WIRES;
+    Asked::CatchUp => "a page of history, who is there", Cost::Page;
+    Asked::LongPoll => "`live=long-poll`, `Prefer: wait`", Cost::Page;
+    Asked::EventStream => "`Accept: text/event-stream`", Cost::Line;
+    Asked::DurableEventStream => "`live=sse`", Cost::Line;
+    Asked::Ndjson => "`live=ndjson`, `Accept: application/x-ndjson`", Cost::Line;
+    Asked::WebSocket => "a WebSocket", Cost::Line;
 }
 
 /// The first of these that applies counts.

@@ -8,6 +8,7 @@ use everwire_wire::{PageForm, Problem, ProblemKind, StreamCursor, page_if};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
+    cost::Cost,
     http::{answer, append::offset_value, create::describe, origin},
     hub::State,
     shard::{AnswerTerms, PollShape},
@@ -65,7 +66,7 @@ pub(crate) fn live_answer(
 ///
 /// # Errors
 ///
-/// There is no room to hold them until they are taken.
+/// They are more than the caller may read now, or there is no room to hold them until they are taken.
 pub(super) fn content(
     state: &State,
     after: u64,
@@ -75,7 +76,13 @@ pub(super) fn content(
     let log = state.core().log();
     let form = form_of(state);
     let bytes_max = terms.page_bytes_max;
-    let has_room = |bytes| terms.shared.hold_answer(terms.account, bytes);
+    let has_room = |bytes| {
+        let charged = terms
+            .shared
+            .till()
+            .charge_bytes(terms.account, Cost::Page, bytes);
+        charged.and_then(|()| terms.shared.hold_answer(terms.account, bytes))
+    };
     let (page, share) = match log.after(after) {
         Read::Entries(entries) if bytes_max > 0 => {
             page_if(form, after, entries, own, bytes_max, has_room)?

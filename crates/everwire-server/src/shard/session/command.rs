@@ -21,6 +21,7 @@ use super::{
 use crate::{
     auth::{Caller, has_ended, not_taken},
     config::Action,
+    cost::{self, Cost},
     http::{gap_problem, start_at},
     hub::{Occasion, no_channel},
     payload_type::PayloadType,
@@ -78,17 +79,12 @@ impl<N: Net> Shard<N> {
         operation: &Operation<'_>,
         answers: &Answers,
     ) -> Result<(), Problem> {
-        match operation {
-            Operation::Publish(_) => Ok(()), // at the rate of an append
-            Operation::Subscribe(_)
-            | Operation::Unsubscribe { .. }
-            | Operation::History { .. }
-            | Operation::Presence { .. }
-            | Operation::Authenticate { .. }
-            | Operation::Ping => match answers.is_none() {
-                true => self.publisher(key)?.admit_command(),
-                false => Ok(()), // it was, before the application was asked
-            },
+        match answers.is_none() {
+            true => self
+                .shared
+                .till()
+                .charge(self.account(key)?, cost::of_command(operation)),
+            false => Ok(()), // it was, before the application was asked
         }
     }
 
@@ -287,6 +283,7 @@ impl<N: Net> Shard<N> {
         let channel = self.open_channel(key, name, Occasion::Read)?;
         let limit = limit.unwrap_or(HISTORY_ENTRIES).min(HISTORY_ENTRIES_MAX);
         let bytes_max = self.shared.live.config.limits.page_bytes_max;
+        let account = self.account(key)?;
         let mut state = channel.lock();
         state.touch(self.now_ms);
         let log = state.core().log();
@@ -297,6 +294,16 @@ impl<N: Net> Shard<N> {
         if let Read::Entries(entries) = log.after(sequence) {
             let began = members.len();
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let mut bytes = 0;
+            for (_, entry) in entries.clone().take(limit) {
+                bytes += entry.payload.len();
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            self.shared
+                .till()
+                .charge_bytes(account, Cost::CommandPage, bytes)?;
             for (at, (next, entry)) in entries.take(limit).enumerate() {
                 if at > 0 {
                     members.put_slice(b",");

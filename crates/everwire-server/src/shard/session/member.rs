@@ -14,6 +14,7 @@ use crate::{
     auth::{Caller, claimed},
     clock::Now,
     config::Action,
+    cost::Cost,
     http::start_at,
     presence::Snapshot,
     session_id::SessionId,
@@ -73,6 +74,11 @@ impl<N: Net> Shard<N> {
             }
             None => {
                 let snapshot = presences.snapshot(name, now)?;
+                // Who has come already is told who is there, however much that is.
+                let bytes = snapshot.members.len();
+                self.shared
+                    .till()
+                    .owe_bytes(self.account(key)?, Cost::CommandPage, bytes);
                 write_snapshot(&snapshot, members);
                 snapshot.offset.sequence
             }
@@ -95,6 +101,10 @@ impl<N: Net> Shard<N> {
     ) -> Result<(), Problem> {
         self.publisher(key)?.admit_to_presence(name)?;
         let snapshot = self.shared.presences.snapshot(name, self.clock())?;
+        let bytes = snapshot.members.len();
+        self.shared
+            .till()
+            .charge_bytes(self.account(key)?, Cost::CommandPage, bytes)?;
         write_snapshot(&snapshot, members);
         Ok(())
     }
