@@ -79,9 +79,52 @@ pub(crate) const FREE_BYTES: usize = 16 * 1024;
 /// Bytes by which a share is taken for what has no known size.
 pub(crate) const STEP_BYTES: usize = 64 * 1024;
 
+/// A request's content, whole, and the share of the budget that it takes up.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub bytes: Bytes,
+    /// To be kept for as long as the bytes are. None for what is small and came at once.
+    pub share: Option<Share>,
+}
+
+impl Content {
+    /// The bytes, which take their share along.
+    pub fn into_bytes(self) -> Bytes {
+        match self.share {
+            Some(share) => share.with(self.bytes),
+            None => self.bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Content {
+    fn from(content: String) -> Self {
+        Self {
+            bytes: content.into(),
+            share: None,
+        }
+    }
+}
+
 const PARTS: usize = 16;
 
 impl Budget {
+    /// Holds the bytes of an answer for an account; a small one is among what its connection may have anyhow.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn take_answer(
+        self: &Arc<Self>,
+        account: Account,
+        bytes: usize,
+        bounds: Bounds,
+    ) -> Result<Share, Exhausted> {
+        let counted = if bytes > FREE_BYTES { bytes } else { 0 };
+        self.take(account, counted, bounds)
+    }
+
     /// Holds bytes for an account.
     ///
     /// # Errors

@@ -17,19 +17,16 @@
 //! [`Endpoint`], each of which has its cost ([`crate::cost`]), and is charged before anything is done for it. The same code serves HTTP/1.1 on the
 //! core threads and HTTP/2 on the workers; what differs is who drives a [`Reply::Line`].
 
-mod answer;
 mod append;
 mod batch;
 mod body;
 mod condition;
 mod connect;
 mod create;
-pub(crate) mod date;
 mod decide;
 mod endpoint;
 mod fields;
-pub(crate) mod head;
-mod host;
+pub(crate) mod host;
 mod list;
 mod operations;
 pub(crate) mod origin;
@@ -54,31 +51,28 @@ use http::{
 };
 use hyper::body::Incoming;
 
+pub(crate) use self::body::Body;
 pub use self::endpoint::costs;
 use self::{
-    answer::{problem_response, too_many_lines},
     body::Allowance,
     condition::Conditions,
     decide::{Asker, Leave},
     endpoint::Endpoint,
     origin::Origin,
     target::Target,
-    visit::{EVERWIRE_REQUEST_ID, RequestId, Visit},
-};
-pub(crate) use self::{
-    body::{Body, Content},
-    query::start as start_at,
-    read::gap_problem,
+    visit::Visit,
 };
 use crate::{
     acme::Challenges,
+    answer::{
+        self, EVERWIRE_REQUEST_ID, RequestId, name_refusal, problem_response, too_many_lines,
+    },
     auth::Caller,
     census::Full,
     clock,
     config::Action,
     cost::Cost,
     hub::{self, NoChannel, NotDeleted},
-    outbound::Outbound,
     proxy::{Client, Hop},
     publish::Publisher,
     rate::Account,
@@ -92,9 +86,6 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Context {
     pub shared: Shared,
-    /// Asks other servers.
-    #[allow(dead_code, reason = "webhooks come next")]
-    pub outbound: Outbound,
     /// What certificate authorities are answered.
     pub challenges: Arc<Challenges>,
     pub stopping: Stopping,
@@ -438,7 +429,7 @@ impl Context {
         let id = line.headers().get(EVERWIRE_REQUEST_ID).cloned();
         name_refusal(id, problem.kind.name(), &mut response);
         // A page may read the refusal if it may read the line.
-        origin::copy(line.headers(), response.headers_mut());
+        answer::copy_allowed(line.headers(), response.headers_mut());
         response
     }
 
@@ -497,27 +488,13 @@ impl Context {
     }
 }
 
-/// Names a refused request in its answer, as it was named before or by a new name, which the log then knows.
-pub(crate) fn name_refusal(
-    id: Option<HeaderValue>,
-    problem: &'static str,
-    response: &mut Response<Bytes>,
-) {
-    let id = id.unwrap_or_else(|| {
-        let id = RequestId::random();
-        tracing::debug!(request = %id, problem, "a request was refused");
-        id.to_value()
-    });
-    response.headers_mut().insert(EVERWIRE_REQUEST_ID, id);
-}
-
 /// What is said to who speaks HTTP in clear text where only TLS is spoken, as bytes: nothing else was understood of it.
 pub(crate) fn refuse_clear_text() -> Bytes {
     let problem = Problem::new(
         ProblemKind::BadRequest,
         "only TLS is spoken on this port; ask by https:// or wss://",
     );
-    head::encode_response(problem_response(&problem), false)
+    answer::encode_response(problem_response(&problem), false)
 }
 
 /// What the fields count for by the rule of HTTP/2 (RFC 9113, section 6.5.2).

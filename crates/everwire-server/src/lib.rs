@@ -20,6 +20,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod acme;
+mod answer;
 pub mod auth;
 mod budget;
 mod census;

@@ -174,7 +174,6 @@ impl Server {
         }
         let context = Context {
             shared,
-            outbound,
             challenges,
             stopping: stopping.clone(),
             parts: parts.clone(),
@@ -195,7 +194,7 @@ impl Server {
             tls,
             mailboxes: mailboxes.clone(),
             metrics: metrics.clone(),
-            outbound: context.outbound.clone(),
+            outbound,
             parts: parts.clone(),
         };
         metrics.configured(now.unix_ms);

@@ -67,8 +67,9 @@ use self::{
     timers::Timers,
 };
 use crate::{
+    answer::AnswerTerms,
     auth::Known,
-    budget::{Budget, Exhausted, FREE_BYTES, Share},
+    budget::{Budget, Exhausted, Share},
     census::{self, Census, Full, Stay, Visit},
     clock::Now,
     cost::Till,
@@ -91,9 +92,7 @@ pub(crate) use outlet::Outlet;
 #[cfg(test)]
 pub(crate) use pipe::PIPE_BYTES_MAX;
 pub(crate) use pipe::{INPUT_BYTES_MAX, Pipe, Takes};
-pub(crate) use poll::{
-    AnswerTerms, AnswerTo, Occasion as PollOccasion, PollRequest, PollShape, poll_answer,
-};
+pub(crate) use poll::{AnswerTo, Occasion as PollOccasion, PollRequest, poll_answer};
 pub(crate) use session::{Commands, Own, SessionRequest};
 pub(crate) use sessions::{Answers, Polls, Remote, Secret, Sessions, Speaker};
 pub(crate) use timers::LineRef;
@@ -180,20 +179,24 @@ impl Shared {
             .map_err(Exhausted::problem)
     }
 
-    /// The same for an answer: a small one is among what its connection may have anyhow.
+    /// Holds the bytes of an answer for an account.
     ///
     /// # Errors
     ///
     /// As [`hold`](Self::hold).
     pub fn hold_answer(&self, account: Account, bytes: usize) -> Result<Share, Problem> {
-        let counted = if bytes > FREE_BYTES { bytes } else { 0 };
-        self.hold(account, counted)
+        (self.budget)
+            .take_answer(account, bytes, self.live.in_flight_bounds())
+            .map_err(Exhausted::problem)
     }
 
     /// What an answer of entries to somebody may take.
     pub fn answer_terms(&self, account: Account) -> AnswerTerms<'_> {
         AnswerTerms {
-            shared: self,
+            till: self.till(),
+            budget: &self.budget,
+            bounds: self.live.in_flight_bounds(),
+            metrics: &self.metrics,
             account,
             page_bytes_max: self.live.config.limits.page_bytes_max,
         }

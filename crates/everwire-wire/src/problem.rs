@@ -1,6 +1,7 @@
 //! The one table of what can go wrong: its name, its HTTP status, its WebSocket close code, and whether to
 //! try again unchanged. Over HTTP it is told as problem details (RFC 9457), on a line as a close code.
 
+use everwire_channel::{Gap, OffsetError};
 use everwire_websocket::CloseCode;
 use serde_json::Value;
 
@@ -59,6 +60,26 @@ impl Problem {
         }
         json.push('}');
         json
+    }
+}
+
+/// A text that is no offset.
+impl From<OffsetError> for Problem {
+    fn from(error: OffsetError) -> Self {
+        Self::new(ProblemKind::BadOffset, error.to_string())
+    }
+}
+
+/// A position that the log has no longer.
+impl From<Gap> for Problem {
+    fn from(gap: Gap) -> Self {
+        Self::new(
+            ProblemKind::Gap,
+            "entries after this offset are gone, by retention or with an earlier life of the channel; \
+             read on from `oldest`, or get the state that you build from elsewhere",
+        )
+        .with("oldest", gap.oldest.to_token().to_string())
+        .with("newest", gap.newest.to_token().to_string())
     }
 }
 

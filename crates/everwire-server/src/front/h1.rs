@@ -28,9 +28,10 @@ use super::{
     watch::{Awaited, Done, Guest},
 };
 use crate::{
+    answer,
     census::{Pass, Visit},
     clock::Now,
-    http::{Body, Context, Reply, date, head},
+    http::{Body, Context, Reply},
     proxy::Hop,
     shard::{LineRequest, Outlet, Wire},
     tls::Security,
@@ -57,7 +58,7 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: V
         let io = &io;
         async move {
             let mut response = (requests.serve(&core.context(), request, from, security)).await?;
-            date::stamp(response.headers_mut());
+            answer::stamp(response.headers_mut());
             requests.heard.set(io.received());
             Ok::<_, Infallible>(response)
         }
@@ -141,7 +142,7 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: V
 
 /// A response after which the connection ends.
 fn last_words(response: Response<Bytes>) -> Bytes {
-    head::encode_response(response, false)
+    answer::encode_response(response, false)
 }
 
 async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], asked: Asked, visit: Visit) {
@@ -201,7 +202,7 @@ fn line_head(asked: &Asked) -> Bytes {
     response
         .headers_mut()
         .clone_from(asked.line.response.headers());
-    head::encode_stream_head(response, transfer)
+    answer::encode_stream_head(response, transfer)
 }
 
 /// The requests of one connection.

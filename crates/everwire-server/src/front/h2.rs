@@ -11,8 +11,9 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{core::Core, stream::Stream};
 use crate::{
+    answer,
     census::{Pass, Visit},
-    http::{Body, Context, Reply, date},
+    http::{Body, Context, Reply},
     proxy::Hop,
     shard::LineRequest,
     stream::{Busy, Carrier, Ends, Looks, NotOpened, Opened, Patience, UNTAKEN_BYTES_MAX, Work},
@@ -97,7 +98,7 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
             context.busy = Some(work.begin());
             async move {
                 let mut response = answer(context, request, from, security).await?;
-                date::stamp(response.headers_mut());
+                answer::stamp(response.headers_mut());
                 Ok::<_, Infallible>(response)
             }
         })

@@ -10,12 +10,14 @@ use hyper::body::Incoming;
 
 use super::{
     Asker, Context, Leave, answer,
-    body::{Allowance, Content, collect},
+    body::{Allowance, collect},
     condition::Conditions,
     fields::{self, AppendFields, Said},
     target::Dialect,
 };
 use crate::{
+    answer::offset_value,
+    budget::Content,
     hub::{Channel, NoChannel, Occasion, no_channel},
     payload_type::PayloadType,
     publish::{Publisher, content_problem},
@@ -202,11 +204,6 @@ fn append_response(appended: &Appended, by_producer: bool) -> Response<Bytes> {
         headers.insert(answer::PRODUCER_SEQ, HeaderValue::from(producer.seq));
     }
     response
-}
-
-/// An offset as a field's value.
-pub(super) fn offset_value(offset: &everwire_channel::Offset) -> HeaderValue {
-    HeaderValue::from_str(&offset.to_token()).expect("an offset is letters and digits")
 }
 
 /// A body that keeps no more memory alive than its own: a small one is a slice of the connection's read buffer.

@@ -20,11 +20,11 @@ use serde_json::value::RawValue;
 
 use super::{
     Asker, Context, Leave, Reply, answer,
-    body::{Allowance, Content, collect},
+    body::{Allowance, collect},
 };
 use crate::{
     auth::{Caller, publishes_nowhere},
-    budget::FREE_BYTES,
+    budget::{Content, FREE_BYTES},
     clock,
     config::{Action, Object},
     hub::Channel,

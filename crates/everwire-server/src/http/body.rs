@@ -14,40 +14,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use crate::{
-    budget::{Exhausted, FREE_BYTES, STEP_BYTES, Share},
+    budget::{Content, Exhausted, FREE_BYTES, STEP_BYTES, Share},
     config::{Action, Config},
     rate::Account,
     shard::{Shared, Speaker},
     stream::{Cut as LineCut, Piped},
 };
-
-/// A request's content, whole, and the share of the budget that it takes up.
-#[derive(Debug)]
-pub(crate) struct Content {
-    pub bytes: Bytes,
-    /// To be kept for as long as the bytes are. None for what is small and came at once.
-    pub share: Option<Share>,
-}
-
-impl Content {
-    /// The bytes, which take their share along.
-    pub fn into_bytes(self) -> Bytes {
-        match self.share {
-            Some(share) => share.with(self.bytes),
-            None => self.bytes,
-        }
-    }
-}
-
-#[cfg(test)]
-impl From<String> for Content {
-    fn from(content: String) -> Self {
-        Self {
-            bytes: content.into(),
-            share: None,
-        }
-    }
-}
 
 /// How much content is taken, and for whom it is held.
 #[derive(Clone, Copy, Debug)]

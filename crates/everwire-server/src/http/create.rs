@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use everwire_channel::{
-    Append, ChannelName, Confirmed, ContentError, ContentKind, ContentType, Draft, Expiry, Whole,
-    split,
+    Append, ChannelName, Confirmed, ContentError, ContentKind, ContentType, Draft, split,
 };
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
@@ -11,13 +10,14 @@ use hyper::body::Incoming;
 
 use super::{
     Asker, Context, Leave, answer,
-    append::{offset_value, own},
-    body::Content,
+    append::own,
     condition::Conditions,
-    fields::{self, Said, rfc3339},
+    fields::{self, Said},
     target::Dialect,
 };
 use crate::{
+    answer::describe,
+    budget::Content,
     hub::{State, no_channel},
     payload_type::PayloadType,
     proxy::Client,
@@ -151,33 +151,6 @@ impl Context {
 /// The channel's entity tag.
 pub(super) fn tag_of(state: &State) -> HeaderValue {
     HeaderValue::try_from(tail_tag(state.core().tail())).expect("offsets are letters and digits")
-}
-
-/// What a channel is, as fields of a response.
-pub(super) fn describe(state: &State, headers: &mut http::HeaderMap) {
-    let core = state.core();
-    let content_type = match core.whole() {
-        None => HeaderValue::from_static("application/octet-stream"),
-        Some(Whole::Of(content_type)) => {
-            HeaderValue::from_str(content_type.as_str()).expect("a media type is ASCII")
-        }
-        Some(Whole::Mixed) => HeaderValue::from_static(fields::MIXED),
-    };
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&core.log().head()));
-    if core.is_closed() {
-        headers.insert(answer::STREAM_CLOSED, answer::TRUE);
-    }
-    match core.expiry() {
-        Some(Expiry::Sliding { ttl_ms }) => {
-            headers.insert(answer::STREAM_TTL, HeaderValue::from(ttl_ms / 1000));
-        }
-        Some(Expiry::At { unix_ms }) => {
-            let at = HeaderValue::try_from(rfc3339(unix_ms)).expect("a time is ASCII");
-            headers.insert(answer::STREAM_EXPIRES_AT, at);
-        }
-        None => {}
-    }
 }
 
 /// The address of what was created: the request's own, absolute where the client named the host.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    answer,
+    answer::{self, MIXED},
     list::{divide, elements},
     target::Dialect,
 };
@@ -148,10 +148,6 @@ pub(crate) fn content_type(said: Option<&str>, dialect: Dialect) -> Result<Said,
     }
 }
 
-/// The type of a page whose entries are of several kinds: lines as the ndjson wire has them. It is the server's own, so
-/// that no publisher's lines are taken for the server's.
-pub(crate) const MIXED: &str = "application/vnd.everwire.entries";
-
 /// The type that `fetch`, `XMLHttpRequest` and `sendBeacon` name for any string, JSON included, spelled just so (WHATWG
 /// Fetch, "extract a body"). Durable Streams has every type stated, so there it counts.
 const UNASKED_TEXT: &str = "text/plain;charset=UTF-8";
@@ -177,15 +173,6 @@ pub(crate) fn expiry(headers: &HeaderMap) -> Result<Option<Expiry>, Problem> {
         }
         (None, None) => Ok(None),
     }
-}
-
-/// A time as RFC 3339 has it, in UTC.
-pub(crate) fn rfc3339(unix_ms: u64) -> String {
-    let nanos = i128::from(unix_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 /// How long a long poll may wait, if `Prefer: wait=N` tells (RFC 7240, section 4.3). Of several the first counts.
@@ -295,7 +282,6 @@ mod tests {
                 "{pairs:?}"
             );
         }
-        assert_eq!(rfc3339(60_500), "1970-01-01T00:01:00.5Z");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
 use super::{answer, host};
 use crate::{
+    answer::{Allowed, allow_in},
     config::{Config, PageOrigin},
     proxy::Client,
 };
@@ -22,21 +23,8 @@ pub(crate) enum Origin {
     Denied(String),
 }
 
-/// How a page of another site is let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Allowed {
-    /// For `Access-Control-Allow-Origin`.
-    value: HeaderValue,
-    /// Its cookies count, so it may send them: `Access-Control-Allow-Credentials`.
-    with_cookies: bool,
-}
-
 /// The methods of a channel, which is what pages use most.
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-
-const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-up-to-date, stream-closed, \
-    stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
-    producer-expected-seq, producer-received-seq, everwire-ack, everwire-type, everwire-request-id";
 
 const ALLOWED_FIELDS: &str = "accept, authorization, content-type, idempotency-key, if-none-match, last-event-id, \
     prefer, producer-id, producer-epoch, producer-seq, stream-closed, stream-seq, stream-ttl, stream-expires-at, \
@@ -158,35 +146,6 @@ fn asked_fields(asked: &HeaderMap) -> Option<HeaderValue> {
     }
     let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
     HeaderValue::try_from(names.join(", ")).ok()
-}
-
-/// Lets a page of this origin read a response. Without one only the server's own pages may embed it, which every
-/// response says from its start.
-pub(crate) fn allow_in(origin: Option<&Allowed>, headers: &mut HeaderMap) {
-    if let Some(origin) = origin {
-        headers.insert(
-            answer::RESOURCE_POLICY,
-            HeaderValue::from_static("cross-origin"),
-        );
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value.clone());
-        if origin.with_cookies {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, answer::TRUE);
-        }
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
-    }
-}
-
-/// Lets a page read a response as it may read another.
-pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
-    let value = from.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    let allowed = value.map(|value| Allowed {
-        value: value.clone(),
-        with_cookies: from.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS),
-    });
-    allow_in(allowed.as_ref(), to);
 }
 
 /// Whether an origin is the server's own, as its clients know it.

@@ -13,7 +13,7 @@
 
 use std::borrow::Cow;
 
-use everwire_channel::{OffsetError, PublisherId, Start};
+use everwire_channel::{PublisherId, Start};
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
@@ -92,7 +92,7 @@ impl Query {
                     "`offset` and `last` exclude each other; give one",
                 ));
             }
-            (Some(offset), None) => Some(start(&offset)?),
+            (Some(offset), None) => Some(offset.parse::<Start>()?),
             (None, Some(last)) => Some(Start::Last(last.parse().map_err(|_| {
                 Problem::new(
                     ProblemKind::BadOffset,
@@ -130,7 +130,7 @@ fn is_last_event_id(name: &str) -> bool {
 fn start_after_event(id: &str) -> Result<Start, Problem> {
     match id {
         "earliest" => Ok(Start::Beginning),
-        offset => start(offset),
+        offset => Ok(offset.parse()?),
     }
 }
 
@@ -147,13 +147,6 @@ fn once<'q>(
             format!("`{name}` is given twice; give it once"),
         )),
     }
-}
-
-/// Reads an offset as a client gives it: `-1`, `now`, or one of ours.
-pub(crate) fn start(offset: &str) -> Result<Start, Problem> {
-    offset
-        .parse()
-        .map_err(|error: OffsetError| Problem::new(ProblemKind::BadOffset, error.to_string()))
 }
 
 /// Reads what `URLSearchParams` writes, and what is percent-encoded only.

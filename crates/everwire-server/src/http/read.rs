@@ -9,7 +9,6 @@
 //! ```
 
 mod asked;
-mod content;
 
 use std::sync::Arc;
 
@@ -27,19 +26,17 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, reques
 
 use asked::of_wire;
 pub(super) use asked::{Asked, WIRES, asked, names_json};
-use content::{content, entity_tag, kind_of};
-pub(crate) use content::{gap_problem, live_answer};
 
 use super::{
     Asker, Context, Leave, Reply, answer,
-    append::offset_value,
     condition::{Conditions, Has},
-    create::{describe, tag_of},
+    create::tag_of,
     fields,
     query::Query,
     target::Dialect,
 };
 use crate::{
+    answer::{AnswerTerms, PollShape, content, describe, entity_tag, kind_of, offset_value},
     clock,
     config::Action,
     cost::Cost,
@@ -47,8 +44,8 @@ use crate::{
     rate::Account,
     session_id::SessionId,
     shard::{
-        AnswerTerms, AnswerTo, Entries, LineRequest, Own, PollOccasion, PollRequest, PollShape,
-        Publishing, SessionRequest, Wire, poll_answer,
+        AnswerTo, Entries, LineRequest, Own, PollOccasion, PollRequest, Publishing, SessionRequest,
+        Wire, poll_answer,
     },
 };
 
@@ -559,11 +556,7 @@ pub(super) fn switching(accepted: &Accepted<'_>) -> Response<()> {
 }
 
 fn locate(state: &State, start: &Start) -> Result<u64, Problem> {
-    state
-        .core()
-        .log()
-        .locate(start)
-        .map_err(|gap| gap_problem(&gap))
+    state.core().log().locate(start).map_err(Problem::from)
 }
 
 fn locate_live(
@@ -574,7 +567,7 @@ fn locate_live(
 ) -> Result<Place, Problem> {
     match state.core().log().locate(start) {
         Ok(sequence) => Ok(Place::At(sequence)),
-        Err(gap) if fail_on_gap || !framing.tells_gaps() => Err(gap_problem(&gap)),
+        Err(gap) if fail_on_gap || !framing.tells_gaps() => Err(Problem::from(gap)),
         Err(gap) => Ok(Place::Gap(gap)),
     }
 }

@@ -18,7 +18,7 @@ use everwire_wire::{Problem, ProblemKind, SUBPROTOCOL, codes};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
-    Context, Reply, answer, head, list,
+    Context, Reply, answer, list,
     read::{self, stream_fields},
 };
 use crate::{
@@ -84,10 +84,10 @@ impl Context {
                 let mut switching = Response::new(());
                 *switching.status_mut() = line.status();
                 switching.headers_mut().clone_from(line.headers());
-                let head = head::encode_stream_head(switching, None);
+                let head = answer::encode_stream_head(switching, None);
                 [&head[..], &close(problem).1].concat().into()
             }
-            _ => head::encode_response(response, false),
+            _ => answer::encode_response(response, false),
         }
     }
 }

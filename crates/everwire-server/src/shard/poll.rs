@@ -3,20 +3,14 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use everwire_channel::{PublisherId, Read};
 use http::HeaderValue;
 use tokio::sync::oneshot;
 
-use super::{Channel, LineKey, Net, Role, Seat, Shard, Shared, Then};
+use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
 use crate::{
+    answer::{AnswerTerms, Encoded, PollShape, encode_answer, live_answer, name_refusal},
     auth::Caller,
     census::Visit,
-    http::{
-        head::{self, Encoded},
-        name_refusal,
-        origin::Allowed,
-        read,
-    },
     hub::State,
     rate::Account,
 };
@@ -56,19 +50,6 @@ pub(super) enum Answer {
     Whole(http::Response<Bytes>),
 }
 
-/// What decides how an answer looks: polls of the same shape share its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PollShape {
-    /// Entries are wanted from the one after this.
-    pub sequence: u64,
-    /// The cursor that the reader came with.
-    pub cursor: Option<u64>,
-    /// Who reads, as a publisher, whose entries are left out.
-    pub publisher: Option<PublisherId>,
-    /// The origin to allow in the answer.
-    pub allow_origin: Option<Allowed>,
-}
-
 /// A parked long poll.
 pub(crate) struct Poll {
     /// The shard's number of the channel.
@@ -82,13 +63,6 @@ pub(crate) struct Poll {
     pub unread: BytesMut,
 }
 
-/// What an answer of entries may take.
-pub(crate) struct AnswerTerms<'s> {
-    pub shared: &'s Shared,
-    pub account: Account,
-    pub page_bytes_max: usize,
-}
-
 /// Why a poll is answered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occasion {
@@ -96,20 +70,6 @@ pub(crate) enum Occasion {
     Change,
     /// It waited long enough, or the server stops.
     TimeOut,
-}
-
-impl PollShape {
-    /// Whether there is something to tell, be it that something is gone.
-    pub fn has_entries(&self, state: &State) -> bool {
-        match state.core().log().after(self.sequence) {
-            Read::CaughtUp => false,
-            Read::Gap(_) => true,
-            Read::Entries(mut entries) => match &self.publisher {
-                None => true,
-                own => entries.any(|(_, entry)| entry.publisher() != own.as_ref()),
-            },
-        }
-    }
 }
 
 /// The answer to a poll, or `None` if it goes on waiting.
@@ -124,7 +84,7 @@ pub(crate) fn poll_answer(
     if waiting && occasion == Occasion::Change {
         return None;
     }
-    Some(read::live_answer(request, state, terms, now_ms))
+    Some(live_answer(request, state, terms, now_ms))
 }
 
 impl<N: Net> Shard<N> {
@@ -268,7 +228,7 @@ impl Made {
                 &mut response,
             );
             return match keep_alive {
-                Some(keep_alive) => Answer::Encoded(head::encode_answer(response, keep_alive)),
+                Some(keep_alive) => Answer::Encoded(encode_answer(response, keep_alive)),
                 None => Answer::Whole(response),
             };
         }
@@ -280,7 +240,7 @@ impl Made {
             .take_if(|(for_more, _)| *for_more == keep_alive)
         {
             Some((_, encoded)) => encoded,
-            None => head::encode_answer(self.response.clone(), keep_alive),
+            None => encode_answer(self.response.clone(), keep_alive),
         };
         self.encoded = Some((keep_alive, encoded.clone()));
         Answer::Encoded(encoded)

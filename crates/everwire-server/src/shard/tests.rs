@@ -18,7 +18,7 @@ use everwire_wire::{Carrier, Framing, Transfer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
-use crate::{auth::Caller, config::Config, hub::Occasion};
+use crate::{answer::PollShape, auth::Caller, config::Config, hub::Occasion};
 
 /// A raw WebSocket.
 const RAW: Framing = Framing::Raw { window: None };

@@ -8,13 +8,14 @@ use everwire_wire::{Framing, Transfer};
 
 use super::*;
 use crate::{
+    answer::PollShape,
     auth::Caller,
     census::Stay,
     clock::Now,
     config::Config,
     hub::{Channel, Occasion},
     live::Live,
-    shard::{Entries, Kernel, Mailbox, PIPE_BYTES_MAX, PollShape, Publishing, Shard},
+    shard::{Entries, Kernel, Mailbox, PIPE_BYTES_MAX, Publishing, Shard},
 };
 
 /// A server of one shard, which turns when it is told to.

@@ -22,7 +22,6 @@ use crate::{
     auth::{Caller, has_ended, not_taken},
     config::Action,
     cost::{self, Cost},
-    http::{gap_problem, start_at},
     hub::{Occasion, no_channel},
     payload_type::PayloadType,
     publish::{Publisher, append_label, bad, ends_at, event_name, json_payload, no_tail, replaced},
@@ -288,7 +287,7 @@ impl<N: Net> Shard<N> {
         state.touch(self.now_ms);
         let log = state.core().log();
         let located = log.locate(&start);
-        let mut sequence = located.map_err(|gap| gap_problem(&gap))?;
+        let mut sequence = located.map_err(Problem::from)?;
         let source = source(&channel, &state);
         members.put_slice(b"\"entries\":[");
         if let Read::Entries(entries) = log.after(sequence) {
@@ -401,7 +400,7 @@ const HISTORY_ENTRIES_MAX: u64 = 1000;
 
 pub(super) fn start_of(from: &From) -> Result<Option<Start>, Problem> {
     match (&from.offset, from.last) {
-        (Some(offset), _) => start_at(offset).map(Some),
+        (Some(offset), _) => Ok(Some(offset.parse()?)),
         (None, last) => Ok(last.map(Start::Last)),
     }
 }

@@ -1,7 +1,7 @@
 //! A session among those present on its channels: a member by lease, who reads of others in the presence log.
 
 use bytes::{BufMut, BytesMut};
-use everwire_channel::{ChannelName, UserName, presence::Member};
+use everwire_channel::{ChannelName, Start, UserName, presence::Member};
 use everwire_wire::{PresenceWish, Problem, ProblemKind, offset_of_reply};
 use serde_json::{Value, value::RawValue};
 
@@ -15,7 +15,6 @@ use crate::{
     clock::Now,
     config::Action,
     cost::Cost,
-    http::start_at,
     presence::Snapshot,
     session_id::SessionId,
 };
@@ -38,7 +37,11 @@ impl<N: Net> Shard<N> {
         members: &mut BytesMut,
     ) -> Result<(), Problem> {
         self.permit(key, Action::Presence, name, answers)?;
-        let start = wish.offset.as_deref().map(start_at).transpose()?;
+        let start = wish
+            .offset
+            .as_deref()
+            .map(str::parse::<Start>)
+            .transpose()?;
         self.publisher(key)?.admit_to_presence(name)?;
         let presences = self.shared.presences.clone();
         let now = self.clock();

@@ -13,8 +13,7 @@ use super::{
     decide::{Answers, Done, Parked},
 };
 use crate::{
-    budget::{self, FREE_BYTES},
-    http::Content,
+    budget::{self, Content, FREE_BYTES},
     publish::bad,
     session_id::SessionId,
 };

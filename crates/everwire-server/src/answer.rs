@@ -1,4 +1,11 @@
-//! Responses in general: problems, and the fields that every response has.
+//! Answers: what responses look like, whoever gives them, a request's handler or a shard.
+
+mod cross_origin;
+mod date;
+mod describe;
+mod head;
+mod page;
+mod request_id;
 
 use std::sync::LazyLock;
 
@@ -6,6 +13,14 @@ use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
+pub(crate) use self::{
+    cross_origin::{Allowed, allow_in, copy_allowed},
+    date::stamp,
+    describe::{describe, offset_value},
+    head::{Encoded, encode_answer, encode_response, encode_stream_head},
+    page::{AnswerTerms, PollShape, content, entity_tag, kind_of, live_answer},
+    request_id::{EVERWIRE_REQUEST_ID, RequestId, name_refusal},
+};
 use crate::census::Full;
 
 /// An answer of JSON, which is of this moment.
@@ -214,3 +229,6 @@ pub(crate) const PRODUCER_RECEIVED_SEQ: HeaderName =
     HeaderName::from_static("producer-received-seq");
 pub(crate) const EVERWIRE_TYPE: HeaderName = HeaderName::from_static("everwire-type");
 pub(crate) const EVERWIRE_ACK: HeaderName = HeaderName::from_static("everwire-ack");
+/// The type of a page whose entries are of several kinds: lines as the ndjson wire has them. It is the server's own, so
+/// that no publisher's lines are taken for the server's.
+pub(crate) const MIXED: &str = "application/vnd.everwire.entries";

@@ -8,7 +8,7 @@ use http::{
     response::Parts,
 };
 
-use super::date;
+use super::stamp;
 use crate::budget::FREE_BYTES;
 
 /// A response as it is sent.
@@ -85,7 +85,7 @@ pub(crate) fn encode_stream_head(response: Response<()>, transfer: Option<Transf
 }
 
 fn encode_head(status: StatusCode, mut headers: HeaderMap, out: &mut BytesMut) {
-    date::stamp(&mut headers);
+    stamp(&mut headers);
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");

@@ -1,21 +1,74 @@
 //! Entries as one response: a page of history, and the answer to a long poll.
 
-use std::iter;
+use std::{iter, sync::Arc};
 
 use bytes::Bytes;
-use everwire_channel::{ContentKind, ContentType, Gap, Offset, PublisherId, Read, Whole};
+use everwire_channel::{ContentKind, ContentType, Offset, PublisherId, Read, Whole};
 use everwire_wire::{PageForm, Problem, ProblemKind, StreamCursor, page_if};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::{
+    Allowed, STREAM_CLOSED, STREAM_CURSOR, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE, TRUE, allow_in,
+    describe, never_store, offset_value, problem_response, safe,
+};
 use crate::{
-    cost::Cost,
-    http::{answer, append::offset_value, create::describe, origin},
+    budget::{Bounds, Budget, Exhausted, Share},
+    cost::{Cost, Till},
     hub::State,
-    shard::{AnswerTerms, PollShape},
+    metrics::Metrics,
+    rate::Account,
 };
 
 /// Whoever publishes chooses the type, a page even. Opened in a browser it runs nothing, and is of no site.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+
+/// What decides how an answer looks: polls of the same shape share its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PollShape {
+    /// Entries are wanted from the one after this.
+    pub sequence: u64,
+    /// The cursor that the reader came with.
+    pub cursor: Option<u64>,
+    /// Who reads, as a publisher, whose entries are left out.
+    pub publisher: Option<PublisherId>,
+    /// The origin to allow in the answer.
+    pub allow_origin: Option<Allowed>,
+}
+
+/// What an answer of entries may take.
+pub(crate) struct AnswerTerms<'s> {
+    pub till: Till<'s>,
+    pub budget: &'s Arc<Budget>,
+    pub bounds: Bounds,
+    pub metrics: &'s Metrics,
+    /// For whom it is held until it is taken.
+    pub account: Account,
+    pub page_bytes_max: usize,
+}
+
+impl AnswerTerms<'_> {
+    /// Charges a page and holds it, before it is made.
+    fn hold(&self, bytes: usize) -> Result<Share, Problem> {
+        self.till.charge_bytes(self.account, Cost::Page, bytes)?;
+        (self.budget)
+            .take_answer(self.account, bytes, self.bounds)
+            .map_err(Exhausted::problem)
+    }
+}
+
+impl PollShape {
+    /// Whether there is something to tell, be it that something is gone.
+    pub fn has_entries(&self, state: &State) -> bool {
+        match state.core().log().after(self.sequence) {
+            Read::CaughtUp => false,
+            Read::Gap(_) => true,
+            Read::Entries(mut entries) => match &self.publisher {
+                None => true,
+                own => entries.any(|(_, entry)| entry.publisher() != own.as_ref()),
+            },
+        }
+    }
+}
 
 /// The answer to a live reader that is not left waiting: what there is, or that there is nothing yet.
 pub(crate) fn live_answer(
@@ -25,22 +78,22 @@ pub(crate) fn live_answer(
     now_ms: u64,
 ) -> Response<Bytes> {
     if state.is_removed() {
-        let mut response = answer::problem_response(&Problem::new(
+        let mut response = problem_response(&Problem::new(
             ProblemKind::NotFound,
             "the channel was deleted",
         ));
-        origin::allow_in(shape.allow_origin.as_ref(), response.headers_mut());
+        allow_in(shape.allow_origin.as_ref(), response.headers_mut());
         return response;
     }
     let log = state.core().log();
     let own = shape.publisher.as_ref();
     let content = match log.after(shape.sequence) {
-        Read::Gap(gap) => Err(gap_problem(&gap)),
+        Read::Gap(gap) => Err(Problem::from(gap)),
         Read::CaughtUp | Read::Entries(_) => content(state, shape.sequence, own, terms)
-            .inspect_err(|problem| terms.shared.metrics.refused(problem)),
+            .inspect_err(|problem| terms.metrics.refused(problem)),
     };
     let mut response = match content {
-        Err(problem) => answer::problem_response(&problem),
+        Err(problem) => problem_response(&problem),
         Ok(mut response) if !shape.has_entries(state) => {
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.body_mut() = Bytes::new();
@@ -55,9 +108,9 @@ pub(crate) fn live_answer(
     };
     let cursor = StreamCursor::answer(now_ms, shape.cursor, fastrand::u64(..));
     let headers = response.headers_mut();
-    headers.insert(answer::STREAM_CURSOR, HeaderValue::from(cursor.0));
-    answer::never_store(headers);
-    origin::allow_in(shape.allow_origin.as_ref(), headers);
+    headers.insert(STREAM_CURSOR, HeaderValue::from(cursor.0));
+    never_store(headers);
+    allow_in(shape.allow_origin.as_ref(), headers);
     response
 }
 
@@ -67,7 +120,7 @@ pub(crate) fn live_answer(
 /// # Errors
 ///
 /// They are more than the caller may read now, or there is no room to hold them until they are taken.
-pub(super) fn content(
+pub(crate) fn content(
     state: &State,
     after: u64,
     own: Option<&PublisherId>,
@@ -76,30 +129,24 @@ pub(super) fn content(
     let log = state.core().log();
     let form = form_of(state);
     let bytes_max = terms.page_bytes_max;
-    let has_room = |bytes| {
-        let charged = terms
-            .shared
-            .till()
-            .charge_bytes(terms.account, Cost::Page, bytes);
-        charged.and_then(|()| terms.shared.hold_answer(terms.account, bytes))
-    };
+    let has_room = |bytes| terms.hold(bytes);
     let (page, share) = match log.after(after) {
         Read::Entries(entries) if bytes_max > 0 => {
             page_if(form, after, entries, own, bytes_max, has_room)?
         }
         _ => page_if(form, after, iter::empty(), own, bytes_max, has_room)?,
     };
-    let mut response = answer::safe(Response::new(share.with(page.body)));
+    let mut response = safe(Response::new(share.with(page.body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     describe(state, headers);
-    headers.remove(answer::STREAM_CLOSED);
+    headers.remove(STREAM_CLOSED);
     let next = log.offset_at(page.sequence).unwrap_or_else(|| log.head());
-    headers.insert(answer::STREAM_NEXT_OFFSET, offset_value(&next));
+    headers.insert(STREAM_NEXT_OFFSET, offset_value(&next));
     if page.reached_head {
-        headers.insert(answer::STREAM_UP_TO_DATE, answer::TRUE);
+        headers.insert(STREAM_UP_TO_DATE, TRUE);
         if state.is_ended() {
-            headers.insert(answer::STREAM_CLOSED, answer::TRUE);
+            headers.insert(STREAM_CLOSED, TRUE);
         }
     }
     Ok(response)
@@ -107,14 +154,14 @@ pub(super) fn content(
 
 /// The entity tag of a page: where it starts and ends, whether the channel was closed there, and whether its entries
 /// are of several kinds, which changes the form of pages that were read before.
-pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> HeaderValue {
     let log = state.core().log();
     let from: Offset = log.offset_at(after).unwrap_or_else(|| log.oldest());
     let to = headers
-        .get(answer::STREAM_NEXT_OFFSET)
+        .get(STREAM_NEXT_OFFSET)
         .and_then(|next| next.to_str().ok())
         .unwrap_or("");
-    let closed = if headers.contains_key(answer::STREAM_CLOSED) {
+    let closed = if headers.contains_key(STREAM_CLOSED) {
         ":c"
     } else {
         ""
@@ -128,7 +175,7 @@ pub(super) fn entity_tag(state: &State, after: u64, headers: &HeaderMap) -> Head
 }
 
 /// The kind of entries that have none of their own.
-pub(super) fn kind_of(state: &State) -> ContentKind {
+pub(crate) fn kind_of(state: &State) -> ContentKind {
     state
         .core()
         .content_type()
@@ -145,14 +192,4 @@ fn form_of(state: &State) -> PageForm {
             kind: kind_of(state),
         },
     }
-}
-
-pub(crate) fn gap_problem(gap: &Gap) -> Problem {
-    Problem::new(
-        ProblemKind::Gap,
-        "entries after this offset are gone, by retention or with an earlier life of the channel; \
-         read on from `oldest`, or get the state that you build from elsewhere",
-    )
-    .with("oldest", gap.oldest.to_token().to_string())
-    .with("newest", gap.newest.to_token().to_string())
 }
