@@ -5,12 +5,13 @@
 #   make client             the TypeScript client, built anew into the chat  5 seconds
 #   make counts             instructions of the cores, against a record   20 seconds
 #   make counts-record      writes that record anew                       20 seconds
+#   make shape              what the source looks like, in numbers        1 second
 #   make throughput         GB/s of the WebSocket codec                   20 seconds
 #   make conformance        Autobahn (quick) and Durable Streams          5 minutes
 #   make conformance-full   Autobahn with all 517 cases                   15 minutes
 #   make bench              figures of this machine into docs/benchmarks  9 minutes
 #   make fuzz               each fuzz target for 30 s                     5 minutes
-.PHONY: check test client counts counts-record throughput conformance conformance-full bench fuzz
+.PHONY: check test client counts counts-record shape throughput conformance conformance-full bench fuzz
 
 check:
 	cargo fmt --all --check
@@ -19,6 +20,7 @@ check:
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
 	else echo "skipped: licences and sources, since cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
 	tests/counts
+	node tests/shape.mjs --check >/dev/null
 
 test:
 	cargo fmt --all --check
@@ -37,6 +39,9 @@ counts:
 
 counts-record:
 	tests/counts record
+
+shape:
+	node tests/shape.mjs
 
 throughput:
 	tests/counts throughput
