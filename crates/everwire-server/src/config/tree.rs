@@ -260,7 +260,8 @@ pub struct Limits {
     pub long_poll_ms_max: u64 = 25_000,
     /// Most bytes that the lines of one core thread keep for themselves, those left out that keep 128 KiB or less:
     /// messages on WebSockets that have not come whole, after decompression, and replies that are not taken. A line
-    /// that would keep more is closed with 1013, or cut if it takes nothing. The default is 32 MiB.
+    /// that would keep more is closed with 1013, or with 4429 where its caller's lines keep their share already
+    /// (`limits.share_percent_max`); it is cut if it takes nothing. The default is 32 MiB.
     pub kept_bytes_max: usize = 32 * 1024 * 1024,
     /// Most bytes that are held for all peers together and are in no log: contents that have not come whole, answers
     /// that are not taken. What needs more is answered with 503. Callers without a credential have three quarters of it

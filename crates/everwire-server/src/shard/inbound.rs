@@ -4,13 +4,14 @@ use std::io;
 
 use bytes::BytesMut;
 use everwire_websocket::{
-    CloseCode, Event, Failure, MessageKind, Role as Side, Rules, encode_close,
-    encode_compressed_message, encode_message, encode_pong,
+    Event, Failure, MessageKind, Role as Side, Rules, encode_close, encode_compressed_message,
+    encode_message, encode_pong,
 };
+use everwire_wire::Problem;
 
 use super::{
-    LineKey, Net, Role, Seat, Shard, Then, poll::Poll, room::NoRoom, secured::Heard,
-    session::Speech, timers::Timer,
+    LineKey, Net, Role, Seat, Shard, Then, poll::Poll, secured::Heard, session::Speech,
+    timers::Timer,
 };
 use crate::publish;
 
@@ -54,7 +55,7 @@ pub(super) enum Breach {
     /// It is no WebSocket's.
     Failed(Failure),
     /// There is no room to wait for the rest of a message.
-    NoRoom,
+    NoRoom(Problem),
 }
 
 impl<N: Net> Shard<N> {
@@ -283,9 +284,8 @@ impl<N: Net> Shard<N> {
             );
         outcome.map_err(Breach::Failed)?;
         if !inbound.is_idle() && !closing {
-            let bytes_max = self.shared.live.config.limits.kept_bytes_max;
-            let room = self.room.take(inbound.bytes_kept(), bytes_max);
-            let room = room.map_err(|NoRoom| Breach::NoRoom)?;
+            let room = self.room_for(key, inbound.bytes_kept());
+            let room = room.map_err(Breach::NoRoom)?;
             let side = self.side(key);
             (side.inbound, side.inbound_room) = (inbound, room);
         }
@@ -304,13 +304,16 @@ impl<N: Net> Shard<N> {
             Ok(true) => self.end_socket(key, &replies, Then::Close),
             Err(breach) => {
                 let (code, reason) = match breach {
-                    Breach::Failed(failure) => (failure.close_code(), failure.reason()),
-                    Breach::NoRoom => {
-                        self.shared.metrics.limit_met("kept_bytes_max");
-                        (CloseCode::OVERLOADED, NO_ROOM.to_owned())
+                    Breach::Failed(failure) => {
+                        let code = failure.close_code();
+                        self.shared.metrics.line_failed(code);
+                        (code, failure.reason())
+                    }
+                    Breach::NoRoom(problem) => {
+                        self.shared.metrics.line_refused(&problem);
+                        (problem.kind.close_code(), problem.detail)
                     }
                 };
-                self.shared.metrics.line_failed(code);
                 encode_close(Some((code, &reason)), &mut replies);
                 self.end_socket(key, &replies, Then::Linger);
             }
@@ -349,7 +352,3 @@ impl<N: Net> Shard<N> {
         }
     }
 }
-
-/// What the close code is told with where messages that have not come whole take all room.
-const NO_ROOM: &str =
-    "no room to wait for the rest of this message; send it again later, or in parts";

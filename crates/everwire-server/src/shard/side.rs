@@ -22,7 +22,6 @@ use super::{
     inbound::Until,
     large,
     line::Role,
-    room::NoRoom,
     session::Speech,
     timers::Timer,
 };
@@ -596,14 +595,18 @@ impl<N: Net> Shard<N> {
 
     /// Waits until the socket takes bytes again, but not for ever, and not with more than there is room for.
     pub(super) fn block(&mut self, key: LineKey) {
-        let (now, room) = (self.now, self.room.clone());
-        let bytes_max = self.shared.live.config.limits.kept_bytes_max;
+        let now = self.now;
         let side = self.side(key);
         side.blocked_since = Some(now);
-        match room.take(side.out.len() + side.replies.len(), bytes_max) {
-            Ok(room) => side.outbound_room = room,
-            Err(NoRoom) => {
-                self.shared.metrics.limit_met("kept_bytes_max");
+        let bytes = side.out.len() + side.replies.len();
+        // What it has taken before is among these.
+        side.outbound_room = None;
+        match self.room_for(key, bytes) {
+            Ok(room) => self.side(key).outbound_room = room,
+            Err(problem) => {
+                problem
+                    .limit
+                    .inspect(|limit| self.shared.metrics.limit_met(limit));
                 return self.close(key);
             }
         }

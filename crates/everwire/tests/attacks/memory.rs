@@ -30,7 +30,8 @@ fn messages_that_never_end_share_a_bounded_room() {
             match peer.frame() {
                 Frame::Pong(_) => Some(()),
                 Frame::Close(code) => {
-                    assert_eq!(code, 1013, "{name}");
+                    // All have none left for it, or this one caller.
+                    assert!(matches!(code, 1013 | 4429), "{name}: {code}");
                     None
                 }
                 other => panic!("{name}: {other:?}"),

@@ -37,6 +37,10 @@ match = \"asked/*\"
 decide = [\"publish\"]
 
 [[rules]]
+match = \"neighbour/large\"
+retain_entries = 1
+
+[[rules]]
 match = \"neighbour/*\"
 retain_entries = 100
 "
@@ -70,7 +74,8 @@ retain_entries = 100
         }
     }
 
-    /// Publishes, is told so over each wire, reads back, comes and goes, looks who is there, and has the application asked.
+    /// Publishes little and much, is told so over each wire, reads back, comes and goes, looks who is there, and has the
+    /// application asked.
     pub fn goes_round(&mut self) {
         self.rounds += 1;
         let said = format!("all is well {}", self.rounds);
@@ -87,11 +92,19 @@ retain_entries = 100
         assert_eq!((page.status, page.text()), (200, &*said));
         let mut visit = Socket::open(self.connect(), &self.key);
         visit.be_in(&own);
+        let large = json!({"id": 2, "op": "publish", "channel": "neighbour/large", "data": "x".repeat(200_000)});
+        let frame = client_frame(0x1, large.to_string().as_bytes());
+        let (first, rest) = frame.split_at(150_000);
+        visit.0.send(first);
         for place in [&own, "room"] {
             let present = self.get(&format!("/presence/{place}"));
             assert_eq!(present.status, 200, "{}", present.text());
             assert!(present.text().contains(NAME), "{}", present.text());
         }
+        // The server has come round to the first part of it by now, and keeps that.
+        visit.0.send(rest);
+        let reply = visit.reply();
+        assert!(reply.contains("\"ok\":"), "{reply}");
         let asked = fresh.append_as(&self.key, "asked/neighbour", &said);
         assert_eq!(asked.status, 204, "{}", asked.text());
     }

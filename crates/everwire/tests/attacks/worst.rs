@@ -23,7 +23,9 @@ use crate::{
     common::{
         Peer,
         application::{Answer, Application, SECRET},
+        client_frame,
         issuer::Issuer,
+        websocket_request,
     },
     neighbour::{Neighbour, Socket, append},
     victim::{Victim, raise_own_descriptors},
@@ -40,7 +42,7 @@ struct Way {
     blow: fn(&mut Eve),
 }
 
-const WAYS: [Way; 13] = [
+const WAYS: [Way; 14] = [
     Way {
         name: "channels",
         settings: "channels_max = 300\nappends_per_second_user_max = 0\n",
@@ -49,7 +51,7 @@ const WAYS: [Way; 13] = [
     },
     Way {
         name: "bytes of logs",
-        settings: "log_bytes_max = 4194304\nappends_per_second_user_max = 0\n",
+        settings: "log_bytes_max = 8388608\nappends_per_second_user_max = 0\n",
         limit: "log_bytes_share",
         blow: |eve| eve.appends(10, |n| (format!("eve/{}", n % 7), "x".repeat(50_000))),
     },
@@ -69,21 +71,21 @@ const WAYS: [Way; 13] = [
         name: "lines",
         settings: "lines_max = 100\nlines_per_second_max = 0\n",
         limit: "lines_share",
-        blow: |eve| eve.holds(&eve.get("/channels/room", "Accept: text/event-stream\r\n")),
+        blow: |eve| eve.holds(eve.get("/channels/room", "Accept: text/event-stream\r\n")),
     },
     Way {
         name: "long polls",
         settings: "polls_max = 50\nlines_per_second_max = 0\n",
         limit: "polls_share",
         blow: |eve| {
-            eve.holds(&eve.get("/channels/eve/quiet?live=long-poll&offset=now", ""));
+            eve.holds(eve.get("/channels/eve/quiet?live=long-poll&offset=now", ""));
         },
     },
     Way {
         name: "sessions by long polls",
         settings: "lines_max = 100\nlines_per_second_max = 0\n",
         limit: "lines_share",
-        blow: |eve| eve.holds(&eve.get("/connect", "Accept: application/json\r\n")),
+        blow: |eve| eve.holds(eve.get("/connect", "Accept: application/json\r\n")),
     },
     Way {
         name: "publications",
@@ -107,7 +109,7 @@ const WAYS: [Way; 13] = [
         name: "questions to the application",
         settings: "\n[outbound]\nconnections_per_host_max = 4\n",
         limit: "waiting_per_caller_max",
-        blow: |eve| eve.holds(&append(&eve.token, "asked/eve", "1")),
+        blow: |eve| eve.holds(append(&eve.token, "asked/eve", "1")),
     },
     Way {
         name: "contents that never end",
@@ -116,6 +118,20 @@ const WAYS: [Way; 13] = [
         blow: |eve| {
             let whole = append(&eve.token, "eve/long", &"x".repeat(1_000_000));
             eve.holds(&whole[..whole.len() - 1]);
+        },
+    },
+    Way {
+        name: "messages that never end",
+        settings: "kept_bytes_max = 4000000\n",
+        limit: "kept_bytes_share",
+        blow: |eve| {
+            let open = websocket_request(
+                "/channels/eve/long",
+                &format!("Authorization: Bearer {}\r\n", eve.token),
+            );
+            let message = client_frame(0x1, &[b'x'; 500_000]);
+            let begun = &message[..message.len() - 1];
+            eve.holds([open.as_bytes(), begun].concat());
         },
     },
     Way {
@@ -289,10 +305,10 @@ impl Eve {
     }
 
     /// Says something on many connections of her own, and takes nothing of what is said there.
-    fn holds(&mut self, request: &str) {
+    fn holds(&mut self, request: impl AsRef<[u8]>) {
         for _ in 0..20 {
             let mut peer = self.connect();
-            if peer.try_send(request) {
+            if peer.try_send(&request) {
                 self.held.push_back(peer);
             }
         }

@@ -24,7 +24,7 @@ use everwire_wire::{Operation, Problem, ProblemKind, Publish};
 use super::{
     super::{
         LineKey, Mail, Net, Shard,
-        room::{NoRoom, Share},
+        room::Share,
         timers::{End, LineRef, Timer},
     },
     Speech,
@@ -380,15 +380,6 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The room for what waits, where it is more than a little.
-    pub(super) fn room_for(&self, bytes: usize) -> Result<Option<Share>, Problem> {
-        let bytes_max = self.shared.live.config.limits.kept_bytes_max;
-        self.room.take(bytes, bytes_max).map_err(|NoRoom| {
-            let detail = "no room for what waits for the application's decisions; send it again later, or in parts";
-            Problem::new(ProblemKind::Overloaded, detail).at_limit("kept_bytes_max")
-        })
-    }
-
     /// Whether a command waits for an answer.
     pub(in super::super) fn is_parked(&self, key: LineKey) -> bool {
         self.asks(key).is_some_and(|asks| asks.parked.is_some())
@@ -398,7 +389,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn queue(&mut self, key: LineKey, commands: Commands) {
         let desk = self.shared.live.desk.clone();
         let waiting_max = desk.map_or(0, |desk| desk.settings().session_waiting_max);
-        let room = self.room_for(commands.content.bytes.len());
+        let room = self.room_for(key, commands.content.bytes.len());
         let Some(asks) = self.asks_mut(key) else {
             return;
         };

@@ -95,14 +95,16 @@ impl<N: Net> Shard<N> {
             let mut answers = std::mem::take(&mut answers);
             let heard_out = match self.on_session_message(key, kind, &text, &mut answers, replies) {
                 Ok(Done::Answered) => Ok(()),
-                Ok(Done::Waits(subject)) => match self.room_for(heard.texts.len() + text.len()) {
-                    Ok(room) => {
-                        heard.current = Some((kind, text));
-                        self.set_aside(key, (subject, answers), Parked::Messages(heard), room);
-                        return true;
+                Ok(Done::Waits(subject)) => {
+                    match self.room_for(key, heard.texts.len() + text.len()) {
+                        Ok(room) => {
+                            heard.current = Some((kind, text));
+                            self.set_aside(key, (subject, answers), Parked::Messages(heard), room);
+                            return true;
+                        }
+                        Err(problem) => Err(problem),
                     }
-                    Err(problem) => Err(problem),
-                },
+                }
                 Err(problem) => Err(problem),
             };
             if let Err(problem) = heard_out {

@@ -153,7 +153,7 @@ impl<N: Net> Shard<N> {
                     replies.truncate(before);
                     request.commands.push_front(command);
                     let bytes: usize = request.commands.iter().map(Bytes::len).sum();
-                    return match self.room_for(bytes + before) {
+                    return match self.room_for(key, bytes + before) {
                         Ok(room) => {
                             self.set_aside(key, (subject, answers), Parked::Request(request), room);
                         }
