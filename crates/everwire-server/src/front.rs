@@ -19,6 +19,7 @@ mod h2;
 mod handshake;
 mod io;
 mod listen;
+mod request_head;
 mod stream;
 mod watch;
 

@@ -185,3 +185,38 @@ fn a_server_that_shares_a_host_is_asked_below_its_prefix() {
     site.say("c", "hello");
     assert_eq!(socket.text(), "hello");
 }
+
+/// A proxy sends requests of several clients on one connection: what one says must not look like a head of another.
+#[test]
+fn content_that_looks_like_a_head_is_content() {
+    let site = Site::start();
+    let mut proxy = site.connect();
+    let looks = "GET /channels/c#a HTTP/1.1\n\n";
+    for round in 0..3 {
+        let head = format!(
+            "POST /channels/c HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n",
+            looks.len()
+        );
+        let waits = ["Expect: 100-continue\r\n\r\n", "\r\n"][round % 2];
+        proxy.send(format!("{head}{waits}"));
+        if waits.starts_with("Expect") {
+            assert!(proxy.head().starts_with("HTTP/1.1 100 "));
+        }
+        proxy.send(looks);
+        assert_eq!(proxy.response().status, 204, "{round}");
+        proxy.send("GET /channels/c HTTP/1.1\r\nHost: x\r\n\r\n");
+        let page = proxy.response();
+        assert_eq!(page.text(), looks.repeat(round + 1));
+    }
+    // After a wait, the connection is back where requests come from.
+    proxy.send("GET /channels/c?live=long-poll&offset=now HTTP/1.1\r\nHost: x\r\n\r\n");
+    site.until("it waits", |site| site.metric("everwire_lines") == 1);
+    site.say("c", "more");
+    assert_eq!(proxy.response().text(), "more");
+    proxy.send("GET /channels/c#a HTTP/1.1\r\nHost: x\r\n\r\n");
+    let refused = proxy.response();
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("fragment"), "{}", refused.text());
+    assert_eq!(refused.field("connection"), Some("close"));
+    assert_eq!(proxy.rest(), b"");
+}

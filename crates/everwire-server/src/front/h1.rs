@@ -55,9 +55,14 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: V
     let service = service_fn(|request: Request<Incoming>| {
         let (core, requests) = (core.clone(), requests.clone());
         requests.heard.set(io.received());
+        let fault = io.begins_request();
         let io = &io;
         async move {
-            let mut response = (requests.serve(&core.context(), request, from, security)).await?;
+            let context = core.context();
+            let mut response = match fault {
+                Some(fault) => context.refuse_head(&fault.to_string()).map(Body::from),
+                None => requests.serve(&context, request, from, security).await?,
+            };
             answer::stamp(response.headers_mut());
             requests.heard.set(io.received());
             Ok::<_, Infallible>(response)
@@ -96,6 +101,9 @@ pub(super) async fn serve(core: Rc<Core>, guest: Guest, stream: Stream, visit: V
             && let Some(status) = io.take_back_refusal()
         {
             io.say(&last_words(core.context().refuse_unparsed(status, error)));
+        }
+        if served.is_pending() && requests.in_service.get() == 0 {
+            io.awaits_request();
         }
         let sent = io.poll_send(cx);
         let done = Done {

@@ -23,7 +23,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 
-use super::stream::Stream;
+use super::{request_head::Fault, stream::Stream};
 
 /// Bytes that wait for the end of a turn at most; more, and larger pieces, go to the socket at once.
 const OUTGOING_BYTES_MAX: usize = 16 * 1024;
@@ -67,6 +67,18 @@ impl Io {
     /// How many bytes have come in: what is more than when the last request was answered is the next one's.
     pub fn received(&self) -> u64 {
         self.0.borrow().stream.inner().received()
+    }
+
+    /// The next request is waited for: what comes is its head.
+    pub fn awaits_request(&self) {
+        let mut connection = self.0.borrow_mut();
+        connection.stream.inner_mut().awaits_request();
+    }
+
+    /// A request's head has come whole; what is wrong with it that hyper does not tell.
+    pub fn begins_request(&self) -> Option<Fault> {
+        let mut connection = self.0.borrow_mut();
+        connection.stream.inner_mut().begins_request()
     }
 
     /// Takes back the answer that hyper gave by itself to what it could not read, the last that it wrote; its status.

@@ -12,6 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::request_head::{Fault, RequestHead};
 use crate::tls::{self, Security};
 
 /// A connection that gives the bytes read before first.
@@ -23,6 +24,8 @@ pub(super) struct Stream {
     unread: Bytes,
     /// Bytes that were taken of what the peer says.
     received: u64,
+    /// What is looked at as it passes.
+    head: RequestHead,
 }
 
 /// Ciphertext that is read at once.
@@ -36,12 +39,23 @@ impl Stream {
             tls,
             unread,
             received: 0,
+            head: RequestHead::default(),
         }
     }
 
     /// How many bytes were taken of what the peer says.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// The next request is waited for: what comes is its head.
+    pub fn awaits_request(&mut self) {
+        self.head.is_awaited();
+    }
+
+    /// A request's head has come whole; what is wrong with it that the library does not tell.
+    pub fn begins_request(&mut self) -> Option<Fault> {
+        self.head.is_taken()
     }
 
     /// The socket, what is over it, and what was not taken yet of the bytes read before.
@@ -140,7 +154,9 @@ impl AsyncRead for Stream {
                 None => {
                     let before = buffer.filled().len();
                     let read = Pin::new(&mut this.socket).poll_read(cx, buffer);
-                    this.received += (buffer.filled().len() - before) as u64;
+                    let heard = &buffer.filled()[before..];
+                    this.received += heard.len() as u64;
+                    this.head.hear(heard);
                     return read;
                 }
                 Some(tls) => this.unread = ready!(poll_decrypt(&mut this.socket, tls, cx))?,
@@ -148,6 +164,7 @@ impl AsyncRead for Stream {
         }
         let count = this.unread.len().min(buffer.remaining());
         buffer.put_slice(&this.unread[..count]);
+        this.head.hear(&this.unread[..count]);
         this.unread.advance(count);
         this.received += count as u64;
         if this.unread.is_empty() {

@@ -26,6 +26,14 @@ impl Context {
         self.refuse_early(&problem)
     }
 
+    /// The answer to a head that the library reads and we do not take, after which the connection ends: whoever stands in
+    /// front may have read something else.
+    pub fn refuse_head(&self, why: &str) -> Response<Bytes> {
+        let mut response = self.refuse_early(&Problem::new(ProblemKind::BadRequest, why));
+        super::end_connection(response.headers_mut());
+        response
+    }
+
     /// The answer to a head that did not come in time.
     pub fn refuse_slow_head(&self) -> Response<Bytes> {
         let head_ms = self.shared.live.config.http.head_ms;

@@ -54,6 +54,8 @@ fn nobody_hides_a_field_or_a_request_in_another() {
             Ended,
         ),
         ("no target", with_path(""), Ended),
+        // The library cuts it off, where nobody sees the whole (SECURITY.md).
+        ("a fragment", with_path("/channels/target#a"), Answered(204)),
         (
             "a target of somewhere else",
             with_path("http://evil.example/channels/target"),
