@@ -21,6 +21,7 @@ mod io;
 mod listen;
 mod request_head;
 mod stream;
+mod stream_errors;
 mod watch;
 
 pub(crate) use self::core::run as run_core;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 
-use super::{core::Core, stream::Stream};
+use super::{core::Core, stream::Stream, stream_errors::Counted};
 use crate::{
     answer,
     census::{Pass, Visit},
@@ -34,8 +34,8 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// only to reset them has us do work that it does not wait for (CVE-2023-44487).
 const RESET_UNSEEN_MAX: usize = 20;
 
-/// Streams that were reset for a client's errors, beyond which its connection is ended (CVE-2025-8671).
-const RESET_BY_US_MAX: usize = 256;
+/// For so long a client whose streams have too many errors is told so. What it sends meanwhile is still answered.
+const FAREWELL_TO_A_FLOOD: Duration = Duration::from_millis(100);
 
 /// Serves a connection on the workers. Resolves at its end, so that it stays counted here.
 pub(super) async fn hand_over(core: &Core, stream: Stream, visit: Visit) {
@@ -77,7 +77,8 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
         .initial_connection_window_size(WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
-        .max_local_error_reset_streams(RESET_BY_US_MAX)
+        // They have a rate instead, which a connection of weeks does not use up.
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(heartbeat)
         .keep_alive_timeout(heartbeat)
         .enable_connect_protocol();
@@ -103,12 +104,15 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
             }
         })
     };
+    let too_many_errors = Arc::new(Notify::new());
+    let stream = Counted::new(stream, too_many_errors.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ends = tokio::select! {
         _ = connection.as_mut() => return,
         () = stopping.stopped() => None,
         ends = looks.until_end(&work) => Some(ends),
+        () = too_many_errors.notified() => Some(Ends::Faulty),
         // With all its streams: who would not be let in now has to connect anew.
         () = judged.until_refused(security) => return,
     };
@@ -118,6 +122,10 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
             metrics.limit_met("idle_ms");
             // Nothing is left to do, and it may not even have begun to speak.
             drain.min(idle)
+        }
+        Some(Ends::Faulty) => {
+            metrics.limit_met("stream_errors_max");
+            FAREWELL_TO_A_FLOOD
         }
         // A farewell would wait behind what it does not take.
         Some(Ends::Stalled) => return metrics.limit_met("write_stall_ms"),

@@ -55,6 +55,8 @@ pub(crate) enum Ends {
     Idle,
     /// It has taken nothing for too long.
     Stalled,
+    /// Too many of its streams were reset for its own errors.
+    Faulty,
 }
 
 /// Looks at a connection now and then.

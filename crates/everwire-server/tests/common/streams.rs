@@ -18,6 +18,8 @@ pub struct Streams {
     heard: HashMap<u32, Stream>,
     /// What is heard is given back to the server's windows.
     gives_back: bool,
+    /// The error code of the server's goodbye.
+    goodbye: Option<u32>,
 }
 
 /// What was heard on one stream.
@@ -43,6 +45,7 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
 const WINDOW_UPDATE: u8 = 0x8;
 
 impl Streams {
@@ -69,6 +72,7 @@ impl Streams {
             window_of_new: 65_535,
             heard: HashMap::new(),
             gives_back,
+            goodbye: None,
         };
         // The server's settings, by which it takes WebSockets, have come with its answer.
         streams.round_trip();
@@ -131,6 +135,21 @@ impl Streams {
             self.peer.send(frame(DATA, 0, stream, &bytes[..count]));
         }
         count
+    }
+
+    /// Has no more interest in a stream (CANCEL).
+    pub fn reset(&mut self, stream: u32) {
+        self.peer.send(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+    }
+
+    /// The error code with which the server says that it ends the connection.
+    pub fn goodbye(&mut self) -> u32 {
+        loop {
+            if let Some(code) = self.goodbye {
+                return code;
+            }
+            self.hear_one();
+        }
     }
 
     /// Hears all that the server has sent before it answers a ping.
@@ -218,6 +237,7 @@ impl Streams {
             PING if flags == 0 => {
                 self.peer.try_send(frame(PING, 0x1, 0, &payload));
             }
+            GOAWAY => self.goodbye = Some(number(&payload[4..8])),
             WINDOW_UPDATE if stream == 0 => self.window += number(&payload) as usize,
             WINDOW_UPDATE => {
                 if let Some(window) = self.windows.get_mut(&stream) {

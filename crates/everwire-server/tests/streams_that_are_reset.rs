@@ -1,0 +1,73 @@
+//! Streams of HTTP/2 that do not end in order, and what becomes of the connection that they share.
+
+mod common;
+
+use common::{End, Site, Streams};
+
+const ASKS: [(&str, &str); 3] = [
+    (":scheme", "http"),
+    (":authority", "x"),
+    (":path", "/healthz"),
+];
+
+const MET: &str = "everwire_limits_met_total{limit=\"stream_errors_max\"}";
+
+/// Opens a stream that the library resets: its content is not as long as it says (RFC 9113, section 8.1.1).
+fn open_malformed(streams: &mut Streams) -> u32 {
+    let fields = [
+        &[(":method", "POST")],
+        &ASKS[..],
+        &[("content-length", "5")],
+    ];
+    streams.request(&fields.concat(), 0x5)
+}
+
+fn is_served(streams: &mut Streams) -> bool {
+    let stream = streams.request(&[&[(":method", "GET")], &ASKS[..]].concat(), 0x5);
+    streams.is_ok(stream)
+}
+
+/// That errors may go on for weeks where they are rare is for the clock of `front::stream_errors`.
+#[test]
+fn a_flood_of_streams_with_errors_ends_the_connection() {
+    let site = Site::start();
+    let mut streams = Streams::connect(site.address);
+    let mut others = Streams::connect(site.address);
+    for n in 0..256 {
+        let stream = open_malformed(&mut streams);
+        assert_eq!(streams.rest(stream).1, End::Cut, "{n}");
+    }
+    assert_eq!(site.metric_or_0(MET), 0);
+    // However long it took until here, so many more are too many.
+    for _ in 0..256 {
+        open_malformed(&mut streams);
+    }
+    streams.goodbye();
+    site.until("it is counted", |site| site.metric_or_0(MET) == 1);
+    site.until("it is gone", |site| {
+        site.metric("everwire_connections") == 2
+    });
+    assert!(is_served(&mut others), "and nobody else is");
+}
+
+/// A client that has no more interest makes no error, and a proxy has many such clients.
+#[test]
+fn a_connection_whose_client_resets_its_streams_lives() {
+    let site = Site::start();
+    site.say("c", "hello");
+    let mut streams = Streams::connect(site.address);
+    for n in 0..1_500 {
+        let stream = match n % 3 {
+            0 => streams.get("/channels/c", &[("accept", "application/x-ndjson")]),
+            1 => streams.get("/channels/c", &[]),
+            _ => streams.websocket("/channels/c", &[]),
+        };
+        assert!(streams.is_ok(stream), "{n}");
+        streams.reset(stream);
+    }
+    assert!(is_served(&mut streams));
+    site.until("their lines have ended", |site| {
+        site.metric("everwire_lines") == 0
+    });
+    assert_eq!(site.metric_or_0(MET), 0);
+}
