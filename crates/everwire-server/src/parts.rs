@@ -270,7 +270,9 @@ impl<F: Future<Output = ()>> Future for Guarded<'_, F> {
 
 /// A task whose panic is caught and told: nothing else of the thread ends with it.
 pub(crate) async fn caught(task: impl Future<Output = ()>, panicked: impl FnOnce()) {
-    let mut task = pin!(task);
+    #[expect(clippy::redundant_async_block, reason = "the block drops the task")]
+    // What it holds is dropped where it ends, so that a panic there is caught as well.
+    let mut task = pin!(async move { task.await });
     let outcome = std::future::poll_fn(|cx| {
         match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
             Ok(polled) => polled.map(Ok),

@@ -5,8 +5,10 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::{body::Incoming, server::conn::http2, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming, rt::Executor, server::conn::http2, service::service_fn, upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 
 use super::{core::Core, stream::Stream, stream_errors::Counted};
@@ -14,6 +16,8 @@ use crate::{
     answer,
     census::{Pass, Visit},
     http::{Body, Context, Reply},
+    metrics::Metrics,
+    parts,
     proxy::Hop,
     shard::LineRequest,
     stream::{Busy, Carrier, Ends, Looks, NotOpened, Opened, Patience, UNTAKEN_BYTES_MAX, Work},
@@ -55,6 +59,9 @@ pub(super) async fn hand_over(core: &Core, stream: Stream, visit: Visit) {
     };
     served.spawn_on(serving, &core.workers);
     if let Some(Err(error)) = served.join_next().await {
+        if error.is_panic() {
+            core.context().shared.metrics.task_panicked();
+        }
         tracing::error!(%error, "a connection over HTTP/2 was given up");
     }
 }
@@ -64,7 +71,8 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
     let config = &context.shared.live.config;
     let heartbeat = Duration::from_millis(config.http.heartbeat_ms);
     let head_bytes_max = u32::try_from(config.limits.head_bytes_max).unwrap_or(u32::MAX);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let tasks = Tasks(context.shared.metrics.clone());
+    let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -132,6 +140,17 @@ async fn serve(context: Context, stream: Stream, from: (Hop, Pass)) {
     };
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(farewell, connection).await;
+}
+
+/// The tasks of a connection, one for each stream: a panic in one ends that stream, and is counted.
+#[derive(Clone)]
+struct Tasks(Arc<Metrics>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let metrics = self.0.clone();
+        tokio::spawn(parts::caught(task, move || metrics.task_panicked()));
+    }
 }
 
 async fn answer(
