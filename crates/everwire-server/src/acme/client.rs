@@ -112,15 +112,7 @@ impl Client {
         let chain = order.poll_certificate(&PATIENCE).await;
         let chain =
             chain.map_err(|error| self.failed("the authority issued no certificate", &error))?;
-        match Issued::new(&key, &chain) {
-            Some(issued) if issued.covers(&self.domains) => Ok(issued),
-            Some(_) => Err(Failure::wasted(
-                "the authority issued a certificate that is not for all of acme.domains",
-            )),
-            None => Err(Failure::wasted(
-                "the authority issued something that is no certificate",
-            )),
-        }
+        issued_for(&self.domains, &key, &chain)
     }
 
     /// Opens an order. An account that the authority does not take any more, since it was deactivated or its database
@@ -262,6 +254,20 @@ impl Client {
     }
 }
 
+/// What an authority issued, if it is for all that was asked for. It may be for more: it is shown to whoever asks for that,
+/// and files that the configuration names come before it.
+fn issued_for(domains: &[Domain], key: &str, chain: &str) -> Result<Issued, Failure> {
+    match Issued::new(key, chain) {
+        Some(issued) if issued.covers(domains) => Ok(issued),
+        Some(_) => Err(Failure::wasted(
+            "the authority issued a certificate that is not for all of acme.domains",
+        )),
+        None => Err(Failure::wasted(
+            "the authority issued something that is no certificate",
+        )),
+    }
+}
+
 fn identifier(domain: &Domain) -> Identifier {
     match domain {
         Domain::Name(name) => Identifier::Dns(name.clone()),
@@ -286,3 +292,50 @@ const PATIENCE: RetryPolicy = RetryPolicy::new()
 
 /// For all of an order.
 const ORDER_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    /// A chain and its key as an authority issues them for these names.
+    fn chain(names: &[&str], common_name: &str) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        (key.serialize_pem(), certificate.pem())
+    }
+
+    /// An authority that is hostile or wrong: its certificate would stand in for the one that was asked for.
+    #[test]
+    fn a_certificate_for_other_names_than_were_asked_for_is_refused() {
+        let domains = ["live.example.org", "a.example.org"].map(|name| name.parse().unwrap());
+        for (names, is_taken) in [
+            (&["live.example.org", "a.example.org"][..], true),
+            (&["A.example.org", "LIVE.example.org"], true),
+            (&["live.example.org", "a.example.org", "bank.example"], true),
+            (&["live.example.org"], false),
+            (&["bank.example"], false),
+            (&["live.example.org.bank.example", "a.example.org"], false),
+            // A wildcard is not what was asked for, and leaves out what is below.
+            (&["*.example.org"], false),
+            (&["live.example.org", "*.a.example.org"], false),
+            (&["192.0.2.1"], false),
+            (&[], false),
+        ] {
+            // What clients do not read any more does not count (RFC 9525, section 2).
+            let (key, chain) = chain(names, "live.example.org");
+            let found = issued_for(&domains, &key, &chain);
+            assert_eq!(found.is_ok(), is_taken, "{names:?}");
+        }
+        let (key, _) = chain(&["live.example.org"], "");
+        for broken in ["", "not a certificate", &key] {
+            assert!(issued_for(&domains, &key, broken).is_err(), "{broken:?}");
+        }
+    }
+}
