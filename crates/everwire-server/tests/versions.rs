@@ -2,8 +2,16 @@
 
 mod common;
 
-use common::{End, Peer, Site, Streams, client_frame, websocket_request};
-use everwire_server::config::Action;
+use common::{
+    End, Peer, Site, Streams, client_frame,
+    issuer::{Issuer, now_s, trust_all},
+    websocket_request,
+};
+use everwire_server::{
+    auth::{GENERATED_BYTES, NewKey},
+    config::{Action, ApiKey, Duty},
+};
+use serde_json::{Value, json};
 
 /// A line over one of the versions.
 enum Line {
@@ -241,4 +249,75 @@ fn a_line_that_takes_nothing_is_cut_and_counted() {
     }
     site.until("all are cut", |site| site.metric("everwire_lines") == 0);
     assert_eq!(site.metric("everwire_lines_stalled_total"), 3);
+}
+
+/// A channel's address with a token that may read it.
+fn with_token(mut claims: Value) -> &'static str {
+    claims["channels"] = json!([{"match": "**", "can": ["read"]}]);
+    format!("/channels/c?token={}", Issuer::shared().token(claims)).leak()
+}
+
+#[test]
+fn a_line_ends_with_the_time_of_its_token() {
+    let site = Site::with(|config| {
+        trust_all(config);
+        config.tokens.leeway_s = 0;
+    });
+    let path = || with_token(json!({"sub": "ada", "exp": now_s() + 3}));
+    let streams = Line::both(&site, Stream(path(), NDJSON));
+    let sockets = Line::both(&site, Socket(path(), ""));
+    streams.into_iter().for_each(|mut line| line.ends());
+    sockets.into_iter().for_each(|mut line| line.closes(4401));
+    site.until("none is left", |site| site.metric("everwire_lines") == 0);
+}
+
+#[test]
+fn a_line_ends_whose_token_is_taken_back() {
+    let NewKey { key, sha256 } = NewKey::new("admin", [7; GENERATED_BYTES]).unwrap();
+    let site = Site::with(|config| {
+        trust_all(config);
+        config.keys = vec![ApiKey {
+            id: "admin".to_owned(),
+            sha256,
+            channels: Vec::new(),
+            can: vec![Duty::Revoke],
+        }];
+    });
+    let path = with_token(json!({"sub": "ada", "jti": "a"}));
+    let streams = Line::both(&site, Stream(path, NDJSON));
+    let sockets = Line::both(&site, Socket(path, ""));
+    site.until("all are lines", |site| site.metric("everwire_lines") == 4);
+    let content = r#"{"jti":"a"}"#;
+    let revoked = site.ask(&format!(
+        "POST /revocations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n{content}",
+        content.len()
+    ));
+    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    streams.into_iter().for_each(|mut line| line.ends());
+    sockets.into_iter().for_each(|mut line| line.closes(4401));
+}
+
+/// Each line on its own: a client of HTTP/2 that does not listen is silent as a whole, and its connection ends.
+#[test]
+fn a_silent_line_is_sent_heartbeats() {
+    let site = Site::with(|config| config.http.heartbeat_ms = 1_000);
+    let is_sent = |open: fn(&Site, Wire) -> Line| {
+        let mut line = open(&site, Stream("/channels/c", NDJSON));
+        assert_eq!(line.until(b"\n"), "{}\n");
+        let mut line = open(&site, Stream("/channels/c", "text/event-stream"));
+        assert_eq!(line.until(b"\n"), "retry: 2000\n");
+        assert_eq!(line.until(b"\n"), ":\n");
+        let mut line = open(&site, Socket("/channels/c", ""));
+        for _ in 0..3 {
+            let ping = line.take(2);
+            assert_eq!(ping[0], 0x89, "a ping");
+            let content = line.take(usize::from(ping[1]));
+            line.send(&client_frame(0xa, &content));
+        }
+    };
+    std::thread::scope(|scope| {
+        for open in [Line::http1, Line::http2] {
+            scope.spawn(move || is_sent(open));
+        }
+    });
 }
