@@ -13,6 +13,13 @@ pub(crate) struct Allowed {
     pub with_cookies: bool,
 }
 
+impl Allowed {
+    /// Whether its site is listed, and not let in as anybody is.
+    pub fn is_by_name(&self) -> bool {
+        self.value != "*"
+    }
+}
+
 const EXPOSED: &str = "etag, location, retry-after, stream-next-offset, stream-up-to-date, stream-closed, \
     stream-cursor, stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
     producer-expected-seq, producer-received-seq, everwire-ack, everwire-type, everwire-request-id";

@@ -23,6 +23,14 @@ pub(crate) enum Origin {
     Denied(String),
 }
 
+/// By these a browser asks whether a page of the open internet may use a server in its visitor's own network, and is told
+/// (the draft "Private Network Access" of the WICG). Pages of sites that are listed may, since the operator knows them;
+/// that any page may read what all may read does not mean that it may from inside of networks that it cannot reach.
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+
 /// The methods of a channel, which is what pages use most.
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
@@ -121,6 +129,15 @@ impl Origin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fields);
             headers.append(header::VARY, fixed("access-control-request-headers"));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("600"));
+        }
+        if self.allowed().is_some_and(Allowed::is_by_name)
+            && asked
+                .get(REQUEST_PRIVATE_NETWORK)
+                .is_some_and(|asked| asked == "true")
+        {
+            let headers = response.headers_mut();
+            headers.insert(ALLOW_PRIVATE_NETWORK, answer::TRUE);
+            headers.append(header::VARY, REQUEST_PRIVATE_NETWORK.into());
         }
         response
     }
@@ -331,6 +348,40 @@ mod tests {
             let granted = response.headers().get(header::ACCESS_CONTROL_ALLOW_HEADERS);
             let granted = granted.map(|granted| granted.to_str().unwrap());
             assert_eq!(granted, expected, "{origin} {asked:?}");
+        }
+    }
+
+    /// A browser asks so before a page of the open internet reaches into a private network.
+    #[test]
+    fn pages_of_sites_that_are_listed_may_reach_into_a_private_network() {
+        let mut listed = Config::default();
+        listed.http.origins = vec!["https://*.example.org".to_owned()];
+        let mut any = Config::default();
+        any.http.origins = vec!["*".to_owned(), "https://a.example.org".to_owned()];
+        let dev = Config {
+            dev: true,
+            ..Config::default()
+        };
+        for (config, origin, asked, expected) in [
+            (&listed, "https://a.example.org", Some("true"), true),
+            (&listed, "https://a.example.org", Some("false"), false),
+            (&listed, "https://a.example.org", None, false),
+            (&listed, "https://evil.net", Some("true"), false),
+            (&any, "https://a.example.org", Some("true"), true),
+            (&any, "https://evil.net", Some("true"), false),
+            (&any, "null", Some("true"), false),
+            (&dev, "http://localhost:3000", Some("true"), true),
+            (&dev, "https://evil.net", Some("true"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            if let Some(asked) = asked {
+                headers.insert(REQUEST_PRIVATE_NETWORK, HeaderValue::from_static(asked));
+            }
+            let client = Client::at([192, 0, 2, 1].into(), Scheme::Https);
+            let response = Origin::of(&headers, &client, config).preflight(&headers);
+            let granted = response.headers().get(ALLOW_PRIVATE_NETWORK);
+            assert_eq!(granted.is_some(), expected, "{origin} {asked:?}");
         }
     }
 }
