@@ -504,11 +504,12 @@ fn fields_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// Whether what follows a refused request could be something else to a proxy in front: it may have begun to tunnel when
-/// it saw an upgrade, or read the content in another coding.
+/// it saw an upgrade or a CONNECT, or read the content in another coding.
 fn is_easily_misread(parts: &Parts) -> bool {
     let headers = &parts.headers;
     parts.version == Version::HTTP_11
-        && (headers.contains_key(header::UPGRADE)
+        && (parts.method == Method::CONNECT
+            || headers.contains_key(header::UPGRADE)
             || headers.contains_key(header::TRANSFER_ENCODING))
 }
 

@@ -47,6 +47,14 @@ pub(super) fn check(parts: &Parts) -> Result<(), Problem> {
         let detail = format!("the request has {hosts} Host fields; HTTP/1.1 needs exactly one");
         return Err(Problem::new(ProblemKind::BadRequest, detail));
     }
+    if let Some(scheme) = parts.uri.scheme_str()
+        && !["http", "https", "ws", "wss"].contains(&scheme)
+    {
+        return Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the request target has a scheme that is not asked of this server; send https or http",
+        ));
+    }
     let is_fine = |host: &HeaderValue| host.to_str().is_ok_and(is_host);
     match first.is_none_or(is_fine) {
         true => Ok(()),

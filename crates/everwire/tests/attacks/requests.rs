@@ -98,11 +98,347 @@ fn nobody_hides_a_request_in_another() {
         ("the same length twice", append("Content-Length: 4\r\nContent-Length: 4\r\n", "abcd"), Taken(204)),
         ("a chunk with an extension", chunks("4;a=b\r\nabcd\r\n0\r\n\r\n"), Taken(204)),
     ];
+    check(&victim, &attacks);
+}
+
+/// Odd, and not all of it wrong: each means what it says to everybody, or is refused.
+#[test]
+fn what_is_odd_means_one_thing_or_is_refused() {
+    let victim = Victim::start("");
+    let of = |line: &str, fields: &str| format!("{line}\r\n{fields}\r\n");
+    let get = |target: &str| of(&format!("GET {target} HTTP/1.1"), "Host: x\r\n");
+    let with = |fields: &str| of("GET /healthz HTTP/1.1", &format!("Host: x\r\n{fields}"));
+    let asks =
+        |method: &str, target: &str| of(&format!("{method} {target} HTTP/1.1"), "Host: x\r\n");
+    let append = |fields: &str, content: &str| {
+        format!(
+            "POST /channels/target HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{fields}\r\n{content}"
+        )
+    };
+    let chunks = |chunks: &str| append("Transfer-Encoding: chunked\r\n", chunks);
+    let coded = |coding: &str| {
+        append(
+            &format!("Transfer-Encoding:{coding}\r\n"),
+            "4\r\nabcd\r\n0\r\n\r\n",
+        )
+    };
+    let odd = [
+        // RFC 9110, section 7.2, and RFC 9112, section 3.2: whom it is for.
+        (
+            "a host with an underscore",
+            of("GET /healthz HTTP/1.1", "Host: my_host:80\r\n"),
+            Taken(200),
+        ),
+        (
+            "no name to say",
+            of("GET /healthz HTTP/1.1", "Host:\r\n"),
+            Taken(200),
+        ),
+        (
+            "a host with a user",
+            of("GET /healthz HTTP/1.1", "Host: ada@x\r\n"),
+            Taken(400),
+        ),
+        (
+            "a host with a zone",
+            of("GET /healthz HTTP/1.1", "Host: [fe80::1%25eth0]\r\n"),
+            Taken(400),
+        ),
+        (
+            "a host beyond ASCII",
+            of("GET /healthz HTTP/1.1", "Host: b\u{fc}cher\r\n"),
+            Taken(400),
+        ),
+        (
+            "an absolute target without a field",
+            of("GET http://x/healthz HTTP/1.1", ""),
+            Taken(400),
+        ),
+        (
+            "an absolute target of two hosts",
+            of("GET http://x/healthz HTTP/1.1", "Host: x\r\nHost: x\r\n"),
+            Taken(400),
+        ),
+        (
+            "an absolute target with a user",
+            get("http://ada@x/healthz"),
+            Taken(400),
+        ),
+        (
+            "an absolute target of no host",
+            get("http:///healthz"),
+            Ended(400),
+        ),
+        (
+            "an absolute target of another host",
+            get("http://y/healthz"),
+            Taken(200),
+        ),
+        // RFC 9110, section 4.2: whatever it means, it is not asked of this server.
+        (
+            "an absolute target of another scheme",
+            get("ftp://x/healthz"),
+            Taken(400),
+        ),
+        // RFC 9112, section 3.2: targets. None of these is another spelling of an address of ours.
+        ("a target without a slash", get("healthz"), Taken(404)),
+        ("a target that is an authority", get("x:80"), Taken(404)),
+        ("a query alone", get("?a"), Ended(400)),
+        ("an asterisk", get("*"), Taken(404)),
+        ("two slashes", get("//healthz"), Taken(404)),
+        (
+            "a host behind two slashes",
+            get("//evil.example/healthz"),
+            Taken(404),
+        ),
+        ("dots", get("/a/../healthz"), Taken(404)),
+        ("parameters of a segment", get("/healthz;a=b"), Taken(404)),
+        ("an encoded slash", get("/%2Fhealthz"), Taken(404)),
+        ("an encoded letter", get("/%68ealthz"), Taken(404)),
+        ("a backslash", get("/channels\\target"), Taken(404)),
+        ("a NUL in the target", get("/health\0z"), Ended(400)),
+        ("quotes in the target", get("/healthz?\"<>"), Ended(400)),
+        // RFC 9110, section 9: methods.
+        (
+            "a method in lower case",
+            asks("get", "/healthz"),
+            Taken(405),
+        ),
+        (
+            "a method that nobody knows",
+            asks("BREW", "/channels/target"),
+            Taken(405),
+        ),
+        ("a trace", asks("TRACE", "/channels/target"), Taken(405)),
+        // Section 9.3.6: a proxy may send what belongs into the tunnel before it has its answer.
+        ("a tunnel", asks("CONNECT", "evil.example:443"), Ended(404)),
+        ("a tunnel to ourselves", asks("CONNECT", "x:80"), Ended(404)),
+        (
+            "a tunnel to a channel",
+            asks("CONNECT", "/channels/target"),
+            Ended(405),
+        ),
+        // Section 7.8: HTTP/2 by an upgrade is gone (RFC 9113, section 3.1).
+        (
+            "an upgrade to HTTP/2",
+            with(
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+            ),
+            Taken(200),
+        ),
+        // Section 10.1.1: what is expected and unknown may be met with nothing.
+        (
+            "an expectation that nobody knows",
+            append("Expect: 200-ok\r\nContent-Length: 4\r\n", "abcd"),
+            Taken(204),
+        ),
+        // Section 7.6.1: fields of the connection, and persistence (RFC 9112, section 9.3).
+        (
+            "the last of a connection",
+            with("Connection: x, ClOsE\r\n"),
+            Ended(200),
+        ),
+        (
+            "the last and not the last",
+            with("Connection: close\r\nConnection: keep-alive\r\n"),
+            Ended(200),
+        ),
+        (
+            "fields that are the connection's by name",
+            with("Connection: host, content-length\r\n"),
+            Taken(200),
+        ),
+        (
+            "HTTP/1.0 that goes on",
+            of("GET /healthz HTTP/1.0", "Connection: keep-alive\r\n"),
+            Taken(200),
+        ),
+        (
+            "HTTP/1.0 that does not",
+            of("GET /healthz HTTP/1.0", ""),
+            Ended(200),
+        ),
+        (
+            "two hosts in HTTP/1.0",
+            of("GET /healthz HTTP/1.0", "Host: x\r\nHost: y\r\n"),
+            Ended(400),
+        ),
+        // RFC 9110, section 8.6, and RFC 9112, section 6: lengths and codings.
+        (
+            "an empty length",
+            append("Content-Length:\r\n", ""),
+            Ended(400),
+        ),
+        (
+            "a length that ends in a comma",
+            append("Content-Length: 4,\r\n", "abcd"),
+            Ended(400),
+        ),
+        (
+            "lengths in one field that differ",
+            append("Content-Length: 4, 5\r\n", "abcd"),
+            Ended(400),
+        ),
+        (
+            "a length with an exponent",
+            append("Content-Length: 4e0\r\n", "abcd"),
+            Ended(400),
+        ),
+        (
+            "a length with a zero before it",
+            append("Content-Length: 04\r\n", "abcd"),
+            Taken(204),
+        ),
+        (
+            "a length between tabs",
+            append("Content-Length:\t4\t\r\n", "abcd"),
+            Taken(204),
+        ),
+        ("a coding in any case", coded(" ChUnKeD"), Taken(204)),
+        ("a coding behind a tab", coded("\tchunked"), Taken(204)),
+        ("an empty coding", coded(""), Ended(400)),
+        (
+            "a coding with a comma behind it",
+            coded(" chunked,"),
+            Ended(400),
+        ),
+        (
+            "a coding with a parameter",
+            coded(" chunked;q=1"),
+            Ended(400),
+        ),
+        ("a coding in quotes", coded(" \"chunked\""), Ended(400)),
+        (
+            "a coding that is spelt almost so",
+            append(
+                "Transfer_Encoding: chunked\r\nContent-Length: 4\r\n",
+                "abcd",
+            ),
+            Taken(204),
+        ),
+        // RFC 9112, section 7.1: chunks.
+        (
+            "a chunk's size with zeros before it",
+            chunks("0004\r\nabcd\r\n0\r\n\r\n"),
+            Taken(204),
+        ),
+        (
+            "a chunk's size behind a space",
+            chunks(" 4\r\nabcd\r\n0\r\n\r\n"),
+            Ended(400),
+        ),
+        (
+            "a chunk's size with a sign",
+            chunks("+4\r\nabcd\r\n0\r\n\r\n"),
+            Ended(400),
+        ),
+        (
+            "a chunk's size with an underscore",
+            chunks("1_0\r\nabcd\r\n0\r\n\r\n"),
+            Ended(400),
+        ),
+        (
+            "a chunk without a size",
+            chunks("\r\nabcd\r\n0\r\n\r\n"),
+            Ended(400),
+        ),
+        (
+            "a chunk that ends in a bare LF",
+            chunks("4\r\nabcd\n0\r\n\r\n"),
+            Ended(400),
+        ),
+        (
+            "chunks that end in bare CRs",
+            chunks("4\rabcd\r0\r\r"),
+            Ended(400),
+        ),
+        (
+            "extensions without end",
+            chunks(&format!("4;{}\r\nabcd\r\n0\r\n\r\n", "a".repeat(20_000))),
+            Ended(400),
+        ),
+        (
+            "trailers without end",
+            chunks(&format!(
+                "4\r\nabcd\r\n0\r\nX: {}\r\n\r\n",
+                "a".repeat(40_000)
+            )),
+            Ended(400),
+        ),
+        (
+            "a trailer that is a coding and a host",
+            chunks("4\r\nabcd\r\n0\r\nTransfer-Encoding: chunked\r\nHost: y\r\n\r\n"),
+            Taken(204),
+        ),
+        // Section 5: fields.
+        ("a space in a name", with("X Y: a\r\n"), Ended(400)),
+        ("a tab before the colon", with("X\t: a\r\n"), Ended(400)),
+        ("no colon", with("X\r\n"), Ended(400)),
+        (
+            "a control character in a value",
+            with("X: a\u{1}b\r\n"),
+            Ended(400),
+        ),
+        ("DEL in a value", with("X: a\u{7f}b\r\n"), Ended(400)),
+        ("a tab in a value", with("X: a\tb\r\n"), Taken(200)),
+        (
+            "bytes beyond ASCII in a value",
+            with("X: \u{fc}\r\n"),
+            Taken(200),
+        ),
+        // Sections 2.2 and 3: around the request line.
+        (
+            "empty lines before it",
+            format!("\r\n\r\n{}", get("/healthz")),
+            Taken(200),
+        ),
+        (
+            "a CR before it",
+            format!("\r{}", get("/healthz")),
+            Ended(400),
+        ),
+        (
+            "a mark of byte order before it",
+            format!("\u{feff}{}", get("/healthz")),
+            Ended(400),
+        ),
+        (
+            "a space behind it",
+            of("GET /healthz HTTP/1.1 ", "Host: x\r\n"),
+            Ended(400),
+        ),
+        (
+            "two spaces in it",
+            of("GET  /healthz HTTP/1.1", "Host: x\r\n"),
+            Ended(400),
+        ),
+        (
+            "a version of two digits",
+            of("GET /healthz HTTP/1.10", "Host: x\r\n"),
+            Ended(400),
+        ),
+        (
+            "another version's line",
+            of("GET /healthz HTTP/2.0", "Host: x\r\n"),
+            Ended(400),
+        ),
+        (
+            "another protocol",
+            of("GET /healthz ICY/1.1", "Host: x\r\n"),
+            Ended(400),
+        ),
+    ];
+    check(&victim, &odd);
+    victim.serves_others("all of that");
+}
+
+/// Sends each on a connection of its own, with what must not be hidden behind it.
+fn check(victim: &Victim, attacks: &[(&str, String, Outcome)]) {
     for (name, request, outcome) in attacks {
         let before = victim.metric("everwire_entries_published_total");
         let answered = victim.all(format!("{request}{HIDDEN}"));
         let statuses: Vec<u16> = statuses(&answered);
-        let (expected, entries) = match outcome {
+        let (expected, entries) = match *outcome {
             Ended(status @ 204) => (vec![status], 1),
             Ended(status) => (vec![status], 0),
             Taken(status @ 204) => (vec![status, 204], 2),
@@ -116,8 +452,8 @@ fn nobody_hides_a_request_in_another() {
 
 /// The status of each response, in order. No content here looks like one.
 fn statuses(answered: &str) -> Vec<u16> {
-    let heads = answered.split("HTTP/1.1 ").skip(1);
+    let heads = answered.split("HTTP/1.").skip(1);
     heads
-        .filter_map(|head| head.get(..3)?.parse().ok())
+        .filter_map(|head| head.get(2..5)?.parse().ok())
         .collect()
 }
