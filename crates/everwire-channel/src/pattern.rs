@@ -36,6 +36,23 @@ impl Pattern {
         segments.next().is_none()
     }
 
+    /// Whether the pattern covers every name that another one does.
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.0.starts_with('$') && self.0.starts_with('*') {
+            return false;
+        }
+        let mut others = other.0.split('/');
+        for own in self.0.split('/') {
+            match (own, others.next()) {
+                ("**", Some(_)) => return true,
+                ("*", Some(other)) if other != "**" => {}
+                (own, Some(other)) if own == other => {}
+                (_, Some(_) | None) => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -139,6 +156,38 @@ mod tests {
                     !parsed.matches(&name.parse().unwrap()),
                     "{pattern} and {name}"
                 );
+            }
+        }
+    }
+
+    /// Against all names of up to four segments of a few letters, which is enough: patterns tell no other letters apart.
+    #[test]
+    fn a_pattern_covers_another_if_it_covers_each_of_its_names() {
+        let all = |segments: &[&str]| {
+            let mut all: Vec<String> = segments.iter().map(|&one| one.to_owned()).collect();
+            let mut longest = all.clone();
+            for _ in 1..4 {
+                longest = (longest.iter())
+                    .flat_map(|first| segments.iter().map(move |next| format!("{first}/{next}")))
+                    .collect();
+                all.extend_from_slice(&longest);
+            }
+            all
+        };
+        let names: Vec<ChannelName> = (all(&["a", "b", "$a"]).iter())
+            .map(|name| name.parse().unwrap())
+            .collect();
+        let patterns: Vec<Pattern> = (all(&["a", "$a", "*", "**"]).iter())
+            .filter(|pattern| pattern.split('/').count() < 4)
+            .filter_map(|pattern| pattern.parse().ok())
+            .collect();
+        assert!(patterns.len() > 50, "{}", patterns.len());
+        for one in &patterns {
+            for other in &patterns {
+                let expected = names
+                    .iter()
+                    .all(|name| one.matches(name) || !other.matches(name));
+                assert_eq!(one.covers(other), expected, "{one} and {other}");
             }
         }
     }

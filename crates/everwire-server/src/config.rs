@@ -32,6 +32,7 @@ mod spelling;
 mod tls;
 mod tree;
 mod url;
+mod useless;
 mod webhooks;
 
 pub use acme::{Acme, Challenge, Domain};

@@ -18,7 +18,7 @@ use everwire_server::{
 };
 use toml::{Table, Value};
 
-use crate::memory;
+use crate::memory::{self, Fitted};
 
 /// `everwire config`
 pub fn command() -> Command {
@@ -150,10 +150,7 @@ pub fn effective_with(
         insert(&mut table, &setting.path, value);
         overridden.push(setting.path);
     }
-    if let Some(limit) = memory::limit() {
-        fit(&mut table, limit);
-    }
-    Config::from_table(table).map_err(|error| {
+    let mut config = Config::from_table(table.clone()).map_err(|error| {
         let is_overridden =
             (error.setting()).is_some_and(|setting| overridden.iter().any(|path| path == setting));
         match in_file {
@@ -161,24 +158,29 @@ pub fn effective_with(
             // The parser writes the setting's name on a line of its own.
             _ => anyhow!(error.to_string().trim().replace('\n', " ")),
         }
-    })
+    })?;
+    // After what was set is judged: it makes no less sense where there is little memory.
+    if let Some(limit) = memory::limit() {
+        fit(&mut config, &table, limit);
+    }
+    Ok(config)
 }
 
-/// Completes what was set with defaults that fit into so much memory.
-fn fit(table: &mut Table, limit: u64) {
-    let threads = table.get("threads").and_then(Value::as_integer);
-    let threads = Config {
-        threads: threads.and_then(|count| count.try_into().ok()).unwrap_or(0),
-        ..Config::default()
-    };
-    for (setting, value) in memory::fitting(limit, threads.threads_effective()) {
-        let is_set = match setting.split_once('.') {
-            Some((section, name)) => (table.get(section))
-                .is_some_and(|section| !section.is_table() || section.get(name).is_some()),
-            None => table.contains_key(setting),
-        };
-        if let (false, Ok(value)) = (is_set, i64::try_from(value)) {
-            insert(table, setting, Value::Integer(value));
+/// Puts values that fit into so much memory in the place of defaults, where `table` does not say what holds.
+fn fit(config: &mut Config, table: &Table, limit: u64) {
+    let said = table.get("limits");
+    let fitting = memory::fitting(limit, config.threads_effective());
+    for (setting, bytes) in fitting {
+        if said.is_some_and(|limits| limits.get(setting.name()).is_some()) {
+            continue;
+        }
+        let limits = &mut config.limits;
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match setting {
+            Fitted::LogBytes => limits.log_bytes_max = bytes,
+            Fitted::InFlightBytes => limits.in_flight_bytes_max = size,
+            Fitted::InFlightBytesPerCaller => limits.in_flight_bytes_per_caller_max = size,
+            Fitted::KeptBytes => limits.kept_bytes_max = size,
         }
     }
 }

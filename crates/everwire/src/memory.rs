@@ -18,23 +18,41 @@ pub fn limit() -> Option<u64> {
     limit_by(&mut |path| fs::read_to_string(path).ok())
 }
 
-/// The defaults that fit into so much memory where those of the manual may not: settings and their values. Half is for
-/// the logs, an eighth for what is under way; what is left is for lines, channels and the allocator.
-pub fn fitting(limit: u64, threads: usize) -> [(&'static str, u64); 4] {
+/// A setting of `limits` whose default depends on the memory that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitted {
+    LogBytes,
+    InFlightBytes,
+    InFlightBytesPerCaller,
+    KeptBytes,
+}
+
+impl Fitted {
+    /// The name of the setting, without its section.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogBytes => "log_bytes_max",
+            Self::InFlightBytes => "in_flight_bytes_max",
+            Self::InFlightBytesPerCaller => "in_flight_bytes_per_caller_max",
+            Self::KeptBytes => "kept_bytes_max",
+        }
+    }
+}
+
+/// The defaults that fit into so much memory where those of the manual may not, in bytes. Half is for the logs, an eighth
+/// for what is under way; what is left is for lines, channels and the allocator.
+pub fn fitting(limit: u64, threads: usize) -> [(Fitted, u64); 4] {
     const MIB: u64 = 1024 * 1024;
     let in_flight = (limit / 8).min(256 * MIB);
     let for_each_thread = limit / 16 / threads.max(1) as u64;
     [
-        ("limits.log_bytes_max", (limit / 2).min(4096 * MIB)),
-        ("limits.in_flight_bytes_max", in_flight),
+        (Fitted::LogBytes, (limit / 2).min(4096 * MIB)),
+        (Fitted::InFlightBytes, in_flight),
         (
-            "limits.in_flight_bytes_per_caller_max",
+            Fitted::InFlightBytesPerCaller,
             (in_flight / 4).min(32 * MIB),
         ),
-        (
-            "limits.kept_bytes_max",
-            for_each_thread.clamp(MIB, 32 * MIB),
-        ),
+        (Fitted::KeptBytes, for_each_thread.clamp(MIB, 32 * MIB)),
     ]
 }
 
@@ -301,9 +319,11 @@ mod tests {
     fn defaults_fit_together_and_are_those_of_the_manual_where_there_is_enough() {
         let all = everwire_server::config::settings();
         for (setting, value) in fitting(64 << 30, 2) {
-            let known = all.iter().find(|known| known.path == setting);
+            let known = all
+                .iter()
+                .find(|known| known.path == format!("limits.{}", setting.name()));
             let default = known.and_then(|known| known.default.as_integer());
-            assert_eq!(default, i64::try_from(value).ok(), "{setting}");
+            assert_eq!(default, i64::try_from(value).ok(), "{setting:?}");
         }
         for limit in [128, 256, 512, 1024, 4096_u64].map(|mib| mib << 20) {
             for threads in [1, 2, 8] {

@@ -666,6 +666,7 @@ impl Config {
             );
         }
         self.webhooks.check(&self)?;
+        self.check_use()?;
         for origin in &self.http.origins {
             if let Some(problem) = PageOrigin::never_matches(origin) {
                 return value("http.origins", format!("has `{origin}`; {problem}"));
