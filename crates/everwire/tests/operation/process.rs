@@ -125,11 +125,6 @@ impl Process {
         ask(self.address, request)
     }
 
-    /// The same with further fields, each with its line's end.
-    pub fn ask_with(&self, request: &str, fields: &str) -> (u16, String) {
-        ask_on(TcpStream::connect(self.address).unwrap(), request, fields)
-    }
-
     /// What it has counted, by the name and the labels of a metric; 0 if it has not.
     pub fn metric(&self, name: &str) -> u64 {
         let (_, text) = self.ask("GET /metrics");
@@ -194,16 +189,16 @@ pub fn replace(file: &Path, text: &str) {
 
 /// A request's answer, on a connection of its own.
 pub fn ask(address: SocketAddr, request: &str) -> (u16, String) {
-    ask_on(TcpStream::connect(address).unwrap(), request, "")
+    ask_on(TcpStream::connect(address).unwrap(), request)
 }
 
 /// The same on a connection that is there.
-pub fn ask_on(mut peer: TcpStream, request: &str, fields: &str) -> (u16, String) {
+pub fn ask_on(mut peer: TcpStream, request: &str) -> (u16, String) {
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let (line, content) = request.split_once('\n').unwrap_or((request, ""));
     let length = content.len();
     let head = format!(
-        "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n{content}"
+        "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{content}"
     );
     peer.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();

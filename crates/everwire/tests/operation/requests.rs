@@ -1,6 +1,11 @@
 //! What is told of requests, and who may read what is counted.
 
-use super::process::Process;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use super::process::{PATIENCE, Process};
 
 const ALL: &str = "[channels]\nanonymous = [\"read\", \"publish\"]\n";
 
@@ -65,19 +70,47 @@ fn without_a_log_only_a_refusal_has_a_name() {
     );
 }
 
+/// Each row: the configuration, the host that is asked for, what else the request says, and the status.
 #[test]
 fn what_is_counted_is_read_on_the_same_machine_or_by_who_is_granted_it() {
     let granted = "[[rules]]\nmatch = \"$everwire/metrics\"\nanonymous = [\"read\"]\n";
-    for (config, fields, expected) in [
-        ("", "", 200),
-        ("", "X-Forwarded-For: 203.0.113.7\r\n", 401),
-        ("", "Via: 1.1 proxy\r\n", 401),
-        ("metrics.access = \"open\"\n", "Via: 1.1 proxy\r\n", 200),
-        ("metrics.access = \"granted\"\n", "", 401),
-        (granted, "Via: 1.1 proxy\r\n", 200),
+    let open = "metrics.access = \"open\"\n";
+    for (config, host, fields, expected) in [
+        ("", "127.0.0.1:9000", "", 200),
+        ("", "[::1]", "", 200),
+        ("", "localhost", "", 200),
+        // What a proxy on this machine passes on, however it says so.
+        ("", "localhost", "X-Forwarded-For: 203.0.113.7\r\n", 401),
+        ("", "localhost", "X-Forwarded-Host: a.example\r\n", 401),
+        ("", "localhost", "X-Forwarded-Proto: https\r\n", 401),
+        ("", "localhost", "X-Forwarded-Anything: 1\r\n", 401),
+        ("", "localhost", "Forwarded: for=203.0.113.7\r\n", 401),
+        ("", "localhost", "X-Real-IP: 203.0.113.7\r\n", 401),
+        ("", "localhost", "Via: 1.1 proxy\r\n", 401),
+        // A page that had its own name lead here, and a proxy that passes on nothing but that.
+        ("", "evil.example", "", 401),
+        ("", "evil.example:9000", "", 401),
+        (open, "evil.example", "Via: 1.1 proxy\r\n", 200),
+        ("metrics.access = \"granted\"\n", "localhost", "", 401),
+        (granted, "evil.example", "Via: 1.1 proxy\r\n", 200),
     ] {
         let process = Process::start(config);
-        let (status, answer) = process.ask_with("GET /metrics", fields);
-        assert_eq!(status, expected, "{config:?} and {fields:?} gave {answer}");
+        for method in ["GET", "HEAD"] {
+            let mut peer = TcpStream::connect(process.address).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            let request = format!(
+                "{method} /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n"
+            );
+            peer.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            peer.read_to_string(&mut answer).unwrap();
+            let status = format!("HTTP/1.1 {expected} ");
+            assert!(
+                answer.starts_with(&status),
+                "{config:?}, {method}, {host} and {fields:?} gave {answer}"
+            );
+            let tells = answer.contains("everwire_connections");
+            assert_eq!(tells, expected == 200 && method == "GET", "{answer}");
+        }
     }
 }

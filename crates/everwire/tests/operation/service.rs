@@ -130,7 +130,7 @@ fn it_serves_a_socket_that_it_is_given_with_all_its_threads() {
     assert_eq!(process.address, address);
     assert_eq!(ask(address, "POST /channels/c\nhello").0, 204);
     for peer in early {
-        let (status, _) = ask_on(peer, "GET /channels/c", "");
+        let (status, _) = ask_on(peer, "GET /channels/c");
         assert_eq!(status, 200);
     }
 }
@@ -155,7 +155,7 @@ fn while_it_starts_anew_connections_wait_in_the_socket() {
     let waiting = TcpStream::connect(address).unwrap();
     let second = Process::start_as(ALL, |command| pass(command, &socket));
     assert_eq!(second.address, address);
-    assert_eq!(ask_on(waiting, "GET /healthz", "").0, 200);
+    assert_eq!(ask_on(waiting, "GET /healthz").0, 200);
 }
 
 #[test]
