@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{Carrier, Peer, Session, Site};
+use common::{
+    Carrier, Peer, Session, Site,
+    application::{Application, Door},
+};
 use everwire_server::{Config, config::Action};
 use serde_json::{Value, json};
 
@@ -193,6 +196,62 @@ fn a_session_by_polls_ends_whose_answer_is_too_large_to_be_held() {
         session.request("DELETE", "", "");
     }
     site.until("what they were told is let go", |site| {
+        site.metric("everwire_in_flight_bytes") == 0
+    });
+}
+
+/// Requests of a session stand behind one that the application has to judge: as many as may, each with what it sent.
+#[test]
+fn what_waits_behind_a_decision_is_held_in_the_budget() {
+    const WAITING: usize = 16;
+    const BYTES: usize = 100_000;
+    let door = Door::default();
+    let shut = door.clone();
+    let application = Application::start(move |question: &Value| {
+        if question["question"] == "publish" {
+            shut.pass();
+        }
+        json!({"allow": true})
+    });
+    let site = site(|config| {
+        application.decides(config);
+        config.webhooks.session_waiting_max = WAITING;
+        config.limits.in_flight_bytes_per_caller_max = WAITING * BYTES + BYTES / 2;
+    });
+    let session = Session::open(&site, Carrier::Ndjson, "");
+    let send = |content: &str| {
+        let (id, secret) = (&session.welcome["session"], &session.welcome["secret"]);
+        let mut peer = site.connect();
+        peer.send(format!(
+            "POST /connect/{} HTTP/1.1\r\nHost: x\r\nEverwire-Secret: {}\r\nContent-Length: {}\r\n\r\n{content}",
+            id.as_str().unwrap(),
+            secret.as_str().unwrap(),
+            content.len()
+        ));
+        peer
+    };
+    let publish = json!({"op": "publish", "channel": "c", "data": 1});
+    let mut judged = send(&publish.to_string());
+    application.until_asked(1);
+    let ping = json!({"op": "ping"}).to_string();
+    let large = format!("{ping}{}", " ".repeat(BYTES - ping.len()));
+    let mut waiting: Vec<Peer> = (0..WAITING).map(|_| send(&large)).collect();
+    site.until("all of them are held", |site| {
+        site.metric("everwire_in_flight_bytes") == (WAITING * BYTES) as u64
+    });
+    let refused = send(&large).response();
+    assert_eq!(
+        (refused.status, &*problem(&refused.body)),
+        (429, "too-many")
+    );
+    let counted = "everwire_limits_met_total{limit=\"in_flight_bytes_per_caller_max\"}";
+    assert_eq!(site.metric(counted), 1);
+    door.open(1);
+    for peer in std::iter::once(&mut judged).chain(&mut waiting) {
+        let replies = peer.response();
+        assert_eq!(replies.status, 200, "{}", replies.text());
+    }
+    site.until("they are let go", |site| {
         site.metric("everwire_in_flight_bytes") == 0
     });
 }
