@@ -83,7 +83,11 @@ impl<N: Net> Shard<N> {
                 self.ask_again(key);
                 break;
             }
-            let Some(read) = self.read(key, &mut buffer) else {
+            let Some(bytes_max) = self.hearing.bytes_max() else {
+                self.wait_to_speak(key);
+                break;
+            };
+            let Some(read) = self.read(key, &mut buffer, bytes_max) else {
                 break;
             };
             match read {
@@ -92,6 +96,7 @@ impl<N: Net> Shard<N> {
                     break;
                 }
                 Ok(Heard { bytes, is_all }) => {
+                    self.hearing.note(bytes);
                     self.on_input(key, &mut buffer[..bytes]);
                     if is_all && until == Until::Room {
                         break;
