@@ -42,7 +42,7 @@ struct Way {
     blow: fn(&mut Eve),
 }
 
-const WAYS: [Way; 14] = [
+const WAYS: [Way; 15] = [
     Way {
         name: "channels",
         settings: "channels_max = 300\nappends_per_second_user_max = 0\n",
@@ -98,6 +98,12 @@ const WAYS: [Way; 14] = [
         settings: "",
         limit: "appends_per_second_user_max",
         blow: Eve::sends_a_batch,
+    },
+    Way {
+        name: "history pages",
+        settings: "reads_per_second_max = 2000\n",
+        limit: "reads_per_second_max",
+        blow: Eve::reads,
     },
     Way {
         name: "commands",
@@ -348,6 +354,21 @@ impl Eve {
             socket.reply();
         }
         self.socket = Some(socket);
+    }
+
+    /// Each page costs as much as it holds, and she takes them all.
+    fn reads(&mut self) {
+        if self.count == 0 {
+            self.appends(1, |_| ("eve/large".to_owned(), "x".repeat(100_000)));
+        }
+        let request = self.get("/channels/eve/large", "").repeat(50);
+        let mut peer = self.kept.take().unwrap_or_else(|| self.connect());
+        peer.send(request);
+        for _ in 0..50 {
+            let response = peer.response();
+            assert!(matches!(response.status, 200 | 429), "{}", response.status);
+        }
+        self.kept = Some(peer);
     }
 
     /// Of pages this large the kernel takes the smaller part.
