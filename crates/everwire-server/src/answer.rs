@@ -61,6 +61,8 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
             (ProblemKind::ProducerGap, "received") => &[PRODUCER_RECEIVED_SEQ],
             (_, "retry_after") => &[header::RETRY_AFTER],
             (_, "allow") => &[header::ALLOW],
+            // RFC 9110, section 12.5.3.
+            (ProblemKind::UnsupportedEncoding, "accept_encoding") => &[header::ACCEPT_ENCODING],
             _ => &[],
         };
         if let ([field], Ok(value)) = (field, HeaderValue::try_from(text)) {
@@ -84,13 +86,6 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Bytes> {
             headers.insert(
                 header::SEC_WEBSOCKET_VERSION,
                 HeaderValue::from_static("13"),
-            );
-        }
-        ProblemKind::UnsupportedEncoding => {
-            // RFC 9110, section 12.5.3.
-            headers.insert(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
             );
         }
         ProblemKind::Overloaded

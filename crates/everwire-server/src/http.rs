@@ -20,6 +20,8 @@
 mod append;
 mod batch;
 mod body;
+mod coded;
+mod coding;
 mod condition;
 mod connect;
 mod create;
@@ -246,7 +248,7 @@ impl Context {
                 }
                 self.permit(&mut asker, Action::Read, &name).await?;
                 body::refuse(content, &self.shared.live.config).await?;
-                self.read(parts, dialect, &name, &asker)
+                self.read(parts, dialect, &name, &asker).await
             }
             Endpoint::Describe(name) => {
                 self.permit(&mut asker().await?, Action::Read, &name)

@@ -40,6 +40,7 @@ mod outbound;
 mod parts;
 mod payload_type;
 mod presence;
+mod press;
 pub mod proxy;
 mod publish;
 mod rate;

@@ -70,6 +70,9 @@ pub struct Metrics {
     /// Where lost lines are counted, if anybody writes a log.
     lost_lines: OnceLock<Arc<LostLines>>,
     in_flight_bytes: Gauge,
+    coded_contents: Family<Coded, Counter>,
+    coded_bytes: Family<Coded, Counter>,
+    coded_plain_bytes: Family<Coded, Counter>,
 }
 
 /// What others count for themselves, at one moment.
@@ -130,6 +133,12 @@ struct Failure {
 struct Question {
     question: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Coded {
+    coding: &'static str,
+    direction: &'static str,
 }
 
 impl Metrics {
@@ -324,6 +333,21 @@ impl Metrics {
                 &mut registry,
                 "in_flight_bytes",
                 "Bytes that are held for peers now and are in no log",
+            ),
+            coded_contents: register(
+                &mut registry,
+                "coded_contents",
+                "Contents of requests and answers that were compressed on the wire",
+            ),
+            coded_bytes: register(
+                &mut registry,
+                "coded_bytes",
+                "Bytes of these contents as they were on the wire",
+            ),
+            coded_plain_bytes: register(
+                &mut registry,
+                "coded_plain_bytes",
+                "Bytes of these contents as they are without their coding",
             ),
             registry,
         }
@@ -567,6 +591,20 @@ impl Metrics {
     pub(crate) fn count_lost_lines(&self, lost: Arc<LostLines>) {
         // Of a second writer nothing would be known; there is one in a process.
         let _ = self.lost_lines.set(lost);
+    }
+
+    /// A content was in a coding, of so many bytes on the wire and so many without it: of a request, `received`, or of an
+    /// answer, `sent`.
+    pub(crate) fn coded(
+        &self,
+        (coding, direction): (&'static str, &'static str),
+        coded_bytes: usize,
+        plain_bytes: usize,
+    ) {
+        let coded = Coded { coding, direction };
+        self.coded_contents.get_or_create(&coded).inc();
+        (self.coded_bytes.get_or_create(&coded)).inc_by(coded_bytes as u64);
+        (self.coded_plain_bytes.get_or_create(&coded)).inc_by(plain_bytes as u64);
     }
 
     /// So many bytes are held for peers.

@@ -30,13 +30,14 @@ use crate::{
     outbound::Outbound,
     parts::{Part, Parts},
     presence,
+    press::Press,
     reload::Reloader,
     shard::{Mail, Mailbox, Shared},
     stop::{AllGone, Stop, Stopping},
     tls::Acceptor,
 };
 
-/// Threads for what must not hold up lines: HTTP/2, the sweep, who has left, what is told to servers.
+/// Threads for what must not hold up lines: HTTP/2, compressing, the sweep, who has left, what is told to servers.
 const WORKERS: usize = 2;
 
 /// How often ages and expiries are looked after.
@@ -136,15 +137,16 @@ impl Server {
         let (all_gone, alive) = AllGone::new();
         let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
         let now = Now::read();
-        let shared = Shared {
-            tls: Arc::new(tls),
-            ..Shared::new(live, Mark(fastrand::u32(..)), mailboxes.clone(), now)
-        };
         let workers = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("everwire-worker")
             .enable_all()
             .build()?;
+        let shared = Shared {
+            tls: Arc::new(tls),
+            press: Arc::new(Press::new(Some(workers.handle().clone()))),
+            ..Shared::new(live, Mark(fastrand::u32(..)), mailboxes.clone(), now)
+        };
         let outbound = Outbound::new(
             &shared.live.config.outbound,
             workers.handle().clone(),

@@ -80,6 +80,7 @@ use crate::{
     live::{Live, Settings, Snapshot},
     metrics::Metrics,
     presence::Presences,
+    press::Press,
     publish::Publisher,
     rate::{Account, Rate},
     session_id::SessionId,
@@ -127,6 +128,7 @@ pub(crate) struct Shared {
     pub sessions: Arc<Sessions>,
     pub presences: Arc<Presences>,
     pub tls: Arc<Acceptor>,
+    pub press: Arc<Press>,
 }
 
 impl Shared {
@@ -138,7 +140,7 @@ impl Shared {
     }
 
     /// Without channels, lines and members. `mark` is random for each start. Sessions without a socket are spread
-    /// over the shards. No TLS is spoken.
+    /// over the shards. No TLS is spoken, and whoever has a content compressed does it alone.
     pub fn new(live: Live, mark: Mark, shards: Vec<Arc<Mailbox>>, now: Now) -> Self {
         let settings = Settings::new(live);
         let live = settings.snapshot();
@@ -155,6 +157,7 @@ impl Shared {
             sessions: Arc::new(Sessions::new(shards)),
             presences: Arc::new(Presences::new(settings, hub.clone(), metrics.clone(), now)),
             tls: Arc::default(),
+            press: Arc::new(Press::new(None)),
             hub,
             metrics,
         }

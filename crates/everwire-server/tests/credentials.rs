@@ -566,7 +566,7 @@ fn a_page_of_history_that_not_everybody_may_read_is_for_who_asked() {
     );
     assert_eq!(
         page.field("vary"),
-        Some("accept, origin, authorization, cookie")
+        Some("accept, accept-encoding, origin, authorization, cookie")
     );
 }
 

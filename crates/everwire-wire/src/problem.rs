@@ -174,8 +174,8 @@ problems! {
     TooLarge "too-large" 413 CloseCode::TOO_BIG, false, "the content is too large";
     /// The request target is longer than allowed.
     UriTooLong "uri-too-long" 414 CloseCode::POLICY, false, "the request target is too long";
-    /// The content is compressed.
-    UnsupportedEncoding "unsupported-encoding" 415 codes::BAD_MESSAGE, false, "compressed content is not taken";
+    /// The content is in a coding that is not taken.
+    UnsupportedEncoding "unsupported-encoding" 415 codes::BAD_MESSAGE, false, "the content's coding is not taken";
     /// The server does not answer by the name that it was asked by.
     Misdirected "misdirected" 421 codes::FORBIDDEN, false, "this server does not answer by that name";
     /// The address speaks WebSocket only, or another version of it.

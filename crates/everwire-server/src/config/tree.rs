@@ -133,6 +133,11 @@ pub struct Http {
     /// Whether each connection from a trusted proxy begins with a header of the PROXY protocol, version 1 or 2:
     /// `off` or `required`. Before TLS, where there is TLS. A connection without one is closed.
     pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
+    /// Whether pages of history, lists of who is present and answers to long polls are compressed for who takes them so
+    /// (`Accept-Encoding: gzip, br`), and contents of requests may come compressed (`Content-Encoding`). Switch it off where
+    /// somebody can publish beside secrets in a channel and see on the network how large its pages are: the sizes would
+    /// tell what the secrets have in common with guesses. Or where a proxy in front does it better.
+    pub compression: bool = true,
     /// Longest time that a connection may stay open without a request, in milliseconds; then it is closed. The
     /// default, 75 s, is a little longer than load balancers keep idle connections.
     pub idle_ms: u64 = 75_000,

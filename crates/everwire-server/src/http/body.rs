@@ -9,13 +9,15 @@ use std::{
 
 use bytes::Bytes;
 use everwire_wire::{Problem, ProblemKind};
-use http::{HeaderMap, Version, header, request::Parts};
+use http::{Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
+use super::coding::of_content;
 use crate::{
     budget::{Content, Exhausted, FREE_BYTES, STEP_BYTES, Share},
     config::{Action, Config},
+    press::{Coding, NotDecoded},
     rate::Account,
     shard::{Shared, Speaker},
     stream::{Cut as LineCut, Piped},
@@ -86,8 +88,8 @@ impl Allowance {
     }
 }
 
-/// Collects a request's content. Larger than the limit is 413, slower than the limit 408, compressed 415; where there is
-/// no room to hold it, 429 or 503.
+/// Collects a request's content, without its coding. Larger than the limit is 413, slower than the limit 408, in a coding
+/// that is not known 415, damaged 400; where there is no room to hold it, 429 or 503.
 pub(super) async fn collect(
     content: Incoming,
     parts: &Parts,
@@ -95,8 +97,8 @@ pub(super) async fn collect(
     allowance: Allowance,
 ) -> Result<Content, Problem> {
     let headers = &parts.headers;
-    check_encoding(headers)?;
     let config = &shared.live.config;
+    let coding = of_content(headers, config.http.compression)?;
     // What Content-Length says; zero where there is none.
     let announced = content.size_hint().lower();
     let limit = Duration::from_millis(config.http.content_ms);
@@ -122,7 +124,13 @@ pub(super) async fn collect(
         }
     };
     match gathered {
-        Some(Ok(whole)) => Ok(whole),
+        Some(Ok(whole)) => match coding {
+            // Nothing is nothing in any coding.
+            Some(coding) if !whole.bytes.is_empty() => {
+                Box::pin(unpack(whole, coding, shared, allowance)).await
+            }
+            Some(_) | None => Ok(whole),
+        },
         Some(Err(Cut::Refused(problem))) => {
             let _ = tokio::time::timeout(limit, discard(content)).await;
             Err(problem)
@@ -181,16 +189,47 @@ fn too_slow(config: &Config) -> Problem {
     Problem::new(ProblemKind::TimedOut, detail).at_limit("content_ms")
 }
 
-/// Content is kept as it comes, and readers are not told of any encoding (RFC 9110, section 8.4).
-fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    match encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            ProblemKind::UnsupportedEncoding,
-            "the content has a Content-Encoding; send it as it is, without that field",
-        )),
-    }
+/// Takes a content out of its coding: readers are not told of any, and their limits are about what it holds.
+async fn unpack(
+    content: Content,
+    coding: Coding,
+    shared: &Shared,
+    allowance: Allowance,
+) -> Result<Content, Problem> {
+    // What came has its share until all is unpacked.
+    let Content {
+        bytes: coded,
+        share: _held,
+    } = content;
+    let (coded_bytes, account) = (coded.len(), allowance.account);
+    let share = shared.hold(account, 0)?;
+    let unpacking = (shared.press).decode((coding, coded), (share, account), allowance.bytes_max);
+    let limit = Duration::from_millis(shared.live.config.http.content_ms);
+    let Ok(unpacked) = tokio::time::timeout(limit, unpacking).await else {
+        let detail = "as many contents are unpacked here as may be; send it without Content-Encoding, or try later";
+        return Err(Problem::new(ProblemKind::Overloaded, detail).at_limit("coders_max"));
+    };
+    let (bytes, share) = unpacked.map_err(|error| match error {
+        NotDecoded::TooLarge => allowance.too_large(),
+        NotDecoded::NoRoom(exhausted) => exhausted.problem(),
+        NotDecoded::Broken(broken) => {
+            let name = coding.name();
+            let detail = format!(
+                "the content cannot be unpacked as {name}, which its Content-Encoding says it is: {broken}; send it anew"
+            );
+            Problem::new(ProblemKind::BadContent, detail)
+        }
+        NotDecoded::Failed => {
+            tracing::error!(coding = coding.name(), "a content could not be unpacked");
+            let detail = "the content could not be unpacked; send it without Content-Encoding";
+            Problem::new(ProblemKind::Internal, detail)
+        }
+    })?;
+    (shared.metrics).coded((coding.name(), "received"), coded_bytes, bytes.len());
+    Ok(Content {
+        bytes,
+        share: Some(share),
+    })
 }
 
 /// Why a content is not had whole.

@@ -29,10 +29,12 @@ impl Context {
         body::refuse(content, &self.shared.live.config).await?;
         self.publisher(asker.account).admit_to_presence(name)?;
         if looks {
-            return (self.members(name, asker.account, now)).map(Reply::Response);
+            let members = self.members(name, asker.account, now)?;
+            let encoding = self.encode_passing(&parts.headers, members, asker.account);
+            return Box::pin(encoding).await.map(Reply::Response);
         }
         let log = self.shared.presences.log(name, now)?;
-        self.read_by(asked, parts, &mut query, &log, &asker)
+        self.read_by(asked, parts, &mut query, &log, &asker).await
     }
 
     fn members(

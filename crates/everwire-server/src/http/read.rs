@@ -29,6 +29,8 @@ pub(super) use asked::{Asked, WIRES, asked, names_json};
 
 use super::{
     Asker, Context, Leave, Reply, answer,
+    coded::{Uncoded, is_worth_it},
+    coding::tag_in,
     condition::{Conditions, Has},
     create::tag_of,
     fields,
@@ -41,6 +43,7 @@ use crate::{
     config::Action,
     cost::Cost,
     hub::{Channel, Occasion, State, no_channel},
+    press::Coding,
     rate::Account,
     session_id::SessionId,
     shard::{
@@ -52,12 +55,18 @@ use crate::{
 /// The same URL is also an event stream and ndjson; and whether a page may read it depends on where it is from.
 const VARY: HeaderValue = HeaderValue::from_static("accept, origin");
 
-/// And what a browser keeps is for who was logged in then.
-const VARY_BY_CALLER: HeaderValue =
-    HeaderValue::from_static("accept, origin, authorization, cookie");
+/// What a request for a read came to, while its channel was looked at.
+enum Looked {
+    /// A page of history, which caches may keep.
+    Page(Uncoded),
+    /// Entries for who asked.
+    Answer(Response<Bytes>),
+    /// All else.
+    Reply(Reply),
+}
 
 impl Context {
-    pub(super) fn read(
+    pub(super) async fn read(
         &self,
         parts: &Parts,
         dialect: Dialect,
@@ -73,10 +82,11 @@ impl Context {
         let publisher = self.publisher(asker.account);
         let channel = publisher.open_to_read(name, occasion)?;
         self.read_by(asked, parts, &mut query, &channel, asker)
+            .await
     }
 
     /// Reads a channel over the wire that was asked for.
-    pub(super) fn read_by(
+    pub(super) async fn read_by(
         &self,
         asked: Asked,
         parts: &Parts,
@@ -84,6 +94,25 @@ impl Context {
         channel: &Arc<Channel>,
         asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
+        // No entries come while the channel is looked at, and nothing that takes long is done.
+        let response = match self.look(asked, parts, query, channel, asker)? {
+            Looked::Reply(reply) => return Ok(reply),
+            Looked::Page(page) => Box::pin(self.encode(page)).await?,
+            Looked::Answer(answer) => {
+                Box::pin(self.encode_passing(&parts.headers, answer, asker.account)).await?
+            }
+        };
+        Ok(Reply::Response(response))
+    }
+
+    fn look(
+        &self,
+        asked: Asked,
+        parts: &Parts,
+        query: &mut Query,
+        channel: &Arc<Channel>,
+        asker: &Asker<'_>,
+    ) -> Result<Looked, Problem> {
         // What a page costs is charged when it is known how large it is.
         if of_wire(asked) == Cost::Line {
             self.shared.till().charge_line(asker.client.address)?;
@@ -105,12 +134,14 @@ impl Context {
         match asked {
             Asked::CatchUp => self
                 .catch_up(parts, channel.name(), query, asker.account, &state)
-                .map(Reply::Response),
+                .map(Looked::Page),
             Asked::LongPoll => self.long_poll(parts, channel, query, asker, &state, now_ms),
-            Asked::WebSocket => self.websocket(parts, channel, query, asker, &state),
-            Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => {
-                self.stream(parts, asked, channel, query, asker, &state)
-            }
+            Asked::WebSocket => self
+                .websocket(parts, channel, query, asker, &state)
+                .map(Looked::Reply),
+            Asked::EventStream | Asked::DurableEventStream | Asked::Ndjson => self
+                .stream(parts, asked, channel, query, asker, &state)
+                .map(Looked::Reply),
         }
     }
 
@@ -148,7 +179,8 @@ impl Context {
         query: &Query,
         account: Account,
         state: &State,
-    ) -> Result<Response<Bytes>, Problem> {
+    ) -> Result<Uncoded, Problem> {
+        let conditions = Conditions::of(&parts.headers)?;
         let terms = self.shared.answer_terms(account);
         let start = query.start.unwrap_or(Start::Beginning);
         let after = locate(state, &start)?;
@@ -159,7 +191,7 @@ impl Context {
             };
             let mut response = content(state, after, None, &nothing)?;
             answer::never_store(response.headers_mut());
-            return Ok(response);
+            return Ok(Uncoded::new(response, None));
         }
         let mut response = content(state, after, None, &terms)?;
         let reached_head = response.headers().contains_key(answer::STREAM_UP_TO_DATE);
@@ -179,20 +211,32 @@ impl Context {
             (false, false) => "private, max-age=60, stale-while-revalidate=300",
         };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-        let conditions = Conditions::of(&parts.headers)?;
-        let judged = conditions.judge_read(tag.to_str().unwrap_or(""), state.core().tail())?;
-        if judged == Has::This {
+        let tag_of = |coding: Option<Coding>| match coding {
+            Some(coding) => tag_in(coding, &tag),
+            None => tag.clone(),
+        };
+        let tail = state.core().tail();
+        let judge = |coding| conditions.judge_read(tag_of(coding).to_str().unwrap_or(""), tail);
+        let accepts = self.accepted(&parts.headers);
+        let mut coding = accepts.choose(is_worth_it(&response));
+        let mut order = None;
+        if let Some(wanted) = coding
+            && judge(coding)? == Has::Another
+        {
+            order = self.order(wanted, response.body().len(), accepts, account)?;
+            coding = order.as_ref().map(|_| wanted); // as it is, it is another representation
+        }
+        if judge(coding)? == Has::This {
+            order = None;
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Bytes::new();
             response.headers_mut().remove(header::CONTENT_TYPE);
         }
-        response.headers_mut().insert(header::ETAG, tag);
-        let vary = match is_public {
-            true => VARY,
-            false => VARY_BY_CALLER,
-        };
-        response.headers_mut().insert(header::VARY, vary);
-        Ok(response)
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, tag_of(coding));
+        let is_coded = self.shared.live.config.http.compression;
+        headers.insert(header::VARY, vary(is_public, is_coded));
+        Ok(Uncoded::new(response, order))
     }
 
     fn long_poll(
@@ -203,7 +247,7 @@ impl Context {
         asker: &Asker<'_>,
         state: &State,
         now_ms: u64,
-    ) -> Result<Reply, Problem> {
+    ) -> Result<Looked, Problem> {
         let Some(start) = query.start else {
             return Err(Problem::new(
                 ProblemKind::BadOffset,
@@ -232,7 +276,7 @@ impl Context {
         };
         let terms = self.shared.answer_terms(asker.account);
         if let Some(response) = poll_answer(&shape, state, occasion, &terms, now_ms) {
-            return Ok(Reply::Response(response));
+            return Ok(Looked::Answer(response));
         }
         let poll = PollRequest {
             request_id: None,
@@ -252,7 +296,7 @@ impl Context {
             opening: Bytes::new(),
             wire: Wire::Poll(poll),
         };
-        Ok(Reply::Line(Box::new(line)))
+        Ok(Looked::Reply(Reply::Line(Box::new(line))))
     }
 
     fn stream(
@@ -472,6 +516,17 @@ impl Context {
             wire: Wire::Entries(entries),
         })))
     }
+}
+
+/// What a page depends on besides its address: as which wire it is asked for, from where, in which coding if any is
+/// spoken; and unless everybody may read it, what a browser keeps is for who was logged in then.
+fn vary(is_public: bool, is_coded: bool) -> HeaderValue {
+    HeaderValue::from_static(match (is_public, is_coded) {
+        (true, true) => "accept, accept-encoding, origin",
+        (true, false) => "accept, origin",
+        (false, true) => "accept, accept-encoding, origin, authorization, cookie",
+        (false, false) => "accept, origin, authorization, cookie",
+    })
 }
 
 /// Whether a request asks for a WebSocket, well or badly.

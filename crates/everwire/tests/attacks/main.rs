@@ -10,6 +10,7 @@
 #[path = "../../../everwire-server/tests/common/mod.rs"]
 mod common;
 
+mod bombs;
 mod descriptors;
 mod frames;
 mod held;

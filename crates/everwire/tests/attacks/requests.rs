@@ -93,8 +93,10 @@ fn nobody_hides_a_request_in_another() {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_owned(),
             Ended(426),
         ),
-        // What is compressed would be kept as it is, and mean nothing to readers.
-        ("compressed content", append("Content-Encoding: gzip\r\nContent-Length: 4\r\n", "abcd"), Taken(415)),
+        // What is said to be compressed and cannot be unpacked would mean nothing to readers.
+        ("content in no coding that it says", append("Content-Encoding: gzip\r\nContent-Length: 4\r\n", "abcd"), Taken(400)),
+        ("content in a coding of its own", append("Content-Encoding: lzma\r\nContent-Length: 4\r\n", "abcd"), Taken(415)),
+        ("codings over codings", append("Content-Encoding: gzip, gzip\r\nContent-Length: 4\r\n", "abcd"), Taken(415)),
         ("the same length twice", append("Content-Length: 4\r\nContent-Length: 4\r\n", "abcd"), Taken(204)),
         ("a chunk with an extension", chunks("4;a=b\r\nabcd\r\n0\r\n\r\n"), Taken(204)),
     ];
