@@ -43,7 +43,7 @@ mod unparsed;
 mod visible;
 mod visit;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use everwire_channel::ChannelName;
@@ -75,7 +75,7 @@ use crate::{
     config::Action,
     cost::Cost,
     hub::{self, NoChannel, NotDeleted},
-    proxy::{Client, Hop},
+    proxy::{self, Client, Hop},
     publish::Publisher,
     rate::Account,
     shard::{LineRequest, Shared, Wire},
@@ -121,6 +121,9 @@ impl Context {
         if malformed.is_some() {
             self.shared.metrics.proxy_not_understood();
         }
+        if !client.is_passed_on {
+            (self.shared.unbelieved).note(client.address, request.headers());
+        }
         client
     }
 
@@ -163,6 +166,12 @@ impl Context {
                 Ok(reply) => reply,
                 Err(problem) => {
                     self.shared.metrics.refused(&problem);
+                    let has_credential = parts.headers.contains_key(header::AUTHORIZATION);
+                    if let Some(limit) = problem.limit
+                        && proxy::is_shared(limit, has_credential)
+                    {
+                        self.shared.on_limit_of(client.address, limit);
+                    }
                     let mut response = match self.visible_refusal(&parts, client, &problem) {
                         Some(line @ Reply::Line(_)) => break 'judged line,
                         Some(Reply::Response(response)) => response,
@@ -422,9 +431,14 @@ impl Context {
     }
 
     /// The answer to a request for one more line than there may be.
-    pub fn refuse_line(&self, full: Full, line: &Response<()>) -> Response<Bytes> {
+    pub fn refuse_line(&self, full: Full, address: IpAddr, line: &Response<()>) -> Response<Bytes> {
         let problem = too_many_lines(full);
         self.shared.metrics.refused(&problem);
+        if let Some(limit) = problem.limit
+            && proxy::is_shared(limit, true)
+        {
+            self.shared.on_limit_of(address, limit);
+        }
         let mut response =
             visible::line_refusal(&problem, line).unwrap_or_else(|| problem_response(&problem));
         self.shared.metrics.answered(response.status());
@@ -436,8 +450,8 @@ impl Context {
     }
 
     /// The same, as HTTP/1.1 has it.
-    pub fn encode_refused_line(&self, full: Full, line: &Response<()>) -> Bytes {
-        let response = self.refuse_line(full, line);
+    pub fn encode_refused_line(&self, full: Full, address: IpAddr, line: &Response<()>) -> Bytes {
+        let response = self.refuse_line(full, address, line);
         Self::encode_line_refusal(&too_many_lines(full), line, response)
     }
 

@@ -42,6 +42,7 @@ pub struct Metrics {
     handshakes_failed: Family<Failure, Counter>,
     certificate_expiry_seconds: Gauge,
     proxies_not_understood: Counter,
+    unbelieved_proxies_limited: Family<Limit, Counter>,
     presence_changes: Counter,
     events_told: Counter,
     events_left_out: Counter,
@@ -203,6 +204,11 @@ impl Metrics {
                 &mut registry,
                 "proxies_not_understood",
                 "Requests whose trusted proxy says something of their client that is not understood",
+            ),
+            unbelieved_proxies_limited: register(
+                &mut registry,
+                "unbelieved_proxies_limited",
+                "Times that a limit by address was met by one that passes on the requests of others and is not believed",
             ),
             handshakes: register(
                 &mut registry,
@@ -485,6 +491,14 @@ impl Metrics {
     /// What a trusted proxy says of a request is not understood.
     pub(crate) fn proxy_not_understood(&self) {
         self.proxies_not_understood.inc();
+    }
+
+    /// A limit by address was met by a proxy, perhaps, that is not believed.
+    pub(crate) fn unbelieved_proxy_limited(&self, limit: &'static str) {
+        (self
+            .unbelieved_proxies_limited
+            .get_or_create(&Limit { limit }))
+        .inc();
     }
 
     pub(crate) fn shook_hands(&self, kind: HandshakeKind) {

@@ -10,13 +10,17 @@
 mod forwarded;
 mod neighbourhood;
 pub mod protocol;
+mod unbelieved;
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 
 use self::forwarded::Said;
-pub(crate) use self::neighbourhood::neighbourhood;
+pub(crate) use self::{
+    neighbourhood::neighbourhood,
+    unbelieved::{Hint, Unbelieved, is_shared},
+};
 use crate::{config::Http, scheme::Scheme};
 
 /// Who sends a request.

@@ -81,6 +81,7 @@ use crate::{
     metrics::Metrics,
     presence::Presences,
     press::Press,
+    proxy::{Hint, Unbelieved},
     publish::Publisher,
     rate::{Account, Rate},
     session_id::SessionId,
@@ -129,6 +130,7 @@ pub(crate) struct Shared {
     pub presences: Arc<Presences>,
     pub tls: Arc<Acceptor>,
     pub press: Arc<Press>,
+    pub unbelieved: Arc<Unbelieved>,
 }
 
 impl Shared {
@@ -158,6 +160,7 @@ impl Shared {
             presences: Arc::new(Presences::new(settings, hub.clone(), metrics.clone(), now)),
             tls: Arc::default(),
             press: Arc::new(Press::new(None)),
+            unbelieved: Arc::default(),
             hub,
             metrics,
         }
@@ -171,6 +174,23 @@ impl Shared {
         account: Account,
     ) -> Result<census::Seat, Full> {
         self.census.enter(address, stay, account, &self.live)
+    }
+
+    /// A limit was met by what comes from an address. If that is a proxy which is not believed, its clients share the limit,
+    /// and the operator is told what to do about it.
+    pub fn on_limit_of(&self, address: IpAddr, limit: &'static str) {
+        let Some(hint) = self.unbelieved.on_limit(address) else {
+            return;
+        };
+        self.metrics.unbelieved_proxy_limited(limit);
+        if hint == Hint::Tell {
+            tracing::warn!(
+                limit,
+                %address,
+                "an address met a limit that says it passes on the requests of others, and is not believed; if it is your \
+                 own proxy, list it in http.trusted_proxies, else all its clients share what one address may"
+            );
+        }
     }
 
     /// Holds so many bytes for an account, before they are read or made.

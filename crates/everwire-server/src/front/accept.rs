@@ -173,6 +173,7 @@ fn visit(core: &Core, arrival: Arrival, hop: Hop) -> Option<Visit> {
     if let Err(limit) = &visit {
         context.shared.metrics.limit_met(limit);
         context.shared.metrics.connection_refused();
+        context.shared.on_limit_of(hop.address, limit);
     }
     visit.ok()
 }

@@ -159,7 +159,7 @@ async fn hand_over(core: &Core, mut stream: Stream, read: &[u8], asked: Asked, v
     let seat = match shared.enter(asked.address, asked.line.wire.stay(), asked.line.account) {
         Ok(seat) => seat,
         Err(full) => {
-            let response = context.encode_refused_line(full, &asked.line.response);
+            let response = context.encode_refused_line(full, asked.address, &asked.line.response);
             let refusal = async {
                 let _ = stream.write_all(&response).await;
                 let _ = stream.shutdown().await;

@@ -199,9 +199,9 @@ async fn open(
         Ok(Opened::Answer(response)) => whole(response, context.busy.clone()),
         Ok(Opened::Stream(response)) => response.map(|line| Body::Line(Box::new(line))),
         Ok(Opened::Socket(response)) => response.map(|()| Body::from(Bytes::new())),
-        Err(NotOpened::Full(full, response)) => {
-            context.refuse_line(full, &response).map(Body::from)
-        }
+        Err(NotOpened::Full(full, response)) => context
+            .refuse_line(full, address, &response)
+            .map(Body::from),
         Err(NotOpened::Stopping) => context.refuse_stopping().map(Body::from),
     }
 }

@@ -2,6 +2,7 @@
 
 mod logs;
 mod process;
+mod proxies;
 mod reload;
 mod requests;
 mod service;
