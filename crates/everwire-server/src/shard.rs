@@ -23,6 +23,7 @@ mod held;
 mod inbound;
 mod join;
 mod judge;
+mod keys;
 mod large;
 mod line;
 mod mailbox;
@@ -54,7 +55,6 @@ use bytes::{Bytes, BytesMut};
 use everwire_channel::Mark;
 use everwire_websocket::Scratch;
 use everwire_wire::{Deflaters, Problem};
-use slab::Slab;
 
 use self::{
     behind::Behind,
@@ -62,6 +62,7 @@ use self::{
     hearing::Hearing,
     held::Held,
     inbound::Until,
+    keys::{Arena, FeedKey, Key, LocalKey, PollKey, SubscriberKey},
     large::Encodings,
     line::{Alone, Line, Role, Seat, Side, Then},
     room::Room,
@@ -75,7 +76,7 @@ use crate::{
     census::{self, Census, Full, Stay, Visit},
     clock::Now,
     cost::Till,
-    hub::{Channel, Hub, WatchKey},
+    hub::{Channel, Hub},
     lifecycle::Lifecycle,
     live::{Live, Settings, Snapshot},
     metrics::Metrics,
@@ -89,7 +90,7 @@ use crate::{
 };
 
 pub(crate) use join::{Entries, LineRequest, OpenLine, Publishing, Wire};
-pub(crate) use line::LineKey;
+pub(crate) use keys::LineKey;
 pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use net::{Kernel, Net, Ready};
 pub(crate) use outlet::Outlet;
@@ -253,16 +254,16 @@ pub(crate) struct Shard<N: Net = Kernel> {
     shared: Shared,
     mailbox: Arc<Mailbox>,
     net: N,
-    lines: Slab<Line<N::Socket>>,
+    lines: Arena<LineKey, Line<N::Socket>>,
     sides: HashMap<LineKey, Box<Side>>,
     /// The lines that mail speaks of: the sessions that requests speak for, and all lines that have a pipe.
     remotes: HashMap<SessionId, LineKey>,
-    feeds: Slab<Feed<N::Socket>>,
-    locals: Slab<Local>,
+    feeds: Arena<FeedKey, Feed<N::Socket>>,
+    locals: Arena<LocalKey, Local>,
     /// The number of each channel that has readers here, by the address of its one allocation.
-    local_by_channel: HashMap<*const Channel, u32>,
+    local_by_channel: HashMap<*const Channel, LocalKey>,
     /// Feeds that have lines to meet.
-    walking: VecDeque<u32>,
+    walking: VecDeque<FeedKey>,
     /// Lines that could go on at once and have had their share of this turn.
     again: VecDeque<LineKey>,
     hearing: Hearing,
@@ -301,13 +302,13 @@ pub(crate) struct Shard<N: Net = Kernel> {
     /// The lines in feeds that read because the application said so.
     lent: HashSet<LineKey>,
     /// While lines are looked at whose credential may have been taken back: the next.
-    revoking: Option<LineKey>,
+    revoking: Option<usize>,
 }
 
 /// A channel that has readers on this shard.
 struct Local {
     channel: Arc<Channel>,
-    feeds: Vec<u32>,
+    feeds: Vec<FeedKey>,
     /// Parked long polls.
     polls: Vec<LineKey>,
 }
@@ -318,11 +319,11 @@ impl<N: Net> Shard<N> {
             shared,
             mailbox,
             net,
-            lines: Slab::new(),
+            lines: Arena::new(),
             sides: HashMap::new(),
             remotes: HashMap::new(),
-            feeds: Slab::new(),
-            locals: Slab::new(),
+            feeds: Arena::new(),
+            locals: Arena::new(),
             local_by_channel: HashMap::new(),
             walking: VecDeque::new(),
             again: VecDeque::new(),
@@ -379,7 +380,7 @@ impl<N: Net> Shard<N> {
         self.judge_some();
         self.drain_some();
         for key in self.vacant.drain(..) {
-            self.lines.remove(key as usize);
+            self.lines.remove(key);
         }
         Ok(self.has_more_events
             || !self.walking.is_empty()
@@ -393,8 +394,8 @@ impl<N: Net> Shard<N> {
     }
 
     fn has_long_walk(&self) -> bool {
-        let is_long = |key: &u32| {
-            let feed = self.feeds.get(*key as usize);
+        let is_long = |key: &FeedKey| {
+            let feed = self.feeds.get(*key);
             feed.is_some_and(|feed| feed.subscribers.len() > SLICE)
         };
         self.walking.iter().any(is_long)
@@ -450,7 +451,7 @@ impl<N: Net> Shard<N> {
         self.mailbox.take(&mut mail);
         for message in mail.drain(..) {
             match message {
-                Mail::Changed(WatchKey(local)) => self.pull(local),
+                Mail::Changed(watch) => self.pull(watch.into()),
                 Mail::Revoked => {
                     // What it tells of may have come since this turn began.
                     self.look_at_settings();
@@ -490,9 +491,9 @@ impl<N: Net> Shard<N> {
     }
 
     /// Brings what is new in a channel to its readers on this shard.
-    fn pull(&mut self, local: u32) {
+    fn pull(&mut self, local: LocalKey) {
         // The number may have been given back since the mail was posted.
-        let Some(Local { channel, feeds, .. }) = self.locals.get(local as usize) else {
+        let Some(Local { channel, feeds, .. }) = self.locals.get(local) else {
             return;
         };
         let channel = channel.clone();
@@ -500,7 +501,7 @@ impl<N: Net> Shard<N> {
         state.looked(&*self.mailbox);
         let mut lost = Vec::new();
         for &key in feeds {
-            let feed = &mut self.feeds[key as usize];
+            let feed = &mut self.feeds[key];
             match feed.pull(&state, &mut self.deflaters, self.now_ms) {
                 Pulled::All | Pulled::More => {}
                 Pulled::Lost => lost.push(key),
@@ -522,8 +523,8 @@ impl<N: Net> Shard<N> {
 
     /// The log went on without this shard for longer than it keeps entries: each line reads for itself now, and
     /// is told what it missed.
-    fn lose_tail(&mut self, key: u32) {
-        let feed = &mut self.feeds[key as usize];
+    fn lose_tail(&mut self, key: FeedKey) {
+        let feed = &mut self.feeds[key];
         let mut lines = Vec::new();
         for subscriber in &mut feed.subscribers {
             if subscriber.position != BEHIND {
@@ -545,8 +546,8 @@ impl<N: Net> Shard<N> {
     }
 
     /// Has a channel pulled once more in the next turn.
-    fn pull_again(&self, local: u32) {
-        self.mailbox.post(Mail::Changed(WatchKey(local)));
+    fn pull_again(&self, local: LocalKey) {
+        self.mailbox.post(Mail::Changed(local.into()));
     }
 
     fn walk(&mut self) {
@@ -557,7 +558,7 @@ impl<N: Net> Shard<N> {
                 break;
             };
             // A feed that lost its last line is gone.
-            let Some(feed) = self.feeds.get_mut(key as usize) else {
+            let Some(feed) = self.feeds.get_mut(key) else {
                 continue;
             };
             feed.walk(&self.net, &mut budget, &mut met);
@@ -573,7 +574,7 @@ impl<N: Net> Shard<N> {
             for (line, index) in met.sessions.drain(..) {
                 self.deliver(line, key, index);
             }
-            let Some(feed) = self.feeds.get_mut(key as usize) else {
+            let Some(feed) = self.feeds.get_mut(key) else {
                 continue;
             };
             if feed.is_walking() {
@@ -601,7 +602,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn go_on(&mut self, key: LineKey) {
-        if let Some(line) = self.lines.get_mut(key as usize) {
+        if let Some(line) = self.lines.get_mut(key) {
             line.asks_again = false;
         }
         self.send_side(key);
@@ -610,7 +611,7 @@ impl<N: Net> Shard<N> {
 
     /// Has a line go on when the others have had their turn.
     fn ask_again(&mut self, key: LineKey) {
-        if let Some(line) = self.lines.get_mut(key as usize)
+        if let Some(line) = self.lines.get_mut(key)
             && !std::mem::replace(&mut line.asks_again, true)
         {
             self.again.push_back(key);
@@ -619,18 +620,18 @@ impl<N: Net> Shard<N> {
 
     /// Takes a line out of its feed and gives it a seat by itself.
     fn unseat(&mut self, key: LineKey, role: Role) {
-        let line = &mut self.lines[key as usize];
+        let line = &mut self.lines[key];
         match std::mem::replace(&mut line.seat, Seat::Vacant) {
             Seat::Feed { feed, index } => {
                 let Some(socket) = self.leave_feed(feed, index).socket else {
                     return;
                 };
                 let outlet = Outlet::Socket(socket);
-                self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
+                self.lines[key].seat = Seat::Alone(Box::new(Alone { outlet, role }));
             }
             Seat::Session(session) => {
                 let outlet = self.dissolve(key, *session);
-                self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
+                self.lines[key].seat = Seat::Alone(Box::new(Alone { outlet, role }));
             }
             Seat::Alone(mut alone) => {
                 alone.role = role;
@@ -641,13 +642,13 @@ impl<N: Net> Shard<N> {
     }
 
     /// Removes a subscriber; the feed and the channel go with the last.
-    fn leave_feed(&mut self, feed_key: u32, index: u32) -> Subscriber<N::Socket> {
-        let feed = &mut self.feeds[feed_key as usize];
+    fn leave_feed(&mut self, feed_key: FeedKey, index: SubscriberKey) -> Subscriber<N::Socket> {
+        let feed = &mut self.feeds[feed_key];
         let (subscriber, moved) = feed.remove(index);
         self.credentials.remove(&subscriber.line);
         self.lent.remove(&subscriber.line);
         if let Some(moved) = moved {
-            match &mut self.lines[moved as usize].seat {
+            match &mut self.lines[moved].seat {
                 Seat::Session(session) => {
                     if let Some(subscription) = session.subscription_mut(feed_key) {
                         subscription.index = index;
@@ -663,28 +664,26 @@ impl<N: Net> Shard<N> {
         }
         if feed.subscribers.is_empty() {
             let local = feed.local;
-            self.feeds.remove(feed_key as usize);
-            self.locals[local as usize]
-                .feeds
-                .retain(|key| *key != feed_key);
+            self.feeds.remove(feed_key);
+            self.locals[local].feeds.retain(|key| *key != feed_key);
             self.leave_channel(local);
         }
         subscriber
     }
 
     /// Stops watching a channel that has no readers here any more.
-    fn leave_channel(&mut self, key: u32) {
-        let local = &self.locals[key as usize];
+    fn leave_channel(&mut self, key: LocalKey) {
+        let local = &self.locals[key];
         if local.feeds.is_empty() && local.polls.is_empty() {
-            let local = self.locals.remove(key as usize);
+            let local = self.locals.remove(key);
             self.local_by_channel.remove(&Arc::as_ptr(&local.channel));
-            local.channel.lock().unwatch(&*self.mailbox, WatchKey(key));
+            local.channel.lock().unwatch(&*self.mailbox, key.into());
         }
     }
 
     /// Closes a line at once.
     fn close(&mut self, key: LineKey) {
-        let Some(line) = self.lines.get_mut(key as usize) else {
+        let Some(line) = self.lines.get_mut(key) else {
             return;
         };
         let seat = std::mem::replace(&mut line.seat, Seat::Vacant);

@@ -2,15 +2,15 @@
 
 use std::io::{self, IoSlice};
 
-use super::{LineKey, Net, Seat, Shard, secured::Heard};
+use super::{Key, LineKey, Net, Seat, Shard, secured::Heard};
 use crate::budget::Exhausted;
 
 impl<N: Net> Shard<N> {
     /// What a line has to send goes here. `None` if it is closed.
     pub(super) fn send(&self, key: LineKey, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
-        match &self.lines.get(key as usize)?.seat {
+        match &self.lines.get(key)?.seat {
             Seat::Feed { feed, index } => {
-                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                let subscriber = &self.feeds[*feed].subscribers[index.index()];
                 Some(self.net.send(subscriber.socket.as_ref()?, slices))
             }
             Seat::Session(session) => Some(session.outlet.send(&self.net, slices)),
@@ -33,9 +33,9 @@ impl<N: Net> Shard<N> {
         buffer: &mut [u8],
         bytes_max: usize,
     ) -> Option<io::Result<Heard>> {
-        match &self.lines.get(key as usize)?.seat {
+        match &self.lines.get(key)?.seat {
             Seat::Feed { feed, index } => {
-                let subscriber = &self.feeds[*feed as usize].subscribers[*index as usize];
+                let subscriber = &self.feeds[*feed].subscribers[index.index()];
                 let buffer = &mut buffer[..bytes_max];
                 Some(Heard::of(&self.net, subscriber.socket.as_ref()?, buffer))
             }
@@ -47,7 +47,7 @@ impl<N: Net> Shard<N> {
 
     /// Tells a line's peer that it ends in order.
     pub(super) fn say_end(&self, key: LineKey) {
-        match self.lines.get(key as usize).map(|line| &line.seat) {
+        match self.lines.get(key).map(|line| &line.seat) {
             Some(Seat::Alone(alone)) => alone.outlet.say_end(&self.net),
             Some(Seat::Session(session)) => session.outlet.say_end(&self.net),
             Some(Seat::Feed { .. } | Seat::Vacant) | None => {}
@@ -56,12 +56,12 @@ impl<N: Net> Shard<N> {
 
     /// Waits for a socket to have room for output, or no longer. Input is always waited for.
     pub(super) fn wait_for_room(&mut self, key: LineKey, wait: bool) {
-        let Some(line) = self.lines.get_mut(key as usize) else {
+        let Some(line) = self.lines.get_mut(key) else {
             return;
         };
         let watched = match &mut line.seat {
             Seat::Feed { feed, index } => {
-                let subscriber = &mut self.feeds[*feed as usize].subscribers[*index as usize];
+                let subscriber = &mut self.feeds[*feed].subscribers[index.index()];
                 match &mut subscriber.socket {
                     Some(socket) => self.net.watch_again(socket, key, wait),
                     None => Ok(()),

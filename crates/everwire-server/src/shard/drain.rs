@@ -3,12 +3,12 @@
 use bytes::BytesMut;
 use everwire_wire::Framing;
 
-use super::{LineKey, Net, Role, SLICE, Seat, Shard};
+use super::{Net, Role, SLICE, Seat, Shard};
 
 impl<N: Net> Shard<N> {
     /// Starts to tell every line that the server stops.
     pub(super) fn drain(&mut self) {
-        self.draining = Some(self.lines.iter().map(|(key, _)| key as LineKey).collect());
+        self.draining = Some(self.lines.iter().map(|(key, _)| key).collect());
     }
 
     /// Whether lines are left to be told.
@@ -30,11 +30,11 @@ impl<N: Net> Shard<N> {
             let Some(key) = self.draining.as_mut().and_then(Vec::pop) else {
                 return;
             };
-            let Some(line) = self.lines.get(key as usize) else {
+            let Some(line) = self.lines.get(key) else {
                 continue;
             };
             let framing = match &line.seat {
-                Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+                Seat::Feed { feed, .. } => self.feeds[*feed].framing,
                 Seat::Session(session) => session.speech.framing(),
                 Seat::Alone(alone) => match &alone.role {
                     Role::Echo => Framing::Raw { window: None },

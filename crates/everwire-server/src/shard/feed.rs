@@ -26,7 +26,7 @@ use crate::hub::{Channel, State};
 
 use super::{
     behind::{Behind, REST_BYTES_MAX},
-    line::LineKey,
+    keys::{Key, LineKey, LocalKey, SubscriberKey},
     net::Net,
 };
 
@@ -46,7 +46,7 @@ pub(crate) const BEHIND: u64 = u64::MAX;
 pub(crate) struct Feed<S> {
     pub channel: Arc<Channel>,
     /// The shard's number of the channel.
-    pub local: u32,
+    pub local: LocalKey,
     pub framing: Framing,
     pub tail: Tail,
     pub subscribers: Vec<Subscriber<S>>,
@@ -90,7 +90,7 @@ pub(crate) struct Met {
     /// Was sent everything, in a feed that has ended.
     pub finished: Vec<LineKey>,
     /// Sessions that have something to be sent, which they are when the walk pauses, and their places here.
-    pub sessions: Vec<(LineKey, u32)>,
+    pub sessions: Vec<(LineKey, SubscriberKey)>,
     /// System calls made.
     pub sends: u64,
     /// Bytes sent.
@@ -121,7 +121,7 @@ impl<S> Feed<S> {
     /// A feed that starts at the log's head.
     pub fn new(
         channel: Arc<Channel>,
-        local: u32,
+        local: LocalKey,
         framing: Framing,
         generation: u32,
         state: &State,
@@ -263,7 +263,7 @@ impl<S> Feed<S> {
                 if subscriber.position < end {
                     *budget -= 1;
                     met.sessions
-                        .push((subscriber.line, (self.place - 1) as u32));
+                        .push((subscriber.line, SubscriberKey::at(self.place - 1)));
                 }
                 continue;
             };
@@ -376,18 +376,18 @@ impl<S> Feed<S> {
     }
 
     /// Adds a line, which stands where it is told.
-    pub fn add(&mut self, subscriber: Subscriber<S>) -> u32 {
+    pub fn add(&mut self, subscriber: Subscriber<S>) -> SubscriberKey {
         if self.left > 0 {
             // The new line stands in the round, so the round is one step longer.
             self.left += 1;
         }
         self.subscribers.push(subscriber);
-        u32::try_from(self.subscribers.len() - 1).expect("a shard has fewer than 2^32 lines")
+        SubscriberKey::at(self.subscribers.len() - 1)
     }
 
     /// Removes the line at `index`. Returns it and the line that now has that index, if another moved there.
-    pub fn remove(&mut self, index: u32) -> (Subscriber<S>, Option<LineKey>) {
-        let removed = self.subscribers.swap_remove(index as usize);
+    pub fn remove(&mut self, index: SubscriberKey) -> (Subscriber<S>, Option<LineKey>) {
+        let removed = self.subscribers.swap_remove(index.index());
         if self.left > 0 {
             // A line that was still to be met may have moved behind the walk: go round once more.
             self.left = self.subscribers.len();
@@ -395,7 +395,7 @@ impl<S> Feed<S> {
         }
         let moved = self
             .subscribers
-            .get(index as usize)
+            .get(index.index())
             .map(|subscriber| subscriber.line);
         (removed, moved)
     }

@@ -72,7 +72,7 @@ impl<N: Net> Shard<N> {
 
     /// Has a line speak when the others have had their turn. One that asks to go on is heard then.
     pub(super) fn wait_to_speak(&mut self, key: LineKey) {
-        if let Some(line) = self.lines.get_mut(key as usize)
+        if let Some(line) = self.lines.get_mut(key)
             && !std::mem::replace(&mut line.asks_again, true)
         {
             self.hearing.speakers.push_back(key);

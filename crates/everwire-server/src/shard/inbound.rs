@@ -10,7 +10,7 @@ use everwire_websocket::{
 use everwire_wire::Problem;
 
 use super::{
-    LineKey, Net, Role, Seat, Shard, Then, poll::Poll, secured::Heard, session::Speech,
+    FeedKey, LineKey, Net, Role, Seat, Shard, Then, poll::Poll, secured::Heard, session::Speech,
     timers::Timer,
 };
 use crate::publish;
@@ -39,7 +39,7 @@ pub(super) enum Until {
 enum Kind {
     /// A WebSocket of a channel.
     Socket {
-        feed: u32,
+        feed: FeedKey,
     },
     /// A session's WebSocket, or one whose messages the application judges.
     Session,
@@ -115,7 +115,7 @@ impl<N: Net> Shard<N> {
     /// The peer says nothing more. Who polls may have said all that it had to say, and still read; or it is gone, which
     /// looks the same until something is sent. So it is given some time, and then an answer.
     fn on_end_of_input(&mut self, key: LineKey) {
-        let role = match self.lines.get(key as usize).map(|line| &line.seat) {
+        let role = match self.lines.get(key).map(|line| &line.seat) {
             Some(Seat::Alone(alone)) => Some(&alone.role),
             Some(Seat::Feed { .. } | Seat::Session(_) | Seat::Vacant) | None => None,
         };
@@ -129,7 +129,7 @@ impl<N: Net> Shard<N> {
 
     /// Whether enough is known of what follows a long poll. What is left is met when the socket is back in HTTP.
     fn has_read_ahead(&self, key: LineKey) -> bool {
-        let Some(Seat::Alone(alone)) = self.lines.get(key as usize).map(|line| &line.seat) else {
+        let Some(Seat::Alone(alone)) = self.lines.get(key).map(|line| &line.seat) else {
             return false;
         };
         match &alone.role {
@@ -144,12 +144,12 @@ impl<N: Net> Shard<N> {
     pub(super) fn on_input(&mut self, key: LineKey, bytes: &mut [u8]) {
         self.judge_at_once(key);
         let second = self.second();
-        let Some(line) = self.lines.get_mut(key as usize) else {
+        let Some(line) = self.lines.get_mut(key) else {
             return;
         };
         line.heard_s = second;
         let kind = match &mut line.seat {
-            Seat::Feed { feed, .. } => match self.feeds[*feed as usize].framing {
+            Seat::Feed { feed, .. } => match self.feeds[*feed].framing {
                 framing if framing.is_websocket() => Kind::Socket { feed: *feed },
                 _ => Kind::Stream,
             },
@@ -189,8 +189,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn on_socket_input(&mut self, key: LineKey, feed: u32, bytes: &mut [u8]) {
-        let line = &self.lines[key as usize];
+    fn on_socket_input(&mut self, key: LineKey, feed: FeedKey, bytes: &mut [u8]) {
+        let line = &self.lines[key];
         let rules = self.rules(
             line.deflate,
             self.shared.live.config.limits.message_bytes_max,
@@ -201,7 +201,7 @@ impl<N: Net> Shard<N> {
         let named = self
             .session(key)
             .and_then(|session| session.publisher.clone());
-        let channel = self.feeds[feed as usize].channel.clone();
+        let channel = self.feeds[feed].channel.clone();
         let may_publish = line.rights.publish;
         let mut replies = BytesMut::new();
         let mut refused = None;
@@ -232,7 +232,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn on_echo_input(&mut self, key: LineKey, bytes: &mut [u8]) {
-        let deflate = self.lines[key as usize].deflate;
+        let deflate = self.lines[key].deflate;
         let rules = self.rules(deflate, self.shared.live.config.echo.message_bytes_max);
         let window = deflate.and_then(|deflate| deflate.outbound_window(Side::Server));
         let mut deflaters = std::mem::take(&mut self.deflaters);

@@ -9,8 +9,8 @@ use everwire_websocket::Deflate;
 use everwire_wire::Framing;
 
 use super::{
-    BEHIND, Behind, Channel, Feed, Line, LineKey, Local, Net, Pipe, Seat, Shard, Side, Subscriber,
-    Then,
+    BEHIND, Behind, Channel, Feed, FeedKey, Key, Line, LineKey, Local, LocalKey, Net, Pipe,
+    PollKey, Seat, Shard, Side, Subscriber, Then,
     line::{Alone, Rights, Role},
     outlet::{Outlet, PipeEnd},
     poll::{Poll, PollRequest},
@@ -21,7 +21,6 @@ use crate::{
     auth::Caller,
     census::{self, Stay, Visit},
     clock::Now,
-    hub::WatchKey,
     rate::Account,
     session_id::SessionId,
     webhook::Evidence,
@@ -152,7 +151,7 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> io::Result<()> {
         self.set_clock(now);
-        let key = self.lines.vacant_key() as LineKey;
+        let key = self.lines.vacant_key();
         if let Err(error) = outlet.watch(&self.net, key) {
             self.shared.census.leave(address);
             return Err(error);
@@ -197,7 +196,7 @@ impl<N: Net> Shard<N> {
     ) {
         match wire {
             Wire::Echo { deflate } => {
-                self.lines[key as usize].deflate = deflate;
+                self.lines[key].deflate = deflate;
                 self.seat_alone(key, outlet, Role::Echo);
                 self.sides.insert(
                     key,
@@ -259,7 +258,7 @@ impl<N: Net> Shard<N> {
             asks_again: false,
             stall_armed: false,
         };
-        self.lines.insert(line) as LineKey
+        self.lines.insert(line)
     }
 
     fn join_feed(&mut self, key: LineKey, socket: N::Socket, out: BytesMut, entries: &Entries) {
@@ -270,8 +269,8 @@ impl<N: Net> Shard<N> {
             socket: Some(socket),
             line: key,
         };
-        let index = self.feeds[feed_key as usize].add(subscriber);
-        let line = &mut self.lines[key as usize];
+        let index = self.feeds[feed_key].add(subscriber);
+        let line = &mut self.lines[key];
         line.seat = Seat::Feed {
             feed: feed_key,
             index,
@@ -305,7 +304,7 @@ impl<N: Net> Shard<N> {
         if entries.is_lent {
             self.lent.insert(key);
         }
-        if entries.sequence > self.feeds[feed_key as usize].tail.sequence() {
+        if entries.sequence > self.feeds[feed_key].tail.sequence() {
             self.pull(local);
         }
         self.send_side(key);
@@ -319,8 +318,8 @@ impl<N: Net> Shard<N> {
         visit: Option<Visit>,
     ) {
         let local = self.local_channel(&request.channel);
-        let polls = &mut self.locals[local as usize].polls;
-        let index = u32::try_from(polls.len()).expect("a shard has fewer than 2^32 lines");
+        let polls = &mut self.locals[local].polls;
+        let index = PollKey::at(polls.len());
         polls.push(key);
         let wait_ms = request.wait_ms;
         let channel = request.channel.clone();
@@ -344,11 +343,11 @@ impl<N: Net> Shard<N> {
     }
 
     fn seat_alone(&mut self, key: LineKey, outlet: Outlet<N::Socket>, role: Role) {
-        self.lines[key as usize].seat = Seat::Alone(Box::new(Alone { outlet, role }));
+        self.lines[key].seat = Seat::Alone(Box::new(Alone { outlet, role }));
     }
 
     /// The shard's number of a channel, which it watches from now on.
-    pub(super) fn local_channel(&mut self, channel: &Arc<Channel>) -> u32 {
+    pub(super) fn local_channel(&mut self, channel: &Arc<Channel>) -> LocalKey {
         let address = Arc::as_ptr(channel);
         if let Some(key) = self.local_by_channel.get(&address) {
             return *key;
@@ -358,29 +357,29 @@ impl<N: Net> Shard<N> {
             feeds: Vec::new(),
             polls: Vec::new(),
         };
-        let key = self.locals.insert(local) as u32;
+        let key = self.locals.insert(local);
         self.local_by_channel.insert(address, key);
-        channel.lock().watch(self.mailbox.clone(), WatchKey(key));
+        channel.lock().watch(self.mailbox.clone(), key.into());
         key
     }
 
     /// The feed of a channel in a framing; a new one starts at the log's head.
-    pub(super) fn feed_of(&mut self, local: u32, framing: Framing) -> u32 {
-        let feeds = &self.locals[local as usize].feeds;
+    pub(super) fn feed_of(&mut self, local: LocalKey, framing: Framing) -> FeedKey {
+        let feeds = &self.locals[local].feeds;
         if let Some(key) = feeds
             .iter()
-            .find(|key| self.feeds[**key as usize].framing == framing)
+            .find(|key| self.feeds[**key].framing == framing)
         {
             return *key;
         }
         self.generation = self.generation.wrapping_add(1);
-        let channel = self.locals[local as usize].channel.clone();
+        let channel = self.locals[local].channel.clone();
         // The channel is watched already: what comes after this look is told.
         let state = channel.lock();
         let feed = Feed::new(channel.clone(), local, framing, self.generation, &state);
         drop(state);
-        let key = self.feeds.insert(feed) as u32;
-        self.locals[local as usize].feeds.push(key);
+        let key = self.feeds.insert(feed);
+        self.locals[local].feeds.push(key);
         // Who speaks in messages is alive as a whole, not in each of its channels.
         if !matches!(framing, Framing::Session(_)) {
             self.arm_heartbeat(key);
@@ -391,7 +390,7 @@ impl<N: Net> Shard<N> {
     /// Gives a connection back to HTTP.
     pub(super) fn give_back(&mut self, key: LineKey) {
         self.sides.remove(&key);
-        let line = &mut self.lines[key as usize];
+        let line = &mut self.lines[key];
         if let Some(address) = line.address.take() {
             self.shared.census.leave(address);
         }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{
-    LineKey, Net, Role, SLICE, Seat, Shard,
+    LineKey, LocalKey, Net, Role, SLICE, Seat, Shard,
     session::{Session, Speech},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 enum Judged {
     /// A line of one channel, or a poll.
     Reader {
-        channel: u32,
+        channel: LocalKey,
         caller: Caller,
         is_lent: bool,
     },
@@ -30,7 +30,7 @@ impl<N: Net> Shard<N> {
         if self.shared.live.is_outdated() {
             self.shared.live.refresh();
             self.is_reloaded = true;
-            self.judging = self.lines.iter().map(|(key, _)| key as LineKey).collect();
+            self.judging = self.lines.iter().map(|(key, _)| key).collect();
         }
     }
 
@@ -67,7 +67,7 @@ impl<N: Net> Shard<N> {
     /// Judges whether a line's connection would be let in now, and then its rights.
     fn judge_one(&mut self, key: LineKey) {
         match self.refusal(key) {
-            Some(refusal) => match &self.lines[key as usize].seat {
+            Some(refusal) => match &self.lines[key].seat {
                 Seat::Alone(alone) => match &alone.role {
                     Role::Poll(_) => self.end_right(key, &refusal.ends_line()),
                     Role::Echo => self.close(key),
@@ -88,7 +88,7 @@ impl<N: Net> Shard<N> {
 
     /// Tells why a line's connection would not be let in now, if so.
     fn refusal(&self, key: LineKey) -> Option<Refusal> {
-        let line = self.lines.get(key as usize)?;
+        let line = self.lines.get(key)?;
         let security = match &line.seat {
             Seat::Feed { .. } => Some(Security::Clear),
             Seat::Session(session) => session.outlet.security(),
@@ -99,7 +99,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn judged(&self, key: LineKey) -> Option<Judged> {
-        let line = self.lines.get(key as usize)?;
+        let line = self.lines.get(key)?;
         let reader = |channel| {
             let known = self.credentials.get(&key).cloned();
             let caller = known.map_or(Caller::Anybody, Caller::Known);
@@ -111,7 +111,7 @@ impl<N: Net> Shard<N> {
             })
         };
         match &line.seat {
-            Seat::Feed { feed, .. } => reader(self.feeds[*feed as usize].local),
+            Seat::Feed { feed, .. } => reader(self.feeds[*feed].local),
             Seat::Session(session) => match session.speech {
                 Speech::Messages(_) => Some(Judged::Session(session.caller.clone())),
                 Speech::Plain(_) => Some(Judged::Reader {
@@ -133,9 +133,9 @@ impl<N: Net> Shard<N> {
     }
 
     /// The channel of a line that reads one as a session does.
-    fn only_channel(&self, session: &Session<N::Socket>) -> Option<u32> {
+    fn only_channel(&self, session: &Session<N::Socket>) -> Option<LocalKey> {
         let read = session.subscriptions.first()?;
-        Some(self.feeds[read.feed as usize].local)
+        Some(self.feeds[read.feed].local)
     }
 
     fn judge(&mut self, key: LineKey, judged: Judged) {
@@ -145,7 +145,7 @@ impl<N: Net> Shard<N> {
                 caller,
                 is_lent,
             } => {
-                let name = self.locals[channel as usize].channel.name().clone();
+                let name = self.locals[channel].channel.name().clone();
                 match self
                     .shared
                     .live
@@ -156,8 +156,8 @@ impl<N: Net> Shard<N> {
                         let is_asked = rules.is_decided(Action::Publish, &name)
                             && (self.session(key)).is_some_and(|session| session.asks.is_some());
                         let may_publish = is_asked || caller.permits(rules, Action::Publish, &name);
-                        self.lines[key as usize].rights.publish &= may_publish;
-                        if let Seat::Feed { .. } = self.lines[key as usize].seat {
+                        self.lines[key].rights.publish &= may_publish;
+                        if let Seat::Feed { .. } = self.lines[key].seat {
                             self.remember_caller(key, &caller);
                         }
                     }

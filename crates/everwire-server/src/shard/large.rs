@@ -21,7 +21,7 @@ use everwire_channel::{Entry, Read};
 use everwire_wire::{Standing, StreamCursor};
 
 use super::{
-    Behind, LineKey, Net, Shard,
+    Behind, FeedKey, LineKey, Net, Shard,
     feed::source,
     side::{BATCH_BYTES, Going},
 };
@@ -90,13 +90,19 @@ pub(super) fn is_large(entry: &Entry) -> bool {
 
 impl<N: Net> Shard<N> {
     /// Holds the entry that a line is inside of which has left the tail at `position`.
-    pub(super) fn hold_departed(&mut self, key: LineKey, feed: u32, behind: Behind, position: u64) {
+    pub(super) fn hold_departed(
+        &mut self,
+        key: LineKey,
+        feed: FeedKey,
+        behind: Behind,
+        position: u64,
+    ) {
         self.hold_entry(key, feed, behind);
         if behind.skip == 0 || self.side(key).inside.is_some() {
             return;
         }
         // The log may have let go of it during the walk. The tail has not.
-        let feed = &self.feeds[feed as usize];
+        let feed = &self.feeds[feed];
         let place = (feed.generation, behind.sequence + 1);
         let encoding = match self.encodings.find(place) {
             Some(encoding) => encoding,
@@ -114,7 +120,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Sends a line the next large entry in its feed, or more of it.
-    pub(super) fn send_large(&mut self, key: LineKey, feed: u32, before: Behind) -> Going {
+    pub(super) fn send_large(&mut self, key: LineKey, feed: FeedKey, before: Behind) -> Going {
         let Some(encoding) = self.encoding_of_next(key, feed, before) else {
             // It was there a moment ago: what became of it is seen by another look.
             return Going::OnAtOnce;
@@ -143,14 +149,14 @@ impl<N: Net> Shard<N> {
     fn encoding_of_next(
         &mut self,
         key: LineKey,
-        feed_key: u32,
+        feed_key: FeedKey,
         behind: Behind,
     ) -> Option<Rc<Encoding>> {
         let side = self.sides.get(&key);
         if let Some(encoding) = side.and_then(|side| side.encoding.clone()) {
             return Some(encoding);
         }
-        let feed = &self.feeds[feed_key as usize];
+        let feed = &self.feeds[feed_key];
         let place = (feed.generation, behind.sequence + 1);
         if let Some(encoding) = self.encodings.find(place) {
             return Some(encoding);

@@ -7,6 +7,7 @@ use everwire_websocket::{Deflate, Inbound};
 
 use crate::census::{Seat as AddressSeat, Visit};
 
+use super::{FeedKey, SubscriberKey};
 use super::{
     behind::Behind,
     held::HeldEntry,
@@ -16,9 +17,6 @@ use super::{
     room::Share,
     session::{Late, Session},
 };
-
-/// A line's number in its shard; also its token in the event queue.
-pub(crate) type LineKey = u32;
 
 /// What an open line needs while nothing is in flight. Its socket is in its seat.
 pub(crate) struct Line<S> {
@@ -41,7 +39,7 @@ pub(crate) struct Line<S> {
 /// Where a line's socket is.
 pub(crate) enum Seat<S> {
     /// Among the subscribers of a feed.
-    Feed { feed: u32, index: u32 },
+    Feed { feed: FeedKey, index: SubscriberKey },
     /// Among the subscribers of any number of feeds, which know it by its number.
     Session(Box<Session<S>>),
     /// By itself.
@@ -95,7 +93,7 @@ pub(crate) struct Side {
     /// The line reads from the log, not from its feed's tail.
     pub behind: Option<Behind>,
     /// Of a session: the feed that `behind` is a place in.
-    pub reads: u32,
+    pub reads: Option<FeedKey>,
     /// Of a session: the other feeds that it reads from the log, which take turns.
     pub late: VecDeque<Late>,
     /// The entry that `behind` is inside of, so that it can be finished though retention lets go of it. Its payload
@@ -159,16 +157,16 @@ impl Side {
     /// Of a session: goes on with the feed whose turn it is.
     pub fn next_late(&mut self) -> Option<Behind> {
         let Late { feed, behind } = self.late.pop_front()?;
-        self.reads = feed;
+        self.reads = Some(feed);
         self.behind = Some(behind);
         self.behind
     }
 
     /// Of a session: lets its other feeds have their turn. Only between entries.
     pub fn take_turns(&mut self) {
-        if let Some(behind) = self.behind.filter(|_| !self.late.is_empty()) {
+        let is_alone = self.late.is_empty();
+        if let (Some(behind), Some(feed), false) = (self.behind, self.reads, is_alone) {
             debug_assert_eq!(behind.skip, 0, "inside an entry nobody else has a turn");
-            let feed = self.reads;
             self.late.push_back(Late { feed, behind });
             self.behind = None;
         }
@@ -176,10 +174,10 @@ impl Side {
 
     /// Of a session: it reads from a feed no longer. False if it is inside one of its entries, which has to be
     /// finished.
-    pub fn forget_late(&mut self, feed: u32) -> bool {
+    pub fn forget_late(&mut self, feed: FeedKey) -> bool {
         self.late.retain(|late| late.feed != feed);
         match self.behind {
-            Some(behind) if self.reads == feed => {
+            Some(behind) if self.reads == Some(feed) => {
                 if behind.skip == 0 {
                     self.behind = None;
                 }

@@ -15,7 +15,7 @@ pub(crate) mod memory;
 
 use std::io::{self, IoSlice};
 
-use super::line::LineKey;
+use super::keys::{Key, LineKey};
 
 pub(crate) use kernel::Kernel;
 
@@ -54,7 +54,7 @@ pub(crate) trait Net {
 }
 
 /// What a line's socket is ready for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     pub line: LineKey,
     pub readable: bool,

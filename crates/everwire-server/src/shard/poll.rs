@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use tokio::sync::oneshot;
 
-use super::{Channel, LineKey, Net, Role, Seat, Shard, Then};
+use super::{Channel, Key, LineKey, LocalKey, Net, PollKey, Role, Seat, Shard, Then};
 use crate::{
     answer::{AnswerTerms, Encoded, PollShape, encode_answer, live_answer, name_refusal},
     auth::Caller,
@@ -53,9 +53,9 @@ pub(super) enum Answer {
 /// A parked long poll.
 pub(crate) struct Poll {
     /// The shard's number of the channel.
-    pub local: u32,
+    pub local: LocalKey,
     /// Where it stands among the channel's polls.
-    pub index: u32,
+    pub index: PollKey,
     pub request: PollRequest,
     /// Its connection, which is counted as one while it waits. That of a stream is counted where it is served.
     pub visit: Option<Visit>,
@@ -89,11 +89,15 @@ pub(crate) fn poll_answer(
 
 impl<N: Net> Shard<N> {
     /// The answers that the polls of a channel have now.
-    pub(super) fn poll_answers(&mut self, local: u32, state: &State) -> Vec<(LineKey, Answer)> {
+    pub(super) fn poll_answers(
+        &mut self,
+        local: LocalKey,
+        state: &State,
+    ) -> Vec<(LineKey, Answer)> {
         // Nearly all polls of a channel have the same shape, so their answer is made once.
         let mut last: Option<Made> = None;
         let mut answers = Vec::new();
-        for key in &self.locals[local as usize].polls {
+        for key in &self.locals[local].polls {
             let Some(poll) = self.poll(*key) else {
                 continue;
             };
@@ -119,8 +123,7 @@ impl<N: Net> Shard<N> {
 
     /// Answers a poll. A connection goes back to HTTP once the answer is out.
     pub(super) fn answer_poll(&mut self, key: LineKey, answer: Answer) {
-        let Some(Seat::Alone(alone)) = self.lines.get_mut(key as usize).map(|line| &mut line.seat)
-        else {
+        let Some(Seat::Alone(alone)) = self.lines.get_mut(key).map(|line| &mut line.seat) else {
             return;
         };
         let role = std::mem::replace(&mut alone.role, Role::Lingering);
@@ -166,14 +169,11 @@ impl<N: Net> Shard<N> {
     }
 
     /// Removes a poll from its channel.
-    pub(super) fn leave_polls(&mut self, local: u32, index: u32) {
-        let polls = &mut self.locals[local as usize].polls;
-        polls.swap_remove(index as usize);
-        if let Some(moved) = polls.get(index as usize).copied()
-            && let Some(Seat::Alone(alone)) = self
-                .lines
-                .get_mut(moved as usize)
-                .map(|line| &mut line.seat)
+    pub(super) fn leave_polls(&mut self, local: LocalKey, index: PollKey) {
+        let polls = &mut self.locals[local].polls;
+        polls.swap_remove(index.index());
+        if let Some(moved) = polls.get(index.index()).copied()
+            && let Some(Seat::Alone(alone)) = self.lines.get_mut(moved).map(|line| &mut line.seat)
             && let Role::Poll(poll) = &mut alone.role
         {
             poll.index = index;
@@ -182,7 +182,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn poll(&self, key: LineKey) -> Option<&Poll> {
-        match &self.lines.get(key as usize)?.seat {
+        match &self.lines.get(key)?.seat {
             Seat::Alone(alone) => match &alone.role {
                 Role::Poll(poll) => Some(poll),
                 Role::Answering { .. } | Role::Echo | Role::Lingering => None,

@@ -1,6 +1,6 @@
 //! Lines whose credential was taken back while they are open.
 
-use super::{LineKey, Net, Role, SLICE, Seat, Shard};
+use super::{Key, LineKey, Net, Role, SLICE, Seat, Shard};
 use crate::auth::{self, Caller};
 
 /// Lines that are looked at between two looks at everything else. A look costs a tenth of a microsecond or less.
@@ -21,26 +21,26 @@ impl<N: Net> Shard<N> {
     /// million of them.
     pub(super) fn revoke_some(&mut self) {
         let Some(next) = self.revoking else { return };
-        let end = self.lines.capacity();
+        let end = self.lines.end();
         let mut ended = 0;
         for looked in 0..LOOKS {
-            let key = next as usize + looked;
+            let key = next + looked;
             if key >= end {
                 self.revoking = None;
                 return;
             }
             if ended == SLICE {
-                self.revoking = Some(key as LineKey);
+                self.revoking = Some(key);
                 return;
             }
-            ended += usize::from(self.end_if_revoked(key as LineKey));
+            ended += usize::from(self.end_if_revoked(LineKey::at(key)));
         }
-        self.revoking = Some(next + LOOKS as LineKey);
+        self.revoking = Some(next + LOOKS);
     }
 
     /// Ends a line if the credential that opened it, or that its session goes on with, was taken back. True if so.
     pub(super) fn end_if_revoked(&mut self, key: LineKey) -> bool {
-        let Some(line) = self.lines.get(key as usize) else {
+        let Some(line) = self.lines.get(key) else {
             return false;
         };
         let known = match &line.seat {

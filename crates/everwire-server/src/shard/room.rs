@@ -107,7 +107,7 @@ impl<N: Net> Shard<N> {
     ///
     /// All lines together keep as much as they may, or those of its caller as much as is for one.
     pub(super) fn room_for(&self, key: LineKey, bytes: usize) -> Result<Option<Share>, Problem> {
-        let seat = self.lines[key as usize].address.as_ref();
+        let seat = self.lines[key].address.as_ref();
         let account = seat.map(|seat| seat.account);
         let size = Size {
             bytes: self.shared.live.config.limits.kept_bytes_max,

@@ -31,7 +31,8 @@ use everwire_wire::{Carrier, Framing, codes};
 use self::{authenticate::Expiry, member::Membership};
 pub(crate) use self::{decide::Asks, deliver::Parts, remote::Commands};
 use super::{
-    Behind, Channel, LineKey, Net, Remote, Seat, Secret, Shard, Speaker, Then,
+    Behind, Channel, FeedKey, LineKey, Net, Remote, Seat, Secret, Shard, Speaker, SubscriberKey,
+    Then,
     outlet::Outlet,
     timers::{NO_ANSWER, Timer},
 };
@@ -103,9 +104,9 @@ pub(crate) enum Speech {
 /// One channel that a session reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscription {
-    pub feed: u32,
+    pub feed: FeedKey,
     /// Where the session stands among the feed's subscribers.
-    pub index: u32,
+    pub index: SubscriberKey,
     pub wish: Wish,
 }
 
@@ -123,7 +124,7 @@ pub(crate) struct Wish {
 /// A feed that a session reads from the log, always from a boundary between entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late {
-    pub feed: u32,
+    pub feed: FeedKey,
     pub behind: Behind,
 }
 
@@ -138,16 +139,16 @@ impl Speech {
 
 impl<S> Session<S> {
     /// How it reads from a feed.
-    pub fn subscription(&self, feed: u32) -> Option<&Subscription> {
+    pub fn subscription(&self, feed: FeedKey) -> Option<&Subscription> {
         self.subscriptions.iter().find(|read| read.feed == feed)
     }
 
-    pub fn subscription_mut(&mut self, feed: u32) -> Option<&mut Subscription> {
+    pub fn subscription_mut(&mut self, feed: FeedKey) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|read| read.feed == feed)
     }
 
     /// Whose entries are left out of what it reads from a feed.
-    pub fn skipped(&self, feed: u32) -> Option<&PublisherId> {
+    pub fn skipped(&self, feed: FeedKey) -> Option<&PublisherId> {
         let skips = self.subscription(feed)?.wish.skips_own;
         self.publisher.as_ref().filter(|_| skips)
     }
@@ -189,7 +190,7 @@ impl<N: Net> Shard<N> {
             asks: evidence.map(|evidence| Box::new(Asks::new(evidence))),
             is_lent: false, // each of its channels is judged
         };
-        let line = &mut self.lines[key as usize];
+        let line = &mut self.lines[key];
         line.deflate = deflate;
         line.seat = Seat::Session(Box::new(session));
         self.watch_expiry(key);
@@ -228,14 +229,14 @@ impl<N: Net> Shard<N> {
 
     /// An open session.
     pub(super) fn session(&self, key: LineKey) -> Option<&Session<N::Socket>> {
-        match &self.lines.get(key as usize)?.seat {
+        match &self.lines.get(key)?.seat {
             Seat::Session(session) => Some(session),
             Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
         }
     }
 
     pub(super) fn session_mut(&mut self, key: LineKey) -> Option<&mut Session<N::Socket>> {
-        match &mut self.lines.get_mut(key as usize)?.seat {
+        match &mut self.lines.get_mut(key)?.seat {
             Seat::Session(session) => Some(session),
             Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
         }

@@ -17,7 +17,7 @@ use everwire_websocket::{CloseCode, encode_close};
 use everwire_wire::{Notice, Standing, StreamCursor, codes};
 
 use super::{
-    BEHIND, Behind, LineKey, Net, Seat, Shard, Side, Then,
+    BEHIND, Behind, FeedKey, Key, LineKey, Net, Seat, Shard, Side, SubscriberKey, Then,
     feed::{Departure, source},
     inbound::Until,
     large,
@@ -70,13 +70,12 @@ impl<N: Net> Shard<N> {
 
     /// A walk found that a line's socket takes no more: the line leaves the tail where it stands.
     pub(super) fn on_blocked(&mut self, key: LineKey) {
-        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
-        else {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key).map(|line| &line.seat) else {
             return;
         };
         let (feed_key, index) = (*feed, *index);
-        let feed = &mut self.feeds[feed_key as usize];
-        let subscriber = &mut feed.subscribers[index as usize];
+        let feed = &mut self.feeds[feed_key];
+        let subscriber = &mut feed.subscribers[index.index()];
         let position = std::mem::replace(&mut subscriber.position, BEHIND);
         let Departure { rest, behind } = feed.depart(position);
         self.shared.metrics.line_fell_behind();
@@ -95,11 +94,11 @@ impl<N: Net> Shard<N> {
     }
 
     /// Holds the entry that a line is inside of, if it is inside of one and there is room.
-    pub(super) fn hold_entry(&mut self, key: LineKey, feed: u32, behind: Behind) {
+    pub(super) fn hold_entry(&mut self, key: LineKey, feed: FeedKey, behind: Behind) {
         let mut entry = None;
         let bytes_max = self.shared.live.config.limits.kept_bytes_max;
         if behind.skip > 0 {
-            let state = self.feeds[feed as usize].channel.lock();
+            let state = self.feeds[feed].channel.lock();
             if let LogRead::Entries(mut entries) = state.core().log().after(behind.sequence) {
                 entry = entries
                     .next()
@@ -174,7 +173,7 @@ impl<N: Net> Shard<N> {
 
     /// Sends bytes that may only go out between two entries: a pong, a reply.
     pub(super) fn reply(&mut self, key: LineKey, bytes: &[u8]) {
-        match self.lines.get(key as usize).map(|line| &line.seat) {
+        match self.lines.get(key).map(|line| &line.seat) {
             Some(Seat::Feed { .. } | Seat::Session(_) | Seat::Alone(_)) => {}
             Some(Seat::Vacant) | None => return,
         }
@@ -215,7 +214,7 @@ impl<N: Net> Shard<N> {
         let unread = std::mem::take(&mut side.unread);
         // Its peer acknowledged bytes, so it is there; a line with a backlog is sent no pings to answer.
         let second = self.second();
-        if let Some(line) = self.lines.get_mut(key as usize) {
+        if let Some(line) = self.lines.get_mut(key) {
             line.heard_s = second;
         }
         self.wait_for_room(key, false);
@@ -266,12 +265,11 @@ impl<N: Net> Shard<N> {
 
     /// Has a line that waits in its feed's tail read from the log. A session leaves its tails when it is met.
     pub(super) fn leave_tail(&mut self, key: LineKey) {
-        let Some(Seat::Feed { feed, index }) = self.lines.get(key as usize).map(|line| &line.seat)
-        else {
+        let Some(Seat::Feed { feed, index }) = self.lines.get(key).map(|line| &line.seat) else {
             return;
         };
-        let feed = &mut self.feeds[*feed as usize];
-        let subscriber = &mut feed.subscribers[*index as usize];
+        let feed = &mut self.feeds[*feed];
+        let subscriber = &mut feed.subscribers[index.index()];
         if subscriber.position != BEHIND {
             let place = feed.tail.place(subscriber.position);
             debug_assert_eq!(place.skip, 0, "a line inside an entry is behind");
@@ -294,11 +292,11 @@ impl<N: Net> Shard<N> {
 
     /// Fails a WebSocket line with a close code, or ends another line as its framing does.
     pub(super) fn fail(&mut self, key: LineKey, code: CloseCode, reason: &str) {
-        let Some(line) = self.lines.get(key as usize) else {
+        let Some(line) = self.lines.get(key) else {
             return;
         };
         let websocket = match &line.seat {
-            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing.is_websocket(),
+            Seat::Feed { feed, .. } => self.feeds[*feed].framing.is_websocket(),
             Seat::Session(session) => session.speech.framing().is_websocket(),
             Seat::Alone(alone) => matches!(alone.role, Role::Echo),
             Seat::Vacant => return,
@@ -371,7 +369,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn between_entries(
         &mut self,
         key: LineKey,
-        feed: u32,
+        feed: FeedKey,
         sent: &Sent,
         was_inside: bool,
     ) {
@@ -408,7 +406,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn encode_behind(
         &mut self,
         key: LineKey,
-        feed_key: u32,
+        feed_key: FeedKey,
         behind: Behind,
         batch: &mut BytesMut,
         ends: &mut Vec<(u64, usize)>,
@@ -417,7 +415,7 @@ impl<N: Net> Shard<N> {
         if behind.skip > 0 && side.is_some_and(|side| side.encoding.is_some()) {
             return Next::Large;
         }
-        let feed = &self.feeds[feed_key as usize];
+        let feed = &self.feeds[feed_key];
         let head = feed.tail.sequence();
         if behind.sequence > head {
             return Next::AheadOfTail;
@@ -442,7 +440,7 @@ impl<N: Net> Shard<N> {
         // Who is to part does so at the end of the entry that it is inside of.
         let side = self.sides.get(&key);
         let parts = behind.skip > 0 && side.is_some_and(|side| side.farewell.is_some());
-        let (skipped, is_left) = match self.lines.get(key as usize).map(|line| &line.seat) {
+        let (skipped, is_left) = match self.lines.get(key).map(|line| &line.seat) {
             Some(Seat::Session(session)) => {
                 let subscription = session.subscription(feed_key);
                 let is_left = subscription.is_some_and(|read| read.wish.is_left);
@@ -484,7 +482,7 @@ impl<N: Net> Shard<N> {
 
     /// A line has caught up: it takes its place at the end of the feed's tail, unless it has something to hear
     /// first, or nothing any more afterwards.
-    fn rejoin(&mut self, key: LineKey, feed: u32, index: u32, behind: Behind) {
+    fn rejoin(&mut self, key: LineKey, feed: FeedKey, index: SubscriberKey, behind: Behind) {
         if self
             .sides
             .get(&key)
@@ -493,7 +491,7 @@ impl<N: Net> Shard<N> {
             return self.part(key);
         }
         let feed_key = feed;
-        let feed = &mut self.feeds[feed as usize];
+        let feed = &mut self.feeds[feed];
         let mut notice = BytesMut::new();
         let state = feed.channel.lock();
         let head = state.core().log().head();
@@ -525,21 +523,21 @@ impl<N: Net> Shard<N> {
             return;
         }
         drop(state);
-        feed.subscribers[index as usize].position = feed.tail.end();
+        feed.subscribers[index.index()].position = feed.tail.end();
         self.side(key).behind = None;
     }
 
     /// Entries are gone that a line needed. True if it may go on at once.
-    fn meet_gap(&mut self, key: LineKey, feed: u32, behind: Behind, gap: &Gap) -> bool {
+    fn meet_gap(&mut self, key: LineKey, feed: FeedKey, behind: Behind, gap: &Gap) -> bool {
         let feed_key = feed;
-        let feed = &self.feeds[feed_key as usize];
+        let feed = &self.feeds[feed_key];
         self.shared.metrics.gap_told();
         if behind.skip > 0 {
             // It was gone before it could be held, so what was begun cannot be finished: the line can only be cut.
             self.close(key);
             return false;
         }
-        let line = &self.lines[key as usize];
+        let line = &self.lines[key];
         let wish = match &line.seat {
             Seat::Session(session) => session.subscription(feed_key).map(|read| read.wish),
             Seat::Feed { .. } | Seat::Alone(_) | Seat::Vacant => None,
@@ -610,7 +608,7 @@ impl<N: Net> Shard<N> {
                 return self.close(key);
             }
         }
-        let line = &mut self.lines[key as usize];
+        let line = &mut self.lines[key];
         let armed = std::mem::replace(&mut line.stall_armed, true);
         self.wait_for_room(key, true);
         if !armed {

@@ -10,8 +10,8 @@ use everwire_websocket::encode_close;
 use everwire_wire::{Framing, Problem};
 
 use super::{
-    LineKey, Net, Role, SLICE, Seat, Shard, Then, calendar::Calendar, inbound::Until, line::Line,
-    outlet::Outlet, wheel::Wheel,
+    FeedKey, LineKey, Net, Role, SLICE, Seat, Shard, Then, calendar::Calendar, inbound::Until,
+    line::Line, outlet::Outlet, wheel::Wheel,
 };
 use crate::{auth, clock::Now};
 
@@ -37,7 +37,7 @@ pub(super) struct End {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
     /// A feed may need a heartbeat.
-    Heartbeat { feed: u32, generation: u32 },
+    Heartbeat { feed: FeedKey, generation: u32 },
     /// A long poll has waited long enough.
     Poll(LineRef),
     /// A line has lived long enough.
@@ -173,8 +173,8 @@ impl<N: Net> Shard<N> {
     }
 
     /// Arms a feed's heartbeat.
-    pub(super) fn arm_heartbeat(&mut self, feed: u32) {
-        let generation = self.feeds[feed as usize].generation;
+    pub(super) fn arm_heartbeat(&mut self, feed: FeedKey) {
+        let generation = self.feeds[feed].generation;
         let interval = Duration::from_millis(self.shared.live.config.http.heartbeat_ms);
         self.timers
             .wheel
@@ -211,7 +211,7 @@ impl<N: Net> Shard<N> {
 
     /// A line as it is now.
     pub(super) fn line_ref(&self, key: LineKey) -> LineRef {
-        let generation = self.lines[key as usize].generation;
+        let generation = self.lines[key].generation;
         LineRef { key, generation }
     }
 
@@ -221,7 +221,7 @@ impl<N: Net> Shard<N> {
             found.generation == line.generation && !matches!(found.seat, Seat::Vacant)
         };
         self.lines
-            .get(line.key as usize)
+            .get(line.key)
             .is_some_and(is_it)
             .then_some(line.key)
     }
@@ -234,10 +234,10 @@ impl<N: Net> Shard<N> {
 
     /// Sends all lines of a feed a heartbeat if nothing else was sent since the last, and cuts WebSocket lines
     /// whose peer has answered none of the last two.
-    fn on_heartbeat(&mut self, key: u32, generation: u32) {
+    fn on_heartbeat(&mut self, key: FeedKey, generation: u32) {
         let Some(feed) = self
             .feeds
-            .get_mut(key as usize)
+            .get_mut(key)
             .filter(|feed| feed.generation == generation)
         else {
             return;
@@ -256,15 +256,15 @@ impl<N: Net> Shard<N> {
         }
         if self
             .feeds
-            .get(key as usize)
+            .get(key)
             .is_some_and(|feed| feed.generation == generation)
         {
             self.arm_heartbeat(key);
         }
     }
 
-    fn silent_lines(&self, feed: u32) -> Vec<LineKey> {
-        let feed = &self.feeds[feed as usize];
+    fn silent_lines(&self, feed: FeedKey) -> Vec<LineKey> {
+        let feed = &self.feeds[feed];
         if !feed.framing.is_websocket() {
             return Vec::new();
         }
@@ -278,14 +278,14 @@ impl<N: Net> Shard<N> {
     /// Whether nothing came from a line's peer for longer than two heartbeats take to be answered.
     pub(super) fn is_silent(&self, key: LineKey) -> bool {
         let silent_s_max = (self.shared.live.config.http.heartbeat_ms / 1000 * 2 + 5) as u32;
-        let heard_s = self.lines[key as usize].heard_s;
+        let heard_s = self.lines[key].heard_s;
         self.second().saturating_sub(heard_s) > silent_s_max
     }
 
     /// A stream that has lived its time ends at the next boundary; its reader comes back.
     fn on_lifetime(&mut self, key: LineKey) {
-        let framing = match &self.lines[key as usize].seat {
-            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+        let framing = match &self.lines[key].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed].framing,
             Seat::Session(session) => session.speech.framing(),
             Seat::Alone(_) | Seat::Vacant => return,
         };
@@ -297,8 +297,8 @@ impl<N: Net> Shard<N> {
     /// The credential by which a line reads has ended. The line ends with it, at the next boundary between entries,
     /// however much there still is for it.
     fn on_expiry(&mut self, key: LineKey) {
-        let framing = match &self.lines[key as usize].seat {
-            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+        let framing = match &self.lines[key].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed].framing,
             Seat::Session(session) => session.speech.framing(),
             Seat::Alone(_) | Seat::Vacant => return,
         };
@@ -310,14 +310,14 @@ impl<N: Net> Shard<N> {
 
     /// Ends a line whose caller may not have it any more, with what there is to say about that.
     pub(super) fn end_right(&mut self, key: LineKey, problem: &Problem) {
-        let framing = match &self.lines[key as usize].seat {
-            Seat::Feed { feed, .. } => self.feeds[*feed as usize].framing,
+        let framing = match &self.lines[key].seat {
+            Seat::Feed { feed, .. } => self.feeds[*feed].framing,
             Seat::Session(session) => session.speech.framing(),
             // Its client asks again, and is told then.
             Seat::Alone(_) => return self.end_poll(key),
             Seat::Vacant => return,
         };
-        self.lines[key as usize].rights.publish = false;
+        self.lines[key].rights.publish = false;
         let mut goodbye = BytesMut::new();
         match framing.is_websocket() {
             true => {
@@ -332,7 +332,7 @@ impl<N: Net> Shard<N> {
 
     fn on_stall(&mut self, key: LineKey) {
         let limit_ms = self.shared.live.config.limits.write_stall_ms;
-        self.lines[key as usize].stall_armed = false;
+        self.lines[key].stall_armed = false;
         let Some(since) = self.sides.get(&key).and_then(|side| side.blocked_since) else {
             return;
         };
@@ -341,7 +341,7 @@ impl<N: Net> Shard<N> {
             self.shared.metrics.line_stalled();
             self.close(key);
         } else {
-            self.lines[key as usize].stall_armed = true;
+            self.lines[key].stall_armed = true;
             self.arm_line(key, limit_ms - blocked_ms, Timer::stall);
         }
     }
@@ -349,7 +349,7 @@ impl<N: Net> Shard<N> {
     /// Closes our side of a connection, and waits a little for the peer to close its own.
     pub(super) fn linger(&mut self, key: LineKey) {
         self.unseat(key, Role::Lingering);
-        let shut = match &self.lines[key as usize].seat {
+        let shut = match &self.lines[key].seat {
             Seat::Alone(alone) => match &alone.outlet {
                 Outlet::Socket(socket) => self.net.end(socket),
                 Outlet::Tls(secured) => secured.end(&self.net),
@@ -374,7 +374,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn on_linger(&mut self, key: LineKey) {
-        if let Seat::Alone(alone) = &self.lines[key as usize].seat
+        if let Seat::Alone(alone) = &self.lines[key].seat
             && matches!(alone.role, Role::Lingering)
         {
             self.close(key);

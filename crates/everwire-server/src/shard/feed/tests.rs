@@ -42,7 +42,13 @@ impl Bench {
             .open(&settings.now().rules, &name, (Occasion::Append, None), 0)
             .unwrap();
         let framing = Framing::Raw { window: None };
-        let feed = Feed::new(channel.clone(), 0, framing, 0, &channel.lock());
+        let feed = Feed::new(
+            channel.clone(),
+            LocalKey::at(0),
+            framing,
+            0,
+            &channel.lock(),
+        );
         Self {
             channel,
             net: Memory::default(),
@@ -50,7 +56,7 @@ impl Bench {
             deflaters: Deflaters::default(),
             all: Vec::new(),
             joined: Vec::new(),
-            lines: 0,
+            lines: LineKey::at(0),
         }
     }
 
@@ -93,7 +99,7 @@ impl Bench {
             socket: Some(socket),
             line: self.lines,
         });
-        self.lines += 1;
+        self.lines = LineKey::at(self.lines.index() + 1);
     }
 
     /// One slice of the walk, and what the shard does with what it met.
@@ -127,7 +133,7 @@ impl Bench {
     }
 
     fn leave(&mut self, index: usize) {
-        let (removed, moved) = self.feed.remove(index as u32);
+        let (removed, moved) = self.feed.remove(SubscriberKey::at(index));
         self.joined.retain(|joined| joined.line != removed.line);
         assert_eq!(
             moved,

@@ -9,7 +9,7 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use super::{LineKey, Net, Ready};
+use super::{Key, LineKey, Net, Ready};
 
 /// Events taken from the queue at once.
 const EVENTS: usize = 1024;
@@ -39,7 +39,7 @@ impl Net for Kernel {
 
     fn watch(&self, socket: &mut TcpStream, line: LineKey) -> io::Result<()> {
         let registry = self.queue.registry();
-        registry.register(socket, Token(line as usize), Interest::READABLE)
+        registry.register(socket, Token(line.index()), Interest::READABLE)
     }
 
     fn watch_again(&self, socket: &mut TcpStream, line: LineKey, for_room: bool) -> io::Result<()> {
@@ -48,7 +48,7 @@ impl Net for Kernel {
             false => Interest::READABLE,
         };
         let registry = self.queue.registry();
-        registry.reregister(socket, Token(line as usize), interest)
+        registry.reregister(socket, Token(line.index()), interest)
     }
 
     fn unwatch(&self, socket: &mut TcpStream) -> io::Result<()> {
@@ -59,7 +59,7 @@ impl Net for Kernel {
         self.queue.poll(&mut self.events, Some(Duration::ZERO))?;
         let before = happened.len();
         happened.extend(self.events.iter().map(|event| Ready {
-            line: event.token().0 as LineKey,
+            line: LineKey::at(event.token().0),
             readable: event.is_readable(),
             writable: event.is_writable(),
             read_closed: event.is_read_closed(),

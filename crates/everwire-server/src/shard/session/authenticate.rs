@@ -74,7 +74,7 @@ impl<N: Net> Shard<N> {
                 asks.show_token(shown);
             }
         }
-        if let (Some(account), Some(seat)) = (account, &mut self.lines[key as usize].address) {
+        if let (Some(account), Some(seat)) = (account, &mut self.lines[key].address) {
             seat.account = account;
         }
         // Requests that speak for it are taken with its new rights.
@@ -137,7 +137,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let names = session.subscriptions.iter().map(|subscription| {
-            let feed = &self.feeds[subscription.feed as usize];
+            let feed = &self.feeds[subscription.feed];
             feed.channel.name().clone()
         });
         let names: Vec<ChannelName> = names.collect();

@@ -352,7 +352,7 @@ impl<N: Net> Shard<N> {
 
     /// Who pays for what a session does.
     pub(super) fn account(&self, key: LineKey) -> Result<Account, Problem> {
-        let seat = (self.lines.get(key as usize)).and_then(|line| line.address.as_ref());
+        let seat = (self.lines.get(key)).and_then(|line| line.address.as_ref());
         seat.map(|seat| seat.account).ok_or_else(has_ended)
     }
 

@@ -288,8 +288,8 @@ impl<N: Net> Shard<N> {
         let Some(read) = session.subscriptions.first() else {
             return Ok(Done::Answered);
         };
-        let channel = self.feeds[read.feed as usize].channel.clone();
-        if !self.lines[key as usize].rights.publish {
+        let channel = self.feeds[read.feed].channel.clone();
+        if !self.lines[key].rights.publish {
             return Err(may_not(channel.name()));
         }
         let shared = self.shared.clone();

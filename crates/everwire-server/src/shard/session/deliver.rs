@@ -6,7 +6,7 @@ use everwire_websocket::CloseCode;
 
 use super::{
     super::{
-        BEHIND, Behind, LineKey, Net, Seat, Shard, Then,
+        BEHIND, Behind, FeedKey, Key, LineKey, Net, Seat, Shard, SubscriberKey, Then,
         feed::{Departure, SLICES_MAX},
         line::Role,
     },
@@ -20,8 +20,8 @@ pub(crate) struct Parts(Vec<Part>);
 /// A stretch of a feed's tail.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    feed: u32,
-    index: u32,
+    feed: FeedKey,
+    index: SubscriberKey,
     /// How far the session has got.
     from: u64,
     to: u64,
@@ -38,7 +38,7 @@ enum Stopped {
 impl<N: Net> Shard<N> {
     /// The walk over a feed has met a session that stands at `index` there. If other feeds walk too, it is sent
     /// what they have for it as well: one call for all.
-    pub(in super::super) fn deliver(&mut self, key: LineKey, feed: u32, index: u32) {
+    pub(in super::super) fn deliver(&mut self, key: LineKey, feed: FeedKey, index: SubscriberKey) {
         let side = self.sides.get(&key);
         if side.is_some_and(|side| !side.has_nothing_to_say()) {
             self.leave_tails(key);
@@ -48,7 +48,7 @@ impl<N: Net> Shard<N> {
         self.gather(key, feed, index, &mut parts.0);
         let stopped = self.send_parts(key, &mut parts.0);
         for part in &parts.0 {
-            self.feeds[part.feed as usize].subscribers[part.index as usize].position = part.from;
+            self.feeds[part.feed].subscribers[part.index.index()].position = part.from;
         }
         match stopped {
             None => {}
@@ -57,7 +57,7 @@ impl<N: Net> Shard<N> {
         }
         for part in &parts.0 {
             // It may have gone with the end of another channel, or with the session.
-            if let Some(ended) = self.feeds.get(part.feed as usize)
+            if let Some(ended) = self.feeds.get(part.feed)
                 && ended.ended
                 && part.from == ended.tail.end()
             {
@@ -68,13 +68,13 @@ impl<N: Net> Shard<N> {
         self.parts = parts;
     }
 
-    fn gather(&self, key: LineKey, feed: u32, index: u32, parts: &mut Vec<Part>) {
+    fn gather(&self, key: LineKey, feed: FeedKey, index: SubscriberKey, parts: &mut Vec<Part>) {
         let Some(session) = self.session(key) else {
             return;
         };
-        let mut add = |feed_key: u32, index: u32, wish: &dyn Fn() -> Wish| {
-            let feed = &self.feeds[feed_key as usize];
-            let position = feed.subscribers[index as usize].position;
+        let mut add = |feed_key: FeedKey, index: SubscriberKey, wish: &dyn Fn() -> Wish| {
+            let feed = &self.feeds[feed_key];
+            let position = feed.subscribers[index.index()].position;
             if position == BEHIND {
                 return;
             }
@@ -91,9 +91,9 @@ impl<N: Net> Shard<N> {
                 });
             });
         };
-        let is_at = |feed: u32, index: u32| {
-            let subscribers = self.feeds.get(feed as usize).map(|feed| &feed.subscribers);
-            let found = subscribers.and_then(|subscribers| subscribers.get(index as usize));
+        let is_at = |feed: FeedKey, index: SubscriberKey| {
+            let subscribers = self.feeds.get(feed).map(|feed| &feed.subscribers);
+            let found = subscribers.and_then(|subscribers| subscribers.get(index.index()));
             found.is_some_and(|found| found.line == key && found.socket.is_none())
         };
         // Nearly always one feed walks, and nothing has moved since it met the session.
@@ -123,7 +123,7 @@ impl<N: Net> Shard<N> {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
             for part in parts[first..].iter().filter(|part| !part.is_skipped) {
-                let tail = &self.feeds[part.feed as usize].tail;
+                let tail = &self.feeds[part.feed].tail;
                 let (filled, is_whole) = tail.between(part.from..part.to, &mut slices[count..]);
                 count += filled;
                 if !is_whole {
@@ -181,8 +181,8 @@ impl<N: Net> Shard<N> {
             if part.from == part.to || !is_first {
                 continue;
             }
-            let feed = &mut self.feeds[part.feed as usize];
-            feed.subscribers[part.index as usize].position = BEHIND;
+            let feed = &mut self.feeds[part.feed];
+            feed.subscribers[part.index.index()].position = BEHIND;
             let Departure { rest, behind } = feed.depart(part.from);
             let side = self.side(key);
             side.out.extend_from_slice(&rest);
@@ -190,7 +190,7 @@ impl<N: Net> Shard<N> {
             match behind {
                 Some(behind) if behind.skip > 0 => {
                     side.behind = Some(behind);
-                    side.reads = feed;
+                    side.reads = Some(feed);
                     self.hold_departed(key, feed, behind, part.from);
                 }
                 Some(behind) => side.late.push_back(Late { feed, behind }),
@@ -210,8 +210,8 @@ impl<N: Net> Shard<N> {
         };
         let mut late = Vec::new();
         for subscription in &session.subscriptions {
-            let feed = &self.feeds[subscription.feed as usize];
-            let position = feed.subscribers[subscription.index as usize].position;
+            let feed = &self.feeds[subscription.feed];
+            let position = feed.subscribers[subscription.index.index()].position;
             if position != BEHIND && position < feed.tail.end() {
                 let place = feed.tail.place(position);
                 debug_assert_eq!(place.skip, 0, "a session inside an entry is behind");
@@ -219,14 +219,14 @@ impl<N: Net> Shard<N> {
             }
         }
         for (subscription, sequence) in late {
-            let feed = &mut self.feeds[subscription.feed as usize];
-            feed.subscribers[subscription.index as usize].position = BEHIND;
+            let feed = &mut self.feeds[subscription.feed];
+            feed.subscribers[subscription.index.index()].position = BEHIND;
             self.read_from_log(key, subscription.feed, Behind::at(sequence, 0));
         }
     }
 
     /// Has a line read from the log, from a boundary between entries.
-    pub(in super::super) fn read_from_log(&mut self, key: LineKey, feed: u32, behind: Behind) {
+    pub(in super::super) fn read_from_log(&mut self, key: LineKey, feed: FeedKey, behind: Behind) {
         let is_session = self.session(key).is_some();
         let side = self.side(key);
         match is_session {
@@ -236,11 +236,14 @@ impl<N: Net> Shard<N> {
     }
 
     /// Where a line stands that reads from the log: the feed, and its place there.
-    pub(in super::super) fn place_of_reading(&self, key: LineKey) -> Option<(u32, u32)> {
-        match &self.lines.get(key as usize)?.seat {
+    pub(in super::super) fn place_of_reading(
+        &self,
+        key: LineKey,
+    ) -> Option<(FeedKey, SubscriberKey)> {
+        match &self.lines.get(key)?.seat {
             Seat::Feed { feed, index } => Some((*feed, *index)),
             Seat::Session(session) => {
-                let feed = self.sides.get(&key)?.reads;
+                let feed = self.sides.get(&key)?.reads?;
                 let subscription = session.subscription(feed)?;
                 Some((feed, subscription.index))
             }
@@ -259,7 +262,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// A session was told the end of a channel: it reads the others.
-    pub(in super::super) fn on_channel_end(&mut self, key: LineKey, feed: u32) {
+    pub(in super::super) fn on_channel_end(&mut self, key: LineKey, feed: FeedKey) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -271,7 +274,7 @@ impl<N: Net> Shard<N> {
             }
             Speech::Messages(_) => {
                 let ends_with_last = session.own.is_some();
-                let name = self.feeds[feed as usize].channel.name().clone();
+                let name = self.feeds[feed].channel.name().clone();
                 self.drop_subscription(key, feed);
                 // Nobody is in a channel that is no more.
                 self.leave_presence(key, &name);

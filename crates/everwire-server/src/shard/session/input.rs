@@ -51,7 +51,7 @@ impl<N: Net> Shard<N> {
     /// together. A few bytes may ask for pages of history: what comes after much of an answer waits until that is
     /// out, and the other lines have had their turn.
     pub(in super::super) fn on_session_input(&mut self, key: LineKey, bytes: &mut [u8]) {
-        let deflate = self.lines[key as usize].deflate;
+        let deflate = self.lines[key].deflate;
         let rules = self.rules(deflate, self.shared.live.config.limits.message_bytes_max);
         let mut replies = BytesMut::new();
         let mut rest = bytes;

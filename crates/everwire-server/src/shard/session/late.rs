@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{
     super::{
-        Behind, LineKey, Net, Shard,
+        Behind, FeedKey, LineKey, Net, Shard,
         side::{BATCH_BYTES, Going, Next},
     },
     Late,
@@ -12,7 +12,7 @@ use super::{
 
 /// The entries of one feed in a batch.
 struct Stretch {
-    feed: u32,
+    feed: FeedKey,
     /// Where the session stood before them.
     behind: Behind,
     /// Where they begin in the batch.
@@ -50,9 +50,10 @@ impl<N: Net> Shard<N> {
     /// Encodes what feeds have for a session. Those that have no entry are put back behind the others.
     fn encode_late(&mut self, key: LineKey, behind: Behind, batch: &mut BytesMut) -> Vec<Stretch> {
         let side = self.side(key);
-        let feed = side.reads;
         side.behind = None;
-        side.late.push_front(Late { feed, behind });
+        if let Some(feed) = side.reads {
+            side.late.push_front(Late { feed, behind });
+        }
         let mut stretches = Vec::new();
         for _ in 0..side.late.len() {
             if batch.len() >= BATCH_BYTES {
@@ -109,7 +110,7 @@ impl<N: Net> Shard<N> {
         side.out.extend_from_slice(&rest[..kept]);
         rest.advance(kept);
         if behind.skip > 0 {
-            side.reads = feed;
+            side.reads = Some(feed);
             side.behind = Some(behind);
             self.hold_entry(key, feed, behind);
         } else {

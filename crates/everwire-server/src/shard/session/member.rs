@@ -6,7 +6,7 @@ use everwire_wire::{PresenceWish, Problem, ProblemKind, offset_of_reply};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    super::{LineKey, Net, Shard},
+    super::{FeedKey, LineKey, Net, Shard},
     Session, Wish,
     decide::Answers,
 };
@@ -118,8 +118,8 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.session(key) else {
             return;
         };
-        let is_log = |feed: &u32| {
-            let log = self.feeds[*feed as usize].channel.name().presence_of();
+        let is_log = |feed: &FeedKey| {
+            let log = self.feeds[*feed].channel.name().presence_of();
             log.is_some_and(|of| of == name.as_str())
         };
         let mut feeds = session.subscriptions.iter().map(|read| read.feed);

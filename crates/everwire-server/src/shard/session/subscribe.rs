@@ -7,7 +7,7 @@ use everwire_channel::ChannelName;
 
 use super::{
     super::{
-        BEHIND, Behind, Channel, LineKey, Net, Seat, Shard, Subscriber,
+        BEHIND, Behind, Channel, FeedKey, LineKey, Net, Seat, Shard, Subscriber,
         join::{Entries, Publishing},
         line::Rights,
         outlet::Outlet,
@@ -47,7 +47,7 @@ impl<N: Net> Shard<N> {
             asks,
             is_lent: entries.is_lent,
         };
-        let line = &mut self.lines[key as usize];
+        let line = &mut self.lines[key];
         line.deflate = entries.deflate;
         line.rights = Rights {
             publish: !matches!(entries.publish, Publishing::Never),
@@ -88,7 +88,7 @@ impl<N: Net> Shard<N> {
         let is_message = matches!(session.speech, Speech::Messages(_));
         let local = self.local_channel(channel);
         let feed_key = self.feed_of(local, framing);
-        let feed = &self.feeds[feed_key as usize];
+        let feed = &self.feeds[feed_key];
         let is_ahead = sequence > feed.tail.sequence();
         // At the end of the tail there is nothing to be read first: what comes next is met by the walk.
         let is_at_end = sequence == feed.tail.sequence() && !feed.ended && is_message;
@@ -105,7 +105,7 @@ impl<N: Net> Shard<N> {
                 ..wish
             };
         } else {
-            let index = self.feeds[feed_key as usize].add(Subscriber {
+            let index = self.feeds[feed_key].add(Subscriber {
                 position,
                 socket: None,
                 line: key,
@@ -133,16 +133,16 @@ impl<N: Net> Shard<N> {
 
     /// The feed by which a session reads a channel of this name, if it does. That may be an earlier channel of the
     /// name, whose end the session has yet to be told: it reads one at a time, since its messages tell the name.
-    pub(super) fn feed_of_session(&self, key: LineKey, name: &ChannelName) -> Option<u32> {
+    pub(super) fn feed_of_session(&self, key: LineKey, name: &ChannelName) -> Option<FeedKey> {
         let reads = self.session(key)?.subscriptions.iter();
-        let mut named = reads.filter(|read| self.feeds[read.feed as usize].channel.name() == name);
+        let mut named = reads.filter(|read| self.feeds[read.feed].channel.name() == name);
         let goes_on =
             |read: &&Subscription| !read.wish.is_left || self.begins_again(key, read.feed);
         named.find(goes_on).map(|read| read.feed)
     }
 
     /// Has a session read from a feed no longer. If it is inside one of its entries, that is finished first.
-    pub(super) fn drop_subscription(&mut self, key: LineKey, feed: u32) {
+    pub(super) fn drop_subscription(&mut self, key: LineKey, feed: FeedKey) {
         let side = self.sides.get_mut(&key);
         let may_go = side.is_none_or(|side| side.forget_late(feed));
         let Some(session) = self.session_mut(key) else {
@@ -161,7 +161,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Between two entries: lets go of a feed that the session left while it was inside one.
-    pub(in super::super) fn let_go_if_left(&mut self, key: LineKey, feed: u32) {
+    pub(in super::super) fn let_go_if_left(&mut self, key: LineKey, feed: FeedKey) {
         let begins_again = self.begins_again(key, feed);
         let session = self.session_mut(key);
         let subscription = session.and_then(|session| session.subscription_mut(feed));
@@ -176,7 +176,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Whether a session that left a feed has asked for it again before it could let go.
-    fn begins_again(&self, key: LineKey, feed: u32) -> bool {
+    fn begins_again(&self, key: LineKey, feed: FeedKey) -> bool {
         let side = self.sides.get(&key);
         side.is_some_and(|side| side.late.iter().any(|late| late.feed == feed))
     }

@@ -154,7 +154,7 @@ fn a_session_that_is_renewed_has_as_few_timers_as_one_that_is_not() {
     bench.settle();
     let key = bench.shard.lines.iter().find_map(|(key, line)| {
         matches!(&line.seat, Seat::Session(session) if matches!(session.speech.framing(), Framing::Session(_)))
-            .then_some(key as LineKey)
+            .then_some(key)
     });
     let key = key.unwrap();
     let before = bench.shard.timers.wheel.armed();

@@ -91,8 +91,8 @@ fn a_busy_line_waits_for_its_turn_once() {
     let (ours, mut peer) = bench.pair();
     bench.join(ours, Wire::Echo { deflate: None }, b"").unwrap();
     for _ in 0..50 {
-        bench.shard.ask_again(0);
-        bench.shard.ask_again(0);
+        bench.shard.ask_again(LineKey::at(0));
+        bench.shard.ask_again(LineKey::at(0));
     }
     assert_eq!(bench.shard.again.len(), 1);
     bench.settle();
@@ -277,12 +277,15 @@ fn a_session_ends_with_its_credential_unless_that_is_renewed() {
         bench.join(ours, Wire::Session(request), b"").unwrap();
         for seconds in renewals {
             let caller = caller_for(&bench, *seconds);
-            bench.shard.session_mut(0).unwrap().caller = caller;
-            bench.shard.watch_expiry(0);
+            bench.shard.session_mut(LineKey::at(0)).unwrap().caller = caller;
+            bench.shard.watch_expiry(LineKey::at(0));
         }
         bench.pass(Duration::from_millis(ends_s * 1000 - 200));
         bench.settle();
-        assert!(bench.shard.session(0).is_some(), "{renewals:?}");
+        assert!(
+            bench.shard.session(LineKey::at(0)).is_some(),
+            "{renewals:?}"
+        );
         bench.pass(Duration::from_millis(400));
         let told = bench.read(&mut peer, usize::from(u16::MAX));
         let close = [0x11, 0x31];

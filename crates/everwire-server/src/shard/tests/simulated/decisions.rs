@@ -277,8 +277,8 @@ fn an_answer_that_comes_when_the_line_is_gone_is_for_no_other_line_of_its_number
     site.world.settle();
     let (errand, ..) = site.questions.take(0).unwrap();
     let shard = &mut site.world.cores[0].shard;
-    let mut keys = shard.lines.iter().map(|(key, _)| key as LineKey);
-    let key = keys.find(|key| shard.is_parked(*key)).unwrap();
+    let parked = (shard.lines.iter()).find(|(key, _)| shard.is_parked(*key));
+    let key = parked.unwrap().0;
     shard.close(key);
     shard.mailbox.wake(); // its number is free at the turn's end
     site.lines[2].is_cut = true;
@@ -489,7 +489,7 @@ fn a_reload_takes_a_right_away_at_each_step_of_a_command_that_waits() {
                 "{command}, reloaded at step {step}: {}",
                 guest.heard
             );
-            let key = 0;
+            let key = LineKey::at(0);
             let read = guest.world.cores[0].shard.session(key).unwrap();
             let expected = 2 * usize::from(command["op"] == "subscribe");
             assert_eq!(read.subscriptions.len(), expected, "{command}, step {step}");

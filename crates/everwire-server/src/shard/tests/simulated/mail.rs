@@ -15,7 +15,10 @@ use std::{
 };
 
 use super::{super::*, world::has_woken};
-use crate::shard::net::memory::{Memory, Peer, Socket};
+use crate::{
+    hub::WatchKey,
+    shard::net::memory::{Memory, Peer, Socket},
+};
 
 /// A shard with one reader of one channel, taken through its turn step by step.
 struct Steps {
@@ -108,8 +111,8 @@ impl Steps {
                 Step::Look(mail.iter().map(changed).collect())
             }
             Step::Look(mut channels) => match channels.pop() {
-                Some(WatchKey(local)) => {
-                    self.shard.pull(local);
+                Some(watch) => {
+                    self.shard.pull(watch.into());
                     Step::Look(channels)
                 }
                 None => Step::Walk,

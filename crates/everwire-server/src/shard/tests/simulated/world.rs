@@ -398,7 +398,7 @@ impl Core {
             shard.sides.len()
         );
         assert!(shard.walking.is_empty() && shard.again.is_empty() && shard.hearing.is_over());
-        for (_, feed) in &shard.feeds {
+        for (_, feed) in shard.feeds.iter() {
             assert!(feed.tail.is_empty(), "what all have is kept by nobody");
             let behind = |subscriber: &Subscriber<Socket>| subscriber.position == BEHIND;
             assert!(
