@@ -83,7 +83,8 @@ impl<N: Net> Shard<N> {
                 self.ask_again(key);
                 break;
             }
-            let Some(bytes_max) = self.hearing.bytes_max() else {
+            let is_session = self.session(key).is_some();
+            let Some(bytes_max) = self.hearing.bytes_max(is_session) else {
                 self.wait_to_speak(key);
                 break;
             };

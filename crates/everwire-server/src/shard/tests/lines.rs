@@ -132,6 +132,41 @@ fn those_who_say_much_are_heard_in_turns_and_others_are_served_in_between() {
     assert_eq!(bench.shard.len(), SPEAKERS + 1, "and none was ended for it");
 }
 
+/// A command is a few bytes and much work: one read of a session is more than a turn carries out.
+#[test]
+fn commands_are_carried_out_in_turns_and_others_are_served_in_between() {
+    const SPEAKERS: usize = 8;
+    let mut bench = Bench::new();
+    let mut bystander = bench.reader("c", RAW, 0);
+    let mut speakers = Vec::new();
+    for _ in 0..SPEAKERS {
+        let (ours, peer) = bench.pair();
+        let carrier = Carrier::WebSocket { window: None };
+        let request = session(bench.channel("d"), carrier, 0);
+        bench.join(ours, Wire::Session(request), b"").unwrap();
+        speakers.push(peer);
+    }
+    bench.settle();
+    let pings = b"\x81\x8d\0\0\0\0{\"op\":\"ping\"}".repeat(800);
+    for speaker in &mut speakers {
+        speaker.write_all(&pings).unwrap();
+    }
+    let mut turns = 0;
+    loop {
+        bench.append("c", &[b"hi".to_vec()]);
+        bench.turn();
+        let mut told = [0; 4];
+        bystander.read_exact(&mut told).unwrap();
+        assert_eq!(&told[2..], b"hi", "in this very turn");
+        turns += 1;
+        if bench.shard.hearing.is_over() {
+            break;
+        }
+    }
+    assert!(turns >= SPEAKERS, "{turns}");
+    assert_eq!(bench.shard.len(), SPEAKERS + 1, "and none was ended for it");
+}
+
 /// Whoever becomes a line after the order to stop is told to go like all others.
 #[test]
 fn a_line_that_joins_while_the_shard_drains_is_told_too() {
