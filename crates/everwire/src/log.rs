@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!  tracing ─▶ EVERWIRE_LOG ─▶ Paced ─▶ Lossy ─▶ stderr
-//!                               └─ "and 12,345 more" ─┘
+//!  panics ─────────────────────┘└─ "and 12,345 more" ─┘
 //! ```
 
 mod lossy;
 mod pace;
 mod paced;
+mod panics;
 
 use std::{
-    backtrace::{Backtrace, BacktraceStatus},
     env,
     io::{self, IsTerminal, Write},
-    panic::{self, PanicHookInfo},
+    panic,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -63,7 +63,7 @@ impl Log {
             .with(filter)
             .with(layer)
             .init();
-        panic::set_hook(Box::new(told_panic));
+        panic::set_hook(Box::new(panics::hook(paced.clone())));
         Ok(Self {
             lost,
             stderr,
@@ -120,20 +120,6 @@ fn directives(said: &str) -> String {
         other => other.to_owned(),
     };
     said.split(',').map(own).collect::<Vec<_>>().join(",")
-}
-
-/// A panic is told in the log: the hook of the standard library writes by itself, and would wait for a reader.
-fn told_panic(panic: &PanicHookInfo<'_>) {
-    let thread = thread::current();
-    let backtrace = Backtrace::capture();
-    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
-    tracing::error!(
-        thread = thread.name(),
-        place = panic.location().map(tracing::field::display),
-        reason = panic.payload_as_str(),
-        backtrace = backtrace.map(tracing::field::display),
-        "a thread panicked: this is a fault of the server, please report it"
-    );
 }
 
 #[cfg(test)]

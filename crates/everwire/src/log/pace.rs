@@ -64,6 +64,14 @@ impl<K: Clone + Eq + Hash> Pace<K> {
         true
     }
 
+    /// Whether a place may not say another line now.
+    pub fn is_spent(&self, key: &K, now: Instant) -> bool {
+        self.places.get(key).is_some_and(|place| {
+            let is_over = now.duration_since(place.since) >= WINDOW;
+            place.said >= LINES_MAX && !(is_over && place.more == 0)
+        })
+    }
+
     /// The next place whose window is over and that could not say all, with how many lines those were.
     pub fn poll_more(&mut self, now: Instant) -> Option<(K, u64)> {
         self.poll(|place| now.duration_since(place.since) >= WINDOW)
@@ -93,7 +101,13 @@ mod tests {
     use super::*;
 
     fn say(pace: &mut Pace<&str>, place: &'static str, times: u32, now: Instant) -> usize {
-        (0..times).filter(|_| pace.admits(&place, now)).count()
+        let admits = |_: &u32| {
+            let is_spent = pace.is_spent(&place, now);
+            let admits = pace.admits(&place, now);
+            assert_ne!(admits, is_spent);
+            admits
+        };
+        (0..times).filter(admits).count()
     }
 
     #[test]

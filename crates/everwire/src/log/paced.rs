@@ -30,14 +30,23 @@ struct Shared {
 }
 
 struct Places {
-    pace: Pace<Identifier>,
+    pace: Pace<Place>,
     /// Those that were kept from speaking, and what they say.
     quiet: Vec<Quiet>,
 }
 
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// A line of the code that logs.
+    Code(Identifier),
+    /// One that panics.
+    Panic(String),
+}
+
 #[derive(Clone)]
 struct Quiet {
-    place: Identifier,
+    place: Place,
     level: Level,
     message: String,
 }
@@ -48,8 +57,8 @@ const MESSAGE_BYTES_MAX: usize = 256;
 /// Requests are logged one by one because an operator asked for that (`logs.requests`).
 const EXEMPT: [&str; 2] = ["everwire::requests", TARGET];
 
-/// The target of lines that tell how many were left out.
-const TARGET: &str = "everwire::log";
+/// The target of lines that have been given their pace, or tell how many were left out.
+pub const TARGET: &str = "everwire::log";
 
 impl Paced {
     /// Starts the thread that tells what was left out.
@@ -90,16 +99,46 @@ impl Paced {
         if *about.level() > Level::INFO || EXEMPT.contains(&about.target()) {
             return true;
         }
+        self.admits_place(&Place::Code(about.callsite()), *about.level(), || {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            message.0
+        })
+    }
+
+    /// Whether a place that panics may be told of now.
+    pub fn admits_panic(&self, place: &str) -> bool {
+        self.admits_place(&Place::Panic(place.to_owned()), Level::ERROR, || {
+            format!("a thread panicked at {place}")
+        })
+    }
+
+    /// Nothing that could panic is done under the lock, which the telling of a panic takes.
+    fn admits_place(&self, place: &Place, level: Level, message: impl FnOnce() -> String) -> bool {
+        let now = Instant::now();
         let mut places = self.0.lock();
-        if places.pace.admits(&about.callsite(), Instant::now()) {
-            return true;
-        }
-        if places.remember(event) {
+        let is_news = places.pace.is_spent(place, now) && !places.knows(place);
+        if is_news {
+            drop(places);
+            let quiet = Quiet {
+                place: place.clone(),
+                level,
+                message: message(),
+            };
+            places = self.0.lock();
+            places.remember(quiet);
             self.0.counted.notify_one();
         }
+        let admits = places.pace.admits(place, now);
+        // Another thread began a new window meanwhile: there is nothing to tell later.
+        if is_news && admits {
+            places.quiet.retain(|quiet| quiet.place != *place);
+        }
         drop(places);
-        self.0.lost.add(Loss::Paced);
-        false
+        if !admits {
+            self.0.lost.add(Loss::Paced);
+        }
+        admits
     }
 }
 
@@ -138,24 +177,19 @@ impl Shared {
 }
 
 impl Places {
-    /// Keeps what a place says that was just kept from speaking. True if it was not before.
-    fn remember(&mut self, event: &Event<'_>) -> bool {
-        let place = event.metadata().callsite();
-        let is_new = !self.quiet.iter().any(|quiet| quiet.place == place);
-        if is_new {
-            let mut message = Message(String::new());
-            event.record(&mut message);
-            let level = *event.metadata().level();
-            self.quiet.push(Quiet {
-                place,
-                level,
-                message: message.0,
-            });
-        }
-        is_new
+    /// Whether it is kept what a place says.
+    fn knows(&self, place: &Place) -> bool {
+        self.quiet.iter().any(|quiet| quiet.place == *place)
     }
 
-    fn take(&mut self, (place, more): (Identifier, u64)) -> Option<(Quiet, u64)> {
+    /// Keeps what a place says that was just kept from speaking, unless another thread did meanwhile.
+    fn remember(&mut self, quiet: Quiet) {
+        if !self.knows(&quiet.place) {
+            self.quiet.push(quiet);
+        }
+    }
+
+    fn take(&mut self, (place, more): (Place, u64)) -> Option<(Quiet, u64)> {
         let index = self.quiet.iter().position(|quiet| quiet.place == place)?;
         Some((self.quiet.swap_remove(index), more))
     }
