@@ -42,7 +42,7 @@ use self::{api_key::ApiKeys, remembered::Remembered, revocation::List, token::To
 pub(crate) use self::{
     credential::Credential,
     jwks::DocumentError,
-    key_servers::{Asked, Fetching, KeyServers, Taken},
+    key_servers::{Asked, Fetch, Fetching, KeyServers, Taken},
     refusal::{has_ended, not_taken, permit_duty, publishes_nowhere, was_revoked},
     revocation::Revocations,
     shown::Shown,

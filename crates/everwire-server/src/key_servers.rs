@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use tokio::time::sleep_until;
 
 use crate::{
-    auth::{Asked, Authority, DocumentError, Taken},
+    auth::{Asked, Authority, DocumentError, Fetch, Taken},
     metrics::Metrics,
     outbound::{Limits, Outbound},
     parts::{Part, Parts},
@@ -70,8 +70,8 @@ enum Standing {
 impl Keeper {
     async fn run(mut self) {
         while let Some(asked) = self.asked.upgrade() {
-            if asked.poll_fetch(Instant::now()) {
-                self.fetch(&asked).await;
+            if let Some(fetch) = asked.poll_fetch(Instant::now()) {
+                self.fetch(&asked, fetch).await;
                 continue;
             }
             self.look(&asked, "");
@@ -91,18 +91,18 @@ impl Keeper {
         self.metrics.key_server_is_stale(self.is_stale(), false);
     }
 
-    async fn fetch(&mut self, asked: &Asked) {
+    async fn fetch(&mut self, asked: &Asked, fetch: Fetch<'_>) {
         let limits = asked.limits();
         let limits = Limits {
             time_max: limits.time_max,
             content_bytes_max: limits.bytes_max,
         };
         let outcome = match self.answer(asked, limits).await {
-            Ok((document, fresh)) => asked
+            Ok((document, fresh)) => fetch
                 .take_document(&document, fresh, Instant::now())
                 .map_err(|error: DocumentError| format!("its document is refused: {error}")),
             Err(reason) => {
-                asked.take_failure(Instant::now());
+                fetch.fail(Instant::now());
                 Err(reason)
             }
         };
@@ -225,7 +225,63 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{net::TcpListener, runtime::Handle, select, time::timeout};
+
     use super::*;
+    use crate::{config::Config, stop::Stop};
+
+    /// A keeper that ends while it waits for an answer leaves nobody behind who would ask.
+    #[tokio::test]
+    async fn a_key_server_is_asked_again_whose_keeper_panicked_while_it_waited() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let config: Config = toml::from_str(&format!(
+            "[tokens]\njwks_interval_ms = 1\n[[tokens.jwks]]\nurl = \"http://{address}/keys\""
+        ))
+        .unwrap();
+        let mut none = |_: &std::path::Path| unreachable!("no file is named");
+        let authority = Authority::new(&config, &mut none).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let workers = Handle::current();
+        let outbound = Outbound::new(&config.outbound, workers, metrics.clone(), &mut none);
+        let outbound = outbound.unwrap();
+        let asked = authority.key_servers().unkept().next().unwrap();
+        let keeper = || Keeper {
+            asked: Arc::downgrade(&asked),
+            outbound: outbound.clone(),
+            metrics: metrics.clone(),
+            shards: Vec::new(),
+            standing: None,
+        };
+        let (_stop, stopping) = Stop::new();
+        let parts = Parts::new(stopping, metrics.clone());
+        let mut starts = 0;
+        let (asks, server) = (Arc::new(tokio::sync::Notify::new()), &server);
+        let part = parts.supervise(Part::KeyServer, || {
+            starts += 1;
+            let (start, keeper, asks) = (starts, keeper(), asks.clone());
+            async move {
+                select! {
+                    () = keeper.run() => {}
+                    // It has been asked, and never answers.
+                    _ = server.accept() => {}
+                }
+                match start {
+                    1 => panic!("planted"),
+                    _ => asks.notify_one(),
+                }
+            }
+        });
+        let again = async {
+            select! {
+                () = part => {}
+                () = asks.notified() => {}
+            }
+        };
+        let patience = Duration::from_secs(8);
+        assert!(timeout(patience, again).await.is_ok(), "nobody asks again");
+        assert!(starts > 1);
+    }
 
     #[test]
     fn an_answer_is_fresh_for_as_long_as_it_says_from_when_it_was_made() {

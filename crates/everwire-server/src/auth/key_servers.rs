@@ -77,6 +77,15 @@ pub(crate) struct Taken {
     pub left_out: Option<String>,
 }
 
+/// A fetch that has begun. If it is dropped before a document has come, it was in vain: a task that fetches may panic, and
+/// the next one is to ask again.
+#[must_use]
+pub(crate) struct Fetch<'a> {
+    asked: &'a Asked,
+    began: Instant,
+    has_ended: bool,
+}
+
 /// Keys that are being fetched.
 pub(crate) struct Fetching {
     ended: Vec<watch::Receiver<u64>>,
@@ -206,8 +215,8 @@ impl Asked {
         self.hastened.clone()
     }
 
-    /// Whether the keys have to be fetched now.
-    pub fn poll_fetch(&self, now: Instant) -> bool {
+    /// The keys have to be fetched now, by whoever gets this.
+    pub fn poll_fetch(&self, now: Instant) -> Option<Fetch<'_>> {
         let mut state = self.lock();
         let had_keys = state.core.keys().is_some();
         let fetches = state.core.poll_fetch(now);
@@ -215,7 +224,12 @@ impl Asked {
             state.generation += 1;
             state.digest = None;
         }
-        fetches
+        // Made only if it is: one that is dropped takes the lock, and tells that it was in vain.
+        fetches.then(|| Fetch {
+            asked: self,
+            began: now,
+            has_ended: false,
+        })
     }
 
     /// When [`poll_fetch`](Self::poll_fetch) has to be asked again.
@@ -223,8 +237,7 @@ impl Asked {
         self.lock().core.wake_at()
     }
 
-    /// A document came, which says for how long it is fresh or does not.
-    pub fn take_document(
+    fn take_document(
         &self,
         document: &[u8],
         fresh: Option<Duration>,
@@ -239,15 +252,17 @@ impl Asked {
         let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
         let mut state = self.lock();
         let taken = parsed.map(|keys| {
-            let is_new = state.digest.replace(digest) != Some(digest);
-            state.generation += u64::from(is_new);
             let taken = Taken {
                 keys: keys.keys.len(),
-                is_new,
+                is_new: state.digest != Some(digest),
                 left_out: (!keys.left_out.is_empty()).then(|| keys.reasons()),
             };
-            state.published = keys.keys.iter().map(|key| key.proof).collect();
+            let published = keys.keys.iter().map(|key| key.proof).collect();
             state.core.handle_fetched(now, Some((keys, fresh)));
+            // Nothing below can fail: all of it is of the same document.
+            state.published = published;
+            state.digest = Some(digest);
+            state.generation += u64::from(taken.is_new);
             taken
         });
         if taken.is_err() {
@@ -258,8 +273,7 @@ impl Asked {
         taken
     }
 
-    /// No document came.
-    pub fn take_failure(&self, now: Instant) {
+    fn take_failure(&self, now: Instant) {
         self.lock().core.handle_fetched(now, None);
         self.tell_end();
     }
@@ -298,6 +312,34 @@ impl Asked {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fetch<'_> {
+    /// A document came, which says for how long it is fresh or does not.
+    pub fn take_document(
+        mut self,
+        document: &[u8],
+        fresh: Option<Duration>,
+        now: Instant,
+    ) -> Result<Taken, DocumentError> {
+        let taken = self.asked.take_document(document, fresh, now);
+        self.has_ended = true;
+        taken
+    }
+
+    /// No document came.
+    pub fn fail(mut self, now: Instant) {
+        self.asked.take_failure(now);
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.asked.take_failure(self.began);
+        }
     }
 }
 
