@@ -171,6 +171,32 @@ describe("a folder that cannot hold what an order brings", { concurrency: 2 }, (
   });
 });
 
+// A disk that does not answer, as a share of a network that is gone: a pipe in place of a file is read for ever.
+test("a keeper that a disk keeps waiting has the server neither ready nor well", async (t) => {
+  const place = await site(t);
+  const ca = await authority(t, { port: place.port });
+  const variables = { EVERWIRE_HEALTH__LATE_MS: "2000", EVERWIRE_HEALTH__STUCK_MS: "4000" };
+  const server = await place.start(ca, { domains: ["live.example.org"], variables });
+  await server.metric(UNREACHABLE);
+  const asked = async (path) => {
+    const response = await fetch(`${server.url}${path}`);
+    return `${response.status} ${await response.text()}`;
+  };
+  assert.match(await asked("/readyz"), /^200 /);
+  assert.match(await asked("/healthz"), /^200 /);
+  // Before the next attempt it looks whether another process has got a certificate.
+  execFileSync("mkfifo", [place.path("certificate.pem")]);
+  while ((await asked("/readyz")).startsWith("200")) await pause();
+  assert.match(await asked("/readyz"), /^503 late: certificate/);
+  while ((await asked("/healthz")).startsWith("200")) await pause();
+  assert.match(await asked("/healthz"), /^503 .*: certificate/);
+  assert.match(await (await fetch(`${server.url}/metrics`)).text(), /everwire_part_owes_seconds\{part="certificate"\} [1-9]/);
+  // Somebody writes at last: what comes is no certificate, and the keeper goes on.
+  writeFileSync(place.path("certificate.pem"), "");
+  while (!(await asked("/readyz")).startsWith("200")) await pause();
+  assert.match(await asked("/healthz"), /^200 /);
+});
+
 const pause = () => new Promise((passed) => setTimeout(passed, 20));
 
 describe("an authority", { concurrency: 2 }, () => {

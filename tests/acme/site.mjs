@@ -21,13 +21,14 @@ export async function site(t) {
     port,
     /**
      * Starts the server with further settings of `[acme]`, in a mode of TLS, on a clock that is so many days ahead, with
-     * files of so many KiB at most.
+     * files of so many KiB at most, and with further variables.
      */
-    async start(authority, { domains, acme = {}, tls = "both", daysAhead = 0, fileKib = 0 }) {
+    async start(authority, { domains, acme = {}, tls = "both", daysAhead = 0, fileKib = 0, variables = {} }) {
       const settings = { domains, storage, challenge: "http-01", directory: authority.directory, ...acme };
       const lines = Object.entries(settings).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
       const config = `[tls]\nmode = "${tls}"\n[outbound]\nca_file = ${JSON.stringify(authority.caFile)}\n[acme]\n${lines.join("\n")}\n`;
-      const env = daysAhead ? { LD_PRELOAD: fakeClock(), FAKETIME: `+${daysAhead}d`, FAKETIME_DONT_FAKE_MONOTONIC: "1" } : {};
+      const clock = daysAhead ? { LD_PRELOAD: fakeClock(), FAKETIME: `+${daysAhead}d`, FAKETIME_DONT_FAKE_MONOTONIC: "1" } : {};
+      const env = { ...clock, ...variables };
       // What is written beyond the limit fails, as on a disk that is full, without a disk of its own.
       const through = fileKib ? ["sh", "-c", `trap "" XFSZ; ulimit -f ${fileKib * 2}; exec "$@"`, "sh"] : [];
       const server = await startServer({ config, dev: false, listen: `127.0.0.1:${port}`, env, through });
