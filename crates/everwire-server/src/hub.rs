@@ -130,13 +130,14 @@ impl Hub {
         let channel = part.find(hash, |channel| channel.name() == name).cloned()?;
         drop(part);
         let mut state = channel.lock();
-        let expired = state.core().is_expired(now_ms);
-        if !expired {
+        let is_over = |state: &State| state.is_removed() || state.core().is_expired(now_ms);
+        let was_over = is_over(&state);
+        if !was_over {
             state.used(now_ms);
         }
         drop(state);
-        if expired {
-            self.forget_if(&channel, |state| state.core().is_expired(now_ms));
+        if was_over {
+            self.forget_if(&channel, is_over);
             return None;
         }
         Some(channel)
@@ -289,7 +290,8 @@ impl Hub {
     fn forget_if(&self, channel: &Arc<Channel>, condition: impl FnOnce(&State) -> bool) {
         let (mut part, hash) = self.part(channel.name());
         if let Ok(found) = part.find_entry(hash, |found| Arc::ptr_eq(found, channel))
-            && channel.remove_if(condition)
+            // One that has ended and is still here was ended by a panic.
+            && (channel.lock().is_removed() || channel.remove_if(condition))
         {
             found.remove();
             self.count.fetch_sub(1, Ordering::Relaxed);

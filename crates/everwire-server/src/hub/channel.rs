@@ -1,6 +1,6 @@
 //! One channel: its core under a lock, and who is to be told when it changes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use everwire_channel::{
     Append, AppendError, Appended, Channel as Core, ChannelName, Confirmed, ContentType, Draft,
@@ -30,6 +30,8 @@ pub struct State {
     /// Who had it made, if not the server.
     made: Option<Made>,
     removed: bool,
+    /// Its core is being changed. Who finds this after a panic cannot tell what has become of the change.
+    is_changing: bool,
     /// When somebody last used it, in Unix milliseconds.
     used_ms: u64,
     /// Whose the bytes of the log are; none any more once it was removed.
@@ -84,6 +86,7 @@ impl Channel {
             by_request,
             made,
             removed: false,
+            is_changing: false,
             used_ms: now_ms,
             ledger: Some(Ledger::new(pots)),
         };
@@ -98,10 +101,17 @@ impl Channel {
         &self.name
     }
 
-    /// The channel's state, for as long as the guard lives.
+    /// The channel's state, for as long as the guard lives. If a panic broke off a change of it, the channel has ended: its
+    /// readers are told, instead of being sent half of that. A panic of who only looked harms nobody else.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held is a bug that was reported; the log itself is changed in one step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(|poisoned| {
+            self.state.clear_poison();
+            let mut state = poisoned.into_inner();
+            if std::mem::take(&mut state.is_changing) {
+                state.end();
+            }
+            state
+        })
     }
 
     /// Appends, and tells all watchers. What comes of it is held by the payer; without one, by whoever had the channel
@@ -122,7 +132,7 @@ impl Channel {
         {
             return Ok(Err(NotAppended::NoRoom(short)));
         }
-        let result = state.core.append(append, now_ms);
+        let result = state.change(|core| core.append(append, now_ms));
         if let Ok(appended) = &result {
             state.used_ms = now_ms;
             let added = if appended.is_new() { bytes } else { 0 };
@@ -138,13 +148,7 @@ impl Channel {
         if state.removed || !condition(&state) {
             return false;
         }
-        state.removed = true;
-        if let Some(occupancy) = state.occupancy.take() {
-            occupancy.changed(state.is_watched(), false);
-        }
-        state.ledger = None;
-        state.made = None;
-        state.tell();
+        state.end();
         true
     }
 }
@@ -184,7 +188,8 @@ impl State {
         closed: bool,
         now_ms: u64,
     ) -> Result<Confirmed, Mismatch> {
-        let confirmed = self.core.confirm(content_type, expiry, closed, now_ms)?;
+        let confirm = |core: &mut Core| core.confirm(content_type, expiry, closed, now_ms);
+        let confirmed = self.change(confirm)?;
         self.by_request = true;
         Ok(confirmed)
     }
@@ -230,11 +235,29 @@ impl State {
 
     /// Lets go of entries that are past their age.
     pub(super) fn trim(&mut self, now_ms: u64) {
-        self.core.trim(now_ms);
+        self.change(|core| core.trim(now_ms));
         let takes = self.core.bytes();
         if let Some(ledger) = &mut self.ledger {
             ledger.settle(takes);
         }
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Core) -> T) -> T {
+        self.is_changing = true;
+        let outcome = change(&mut self.core);
+        self.is_changing = false;
+        outcome
+    }
+
+    /// Nothing follows any more, which the readers are told.
+    fn end(&mut self) {
+        self.removed = true;
+        if let Some(occupancy) = self.occupancy.take() {
+            occupancy.changed(self.is_watched(), false);
+        }
+        self.ledger = None;
+        self.made = None;
+        self.tell();
     }
 
     fn change_readers(&mut self, change: impl FnOnce(&mut Self)) {
@@ -266,5 +289,67 @@ impl State {
 impl Watch {
     fn is_of(&self, watcher: &dyn Watcher) -> bool {
         std::ptr::addr_eq(Arc::as_ptr(&self.watcher), watcher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use everwire_channel::Mark;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        hub::{Hub, Occasion},
+        live::{Live, Settings},
+    };
+
+    #[derive(Default)]
+    struct Told(AtomicU32);
+
+    impl Watcher for Told {
+        fn changed(&self, _: WatchKey) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn panics(work: impl FnOnce()) {
+        assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
+    }
+
+    #[test]
+    fn a_channel_ends_whose_change_was_broken_off_and_goes_on_after_any_other_panic() {
+        let settings = Settings::new(Live::without_credentials(Config::default()));
+        let hub = Hub::new(settings.clone(), None, Mark(1), 0);
+        let name: ChannelName = "c".parse().unwrap();
+        let open = || {
+            let rules = &settings.now().rules;
+            hub.open(rules, &name, (Occasion::Append, None), 0).unwrap()
+        };
+        let append = |channel: &Channel| channel.append(Append::default(), None, 0).is_ok();
+        let (channel, told) = (open(), Arc::new(Told::default()));
+        channel.lock().watch(told.clone(), WatchKey(1));
+
+        panics(|| {
+            let _looks = channel.lock();
+            panic!("planted");
+        });
+        assert!(!channel.lock().is_ended() && append(&channel));
+        assert!(Arc::ptr_eq(&open(), &channel));
+
+        let before = told.0.load(Ordering::Relaxed);
+        channel.lock().looked(&*told);
+        panics(|| channel.lock().change::<()>(|_| panic!("planted")));
+        assert!(channel.lock().is_ended() && !append(&channel));
+        assert_eq!(told.0.load(Ordering::Relaxed), before + 1);
+
+        let next = open();
+        assert!(!next.lock().is_ended(), "another has taken its place");
+        assert!(append(&next));
+        assert_eq!(hub.count(), 1);
     }
 }
