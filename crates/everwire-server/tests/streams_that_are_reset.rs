@@ -12,15 +12,14 @@ const ASKS: [(&str, &str); 3] = [
 
 const MET: &str = "everwire_limits_met_total{limit=\"stream_errors_max\"}";
 
-/// Opens a stream that the library resets: its content is not as long as it says (RFC 9113, section 8.1.1).
-fn open_malformed(streams: &mut Streams) -> u32 {
-    let fields = [
-        &[(":method", "POST")],
-        &ASKS[..],
-        &[("content-length", "5")],
-    ];
-    streams.request(&fields.concat(), 0x5)
-}
+/// What the library resets a stream for: its content is not as long as it says (RFC 9113, section 8.1.1).
+const MALFORMED: [(&str, &str); 5] = [
+    (":method", "POST"),
+    ASKS[0],
+    ASKS[1],
+    ASKS[2],
+    ("content-length", "5"),
+];
 
 fn is_served(streams: &mut Streams) -> bool {
     let stream = streams.request(&[&[(":method", "GET")], &ASKS[..]].concat(), 0x5);
@@ -34,15 +33,12 @@ fn a_flood_of_streams_with_errors_ends_the_connection() {
     let mut streams = Streams::connect(site.address);
     let mut others = Streams::connect(site.address);
     for n in 0..256 {
-        let stream = open_malformed(&mut streams);
+        let stream = streams.request(&MALFORMED, 0x5);
         assert_eq!(streams.rest(stream).1, End::Cut, "{n}");
     }
     assert_eq!(site.metric_or_0(MET), 0);
     // However long it took until here, so many more are too many.
-    for _ in 0..256 {
-        open_malformed(&mut streams);
-    }
-    streams.goodbye();
+    streams.until_ended_by(512, &MALFORMED, 0x5);
     site.until("it is counted", |site| site.metric_or_0(MET) == 1);
     site.until("it is gone", |site| {
         site.metric("everwire_connections") == 2

@@ -18,8 +18,6 @@ pub struct Streams {
     heard: HashMap<u32, Stream>,
     /// What is heard is given back to the server's windows.
     gives_back: bool,
-    /// The error code of the server's goodbye.
-    goodbye: Option<u32>,
 }
 
 /// What was heard on one stream.
@@ -45,7 +43,6 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
-const GOAWAY: u8 = 0x7;
 const WINDOW_UPDATE: u8 = 0x8;
 
 impl Streams {
@@ -72,7 +69,6 @@ impl Streams {
             window_of_new: 65_535,
             heard: HashMap::new(),
             gives_back,
-            goodbye: None,
         };
         // The server's settings, by which it takes WebSockets, have come with its answer.
         streams.round_trip();
@@ -142,14 +138,15 @@ impl Streams {
         self.peer.send(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
     }
 
-    /// The error code with which the server says that it ends the connection.
-    pub fn goodbye(&mut self) -> u32 {
-        loop {
-            if let Some(code) = self.goodbye {
-                return code;
-            }
-            self.hear_one();
-        }
+    /// Asks the same so often, all at once, and hears nothing more than the end of the connection.
+    pub fn until_ended_by(mut self, count: u32, fields: &[(&str, &str)], flags: u8) {
+        let block: Vec<u8> = (fields.iter())
+            .flat_map(|(name, value)| literal(name, value))
+            .collect();
+        let asks = (0..count).flat_map(|n| frame(HEADERS, flags, self.next + 2 * n, &block));
+        let asks: Vec<u8> = asks.collect();
+        self.peer.try_send(asks);
+        self.peer.rest();
     }
 
     /// Hears all that the server has sent before it answers a ping.
@@ -237,7 +234,6 @@ impl Streams {
             PING if flags == 0 => {
                 self.peer.try_send(frame(PING, 0x1, 0, &payload));
             }
-            GOAWAY => self.goodbye = Some(number(&payload[4..8])),
             WINDOW_UPDATE if stream == 0 => self.window += number(&payload) as usize,
             WINDOW_UPDATE => {
                 if let Some(window) = self.windows.get_mut(&stream) {
