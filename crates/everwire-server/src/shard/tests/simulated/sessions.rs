@@ -131,8 +131,8 @@ fn play(steps: Vec<Step>, is_drained: bool) {
             core.shard.mailbox.post(Mail::Drain);
         }
     }
-    // What was not said for want of room is said when there is some.
-    for _ in 0..40 {
+    // What was not said for want of room is said when there is some. A pipe takes little in each round.
+    for _ in 0..400 {
         for client in &mut clients {
             client.eat(Appetite::All);
             client.hear(&published);
