@@ -18,7 +18,6 @@ mod calendar;
 mod connection;
 mod drain;
 mod feed;
-mod hearing;
 mod held;
 mod inbound;
 mod join;
@@ -59,7 +58,6 @@ use everwire_wire::{Deflaters, Problem};
 use self::{
     behind::Behind,
     feed::{BEHIND, Feed, Met, Pulled, Subscriber},
-    hearing::Hearing,
     held::Held,
     inbound::Until,
     keys::{Arena, FeedKey, Key, LocalKey, PollKey, SubscriberKey},
@@ -266,7 +264,6 @@ pub(crate) struct Shard<N: Net = Kernel> {
     walking: VecDeque<FeedKey>,
     /// Lines that could go on at once and have had their share of this turn.
     again: VecDeque<LineKey>,
-    hearing: Hearing,
     timers: Timers,
     deflaters: Deflaters,
     inflating: Scratch,
@@ -327,7 +324,6 @@ impl<N: Net> Shard<N> {
             local_by_channel: HashMap::new(),
             walking: VecDeque::new(),
             again: VecDeque::new(),
-            hearing: Hearing::default(),
             timers: Timers::new(now.instant),
             deflaters: Deflaters::default(),
             inflating: Scratch::default(),
@@ -364,7 +360,6 @@ impl<N: Net> Shard<N> {
     pub fn turn(&mut self, now: Now, has_events: bool) -> io::Result<bool> {
         self.set_clock(now);
         self.look_at_settings();
-        self.hear_speakers();
         if has_events || self.has_more_events {
             self.has_more_events = self.read_events()?;
         }
@@ -385,7 +380,6 @@ impl<N: Net> Shard<N> {
         Ok(self.has_more_events
             || !self.walking.is_empty()
             || !self.again.is_empty()
-            || !self.hearing.is_over()
             || !self.errands.is_empty()
             || self.timers.are_due(self.now_ms)
             || self.is_revoking()
@@ -596,17 +590,13 @@ impl<N: Net> Shard<N> {
     fn go_on_again(&mut self) {
         for _ in 0..self.again.len().min(SLICE) {
             if let Some(key) = self.again.pop_front() {
-                self.go_on(key);
+                if let Some(line) = self.lines.get_mut(key) {
+                    line.asks_again = false;
+                }
+                self.send_side(key);
+                self.on_readable(key, Until::Empty);
             }
         }
-    }
-
-    fn go_on(&mut self, key: LineKey) {
-        if let Some(line) = self.lines.get_mut(key) {
-            line.asks_again = false;
-        }
-        self.send_side(key);
-        self.on_readable(key, Until::Empty);
     }
 
     /// Has a line go on when the others have had their turn.

@@ -26,21 +26,15 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Reads what a line's peer sent, about so many bytes at most. `None` if it is closed.
-    pub(super) fn read(
-        &self,
-        key: LineKey,
-        buffer: &mut [u8],
-        bytes_max: usize,
-    ) -> Option<io::Result<Heard>> {
+    /// Reads what a line's peer sent. `None` if it is closed.
+    pub(super) fn read(&self, key: LineKey, buffer: &mut [u8]) -> Option<io::Result<Heard>> {
         match &self.lines.get(key)?.seat {
             Seat::Feed { feed, index } => {
                 let subscriber = &self.feeds[*feed].subscribers[index.index()];
-                let buffer = &mut buffer[..bytes_max];
                 Some(Heard::of(&self.net, subscriber.socket.as_ref()?, buffer))
             }
-            Seat::Session(session) => Some(session.outlet.read(&self.net, buffer, bytes_max)),
-            Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer, bytes_max)),
+            Seat::Session(session) => Some(session.outlet.read(&self.net, buffer)),
+            Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
             Seat::Vacant => None,
         }
     }

@@ -83,12 +83,7 @@ impl<N: Net> Shard<N> {
                 self.ask_again(key);
                 break;
             }
-            let is_session = self.session(key).is_some();
-            let Some(bytes_max) = self.hearing.bytes_max(is_session) else {
-                self.wait_to_speak(key);
-                break;
-            };
-            let Some(read) = self.read(key, &mut buffer, bytes_max) else {
+            let Some(read) = self.read(key, &mut buffer) else {
                 break;
             };
             match read {
@@ -97,7 +92,6 @@ impl<N: Net> Shard<N> {
                     break;
                 }
                 Ok(Heard { bytes, is_all }) => {
-                    self.hearing.note(bytes);
                     self.on_input(key, &mut buffer[..bytes]);
                     if is_all && until == Until::Room {
                         break;

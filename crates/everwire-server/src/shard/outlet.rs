@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     LineKey, Net, Pipe,
-    secured::{Heard, PLAINTEXT_BYTES_MAX, Secured},
+    secured::{Heard, Secured},
 };
 use crate::tls::{self, Security};
 
@@ -89,20 +89,12 @@ impl<S> Outlet<S> {
         }
     }
 
-    /// Reads what there is, about so many bytes at most.
-    pub fn read(
-        &self,
-        net: &impl Net<Socket = S>,
-        buffer: &mut [u8],
-        bytes_max: usize,
-    ) -> io::Result<Heard> {
+    /// Reads what there is.
+    pub fn read(&self, net: &impl Net<Socket = S>, buffer: &mut [u8]) -> io::Result<Heard> {
         match self {
-            Self::Socket(socket) => Heard::of(net, socket, &mut buffer[..bytes_max]),
-            // One read of ciphertext is the least.
-            Self::Tls(secured) => {
-                secured.read(net, &mut buffer[..bytes_max.max(PLAINTEXT_BYTES_MAX)])
-            }
-            Self::Pipe(end) => end.0.read(&mut buffer[..bytes_max]).map(|bytes| Heard {
+            Self::Socket(socket) => Heard::of(net, socket, buffer),
+            Self::Tls(secured) => secured.read(net, buffer),
+            Self::Pipe(end) => end.0.read(buffer).map(|bytes| Heard {
                 bytes,
                 is_all: false, // the end may be there already
             }),

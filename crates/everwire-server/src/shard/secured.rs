@@ -48,7 +48,7 @@ impl Heard {
 const CIPHERTEXT_BYTES: usize = 16 * 1024;
 
 /// What one read of ciphertext can make, with what waits for the rest of its record: no more than twice a read.
-pub(super) const PLAINTEXT_BYTES_MAX: usize = 3 * CIPHERTEXT_BYTES;
+const PLAINTEXT_BYTES_MAX: usize = 3 * CIPHERTEXT_BYTES;
 
 impl<S> Secured<S> {
     /// How it is secured.

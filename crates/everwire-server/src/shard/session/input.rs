@@ -172,7 +172,6 @@ impl<N: Net> Shard<N> {
             let detail = "a session's messages are JSON objects, as text";
             return Err(Problem::new(ProblemKind::BadRequest, detail));
         };
-        self.hearing.note_command();
         let mut reply = BytesMut::new();
         let mut notices = BytesMut::new();
         let done = self.command(key, text, answers, &mut reply, &mut notices)?;

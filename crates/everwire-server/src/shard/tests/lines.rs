@@ -3,10 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::*;
-use crate::{
-    auth::{Known, Proof, Who},
-    shard::hearing::HEARD_BYTES,
-};
+use crate::auth::{Known, Proof, Who};
 
 /// A reader starts after all that was published, and the tail, which takes a megabyte at a time, is not there yet.
 #[test]
@@ -98,73 +95,6 @@ fn a_busy_line_waits_for_its_turn_once() {
     bench.settle();
     peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
     assert_eq!(bench.read(&mut peer, 4), b"\x81\x02hi");
-}
-
-/// A turn hears so much of all lines together: whoever waits for an entry waits for that, and not until all have said
-/// what they have to say.
-#[test]
-fn those_who_say_much_are_heard_in_turns_and_others_are_served_in_between() {
-    const SPEAKERS: usize = 16;
-    let mut bench = Bench::new();
-    let mut bystander = bench.reader("c", RAW, 0);
-    let mut speakers: Vec<_> = (0..SPEAKERS).map(|_| bench.reader("d", RAW, 0)).collect();
-    bench.settle();
-    // Pongs that nobody asked for need no answer.
-    let pongs = b"\x8a\x80\0\0\0\0".repeat(10_000);
-    for speaker in &mut speakers {
-        speaker.write_all(&pongs).unwrap();
-    }
-    let mut turns = 0;
-    loop {
-        bench.append("c", &[b"hi".to_vec()]);
-        bench.turn();
-        let mut told = [0; 4];
-        bystander.read_exact(&mut told).unwrap();
-        assert_eq!(&told[2..], b"hi", "in this very turn");
-        assert!(bench.shard.hearing.bytes() < HEARD_BYTES + READ_BYTES);
-        turns += 1;
-        if bench.shard.hearing.is_over() {
-            break;
-        }
-    }
-    let turns_min = SPEAKERS * pongs.len() / (HEARD_BYTES + READ_BYTES);
-    assert!(turns >= turns_min, "{turns}");
-    assert_eq!(bench.shard.len(), SPEAKERS + 1, "and none was ended for it");
-}
-
-/// A command is a few bytes and much work: one read of a session is more than a turn carries out.
-#[test]
-fn commands_are_carried_out_in_turns_and_others_are_served_in_between() {
-    const SPEAKERS: usize = 8;
-    let mut bench = Bench::new();
-    let mut bystander = bench.reader("c", RAW, 0);
-    let mut speakers = Vec::new();
-    for _ in 0..SPEAKERS {
-        let (ours, peer) = bench.pair();
-        let carrier = Carrier::WebSocket { window: None };
-        let request = session(bench.channel("d"), carrier, 0);
-        bench.join(ours, Wire::Session(request), b"").unwrap();
-        speakers.push(peer);
-    }
-    bench.settle();
-    let pings = b"\x81\x8d\0\0\0\0{\"op\":\"ping\"}".repeat(800);
-    for speaker in &mut speakers {
-        speaker.write_all(&pings).unwrap();
-    }
-    let mut turns = 0;
-    loop {
-        bench.append("c", &[b"hi".to_vec()]);
-        bench.turn();
-        let mut told = [0; 4];
-        bystander.read_exact(&mut told).unwrap();
-        assert_eq!(&told[2..], b"hi", "in this very turn");
-        turns += 1;
-        if bench.shard.hearing.is_over() {
-            break;
-        }
-    }
-    assert!(turns >= SPEAKERS, "{turns}");
-    assert_eq!(bench.shard.len(), SPEAKERS + 1, "and none was ended for it");
 }
 
 /// Whoever becomes a line after the order to stop is told to go like all others.
