@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::{Key, LineKey, Net, Seat, Shard, secured::Heard};
+use super::{Key, LineKey, Net, Outlet, Pipe, Seat, Shard, secured::Heard};
 use crate::budget::Exhausted;
 
 impl<N: Net> Shard<N> {
@@ -36,6 +36,19 @@ impl<N: Net> Shard<N> {
             Seat::Session(session) => Some(session.outlet.read(&self.net, buffer)),
             Seat::Alone(alone) => Some(alone.outlet.read(&self.net, buffer)),
             Seat::Vacant => None,
+        }
+    }
+
+    /// The pipe that a line has instead of a connection of its own, if it has one.
+    pub(super) fn pipe(&self, key: LineKey) -> Option<&Pipe> {
+        let outlet = match &self.lines.get(key)?.seat {
+            Seat::Session(session) => &session.outlet,
+            Seat::Alone(alone) => &alone.outlet,
+            Seat::Feed { .. } | Seat::Vacant => return None,
+        };
+        match outlet {
+            Outlet::Pipe(end) => Some(&end.0),
+            Outlet::Socket(_) | Outlet::Tls(_) => None,
         }
     }
 

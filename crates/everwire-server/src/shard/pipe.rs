@@ -173,16 +173,18 @@ impl Pipe {
         self.finish(End::Ended);
     }
 
-    /// The line breaks off: what is in the pipe is let go, since what it belongs to is never whole.
-    pub fn cut(&self) {
-        self.finish(End::Cut);
+    /// The line breaks off: what is in the pipe is let go, since what it belongs to is never whole. True if it is this
+    /// that ends the line, and neither side has done so before.
+    pub fn cut(&self) -> bool {
+        self.finish(End::Cut)
     }
 
-    fn finish(&self, end: End) {
+    fn finish(&self, end: End) -> bool {
         let mut state = self.lock();
         if state.end != End::Open {
-            return;
+            return false;
         }
+        let is_first = !state.abandoned;
         state.end = end;
         if end == End::Cut {
             state.down = BytesMut::new();
@@ -190,6 +192,7 @@ impl Pipe {
         state.up = Bytes::new();
         let waiting = (state.taker.take(), state.giver.take());
         wake(state, waiting.0.into_iter().chain(waiting.1));
+        is_first
     }
 
     /// Whether the line broke off instead of ending.
@@ -257,12 +260,14 @@ impl Pipe {
         }
     }
 
-    /// Nobody will take anything any more.
-    pub fn abandon(&self) {
+    /// Nobody will take anything any more. True if it is this that ends the line, and neither side has done so before.
+    pub fn abandon(&self) -> bool {
         let mut state = self.lock();
-        if !std::mem::replace(&mut state.abandoned, true) && state.end == End::Open {
+        let is_first = !std::mem::replace(&mut state.abandoned, true) && state.end == End::Open;
+        if is_first {
             self.shard.post(Mail::Gone(self.line));
         }
+        is_first
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -391,8 +396,8 @@ mod tests {
     #[test]
     fn an_abandoned_pipe_tells_the_shard_once() {
         let (pipe, mailbox) = pipe(Takes::Bytes);
-        pipe.abandon();
-        pipe.abandon();
+        assert!(pipe.abandon());
+        assert!(!pipe.abandon() && !pipe.cut(), "one side has ended it");
         let mail = mail(&mailbox);
         assert!(matches!(mail[..], [Mail::Gone(SessionId(7))]), "{mail:?}");
         assert!(pipe.send(&[IoSlice::new(b"x")]).is_err());

@@ -10,8 +10,8 @@ use everwire_websocket::encode_close;
 use everwire_wire::{Framing, Problem};
 
 use super::{
-    FeedKey, LineKey, Net, Role, SLICE, Seat, Shard, Then, calendar::Calendar, inbound::Until,
-    line::Line, outlet::Outlet, wheel::Wheel,
+    FeedKey, LineKey, Net, Pipe, Role, SLICE, Seat, Shard, Then, calendar::Calendar,
+    inbound::Until, line::Line, outlet::Outlet, wheel::Wheel,
 };
 use crate::{auth, clock::Now};
 
@@ -338,7 +338,10 @@ impl<N: Net> Shard<N> {
         };
         let blocked_ms = self.now.duration_since(since).as_millis() as u64;
         if blocked_ms >= limit_ms {
-            self.shared.metrics.line_stalled();
+            // Whoever carries a pipe's bytes looks after them too, and may have seen it first.
+            if self.pipe(key).is_none_or(Pipe::cut) {
+                self.shared.metrics.line_stalled();
+            }
             self.close(key);
         } else {
             self.lines[key].stall_armed = true;

@@ -41,7 +41,13 @@ pub(super) async fn carry(
             match timeout(stall, write_whole(&mut write, bytes)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
-                Err(_) => return metrics.line_stalled(),
+                Err(_) => {
+                    // The shard looks after the line too, and may have seen it first.
+                    if pipe.abandon() {
+                        metrics.line_stalled();
+                    }
+                    return;
+                }
             }
         }
         let _ = timeout(stall, write.shutdown()).await;

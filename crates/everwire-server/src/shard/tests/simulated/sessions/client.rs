@@ -253,7 +253,7 @@ impl Client {
         self.has_left = true;
         match &self.link {
             Link::Socket(peer) => peer.end(),
-            Link::Pipe { pipe, .. } => pipe.abandon(),
+            Link::Pipe { pipe, .. } => drop(pipe.abandon()),
         }
     }
 

@@ -158,7 +158,7 @@ impl End {
     pub fn reset(&self) {
         match self {
             Self::Clear(peer) | Self::Tls(peer, _) => peer.reset(),
-            Self::Pipe(stream) => stream.pipe.abandon(),
+            Self::Pipe(stream) => drop(stream.pipe.abandon()),
         }
     }
 }
